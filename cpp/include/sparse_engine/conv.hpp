@@ -1,0 +1,21 @@
+// Direct sparse convolution: no im2col matrix is written.
+#pragma once
+
+#include "sparse_engine/matrix.hpp"
+
+namespace sparse_engine {
+
+// Output height and width of a convolution; throws std::invalid_argument when the geometry makes no sense (strides and
+// dilations below 1, negative padding, a kernel larger than the padded input).
+struct OutputSize {
+  Index height;
+  Index width;
+};
+OutputSize conv2d_output_size(const Conv2dShape& shape, Index height, Index width);
+
+// y = act(conv(x, W) + b). W is Cout × (Cin / groups · kernel_h · kernel_w), columns ordered (channel, kh, kw) as in torch;
+// y has the output size. Throws std::invalid_argument when anything disagrees.
+void conv2d(const ConstImages& x, const Matrix& w, const Conv2dShape& shape, const float* bias, Activation activation,
+            const Images& y);
+
+}  // namespace sparse_engine

@@ -1,0 +1,47 @@
+// Compressed sparse rows: unstructured sparsity.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "sparse_engine/matrix.hpp"
+
+namespace sparse_engine {
+
+class Csr final : public Matrix {
+ public:
+  // Keeps the entries of a row-major rows × cols array that are not 0 (−0 is 0; NaN is kept).
+  static Csr from_dense(const float* weights, Index rows, Index cols);
+
+  // Copies, then validates the copy: row_starts has rows + 1 entries, begins at 0, never decreases and ends at the number of
+  // values; column indices lie in [0, cols). Rows are sorted; a column that occurs twice in a row is refused.
+  // Throws std::invalid_argument.
+  static Csr from_parts(std::span<const std::int64_t> row_starts, std::span<const std::int64_t> column_indices,
+                        std::span<const float> values, Index rows, Index cols);
+
+  Csr(Csr&&) noexcept;
+  Csr& operator=(Csr&&) noexcept;
+  ~Csr() override;
+
+  Index rows() const override;
+  Index cols() const override;
+  Index nnz() const override;
+  Index bytes() const override;
+  void to_dense(float* out) const override;
+  void multiply_vector(const VectorJob& job) const override;
+  Index row_at_share(Index share, Index shares) const override;
+  std::shared_ptr<const Tiles> tiles(const TileShape& shape) const override;
+
+  std::span<const std::int64_t> row_starts() const;
+  std::span<const float> values() const;
+  std::vector<std::int64_t> column_indices() const;  // a widened copy
+
+ private:
+  struct State;
+  explicit Csr(std::unique_ptr<State> state);
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace sparse_engine

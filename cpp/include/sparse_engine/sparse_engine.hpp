@@ -1,0 +1,10 @@
+// Everything the library offers.
+#pragma once
+
+#include "sparse_engine/conv.hpp"
+#include "sparse_engine/csr.hpp"
+#include "sparse_engine/linear.hpp"
+#include "sparse_engine/mask.hpp"
+#include "sparse_engine/matrix.hpp"
+#include "sparse_engine/runtime.hpp"
+#include "sparse_engine/types.hpp"

@@ -1,0 +1,53 @@
+// Views and argument structs shared by the whole library. Fields only: what is done with them lives in cpp/src.
+#pragma once
+
+#include <cstdint>
+
+namespace sparse_engine {
+
+using Index = std::int64_t;
+
+// Applied to every output after bias. NaN passes through.
+enum class Activation { none, relu, relu6 };
+
+// A strided dense matrix: element (r, c) is data[r * row_stride + c * column_stride]. Strides are in elements and may be
+// negative or zero (views of the caller's arrays are taken as they come).
+struct ConstPanel {
+  const float* data;
+  Index rows;
+  Index columns;
+  Index row_stride;
+  Index column_stride;
+};
+
+struct Panel {
+  float* data;
+  Index rows;
+  Index columns;
+  Index row_stride;
+  Index column_stride;
+};
+
+// A batch of feature maps: element (n, c, h, w) is data[n * stride_n + c * stride_c + h * stride_h + w * stride_w], so NCHW and
+// channels_last differ in strides only.
+struct ConstImages {
+  const float* data;
+  Index batch, channels, height, width;
+  Index stride_n, stride_c, stride_h, stride_w;
+};
+
+struct Images {
+  float* data;
+  Index batch, channels, height, width;
+  Index stride_n, stride_c, stride_h, stride_w;
+};
+
+struct Conv2dShape {
+  Index kernel_h, kernel_w;
+  Index stride_h = 1, stride_w = 1;
+  Index pad_top = 0, pad_left = 0, pad_bottom = 0, pad_right = 0;
+  Index dilation_h = 1, dilation_w = 1;
+  Index groups = 1;
+};
+
+}  // namespace sparse_engine

@@ -1,0 +1,294 @@
+#include "sparse_engine/csr.hpp"
+
+#include <algorithm>
+#include <limits>
+#include <mutex>
+#include <new>
+#include <numeric>
+
+#include "check.hpp"
+#include "registry.hpp"
+
+// Column indices take 16 bits up to this many columns, 32 above. Tests lower it to run the wide path on small data.
+#ifndef SPARSE_ENGINE_NARROW_COLUMNS
+#define SPARSE_ENGINE_NARROW_COLUMNS 65536
+#endif
+
+namespace sparse_engine {
+namespace {
+
+constexpr Index kMaxTileRows = 256;  // 256 × 64 floats of output stay in the L2 cache
+constexpr Index kMaxBlockColumns = 65536;
+
+Index checked_size(Index rows, Index cols) {
+  check(rows >= 0 && cols >= 0, "shape = (", rows, ", ", cols, ") has a negative side");
+  check(cols <= std::numeric_limits<std::uint32_t>::max(), "shape = (", rows, ", ", cols, "): at most 2³² − 1 columns");
+  checked_mul(checked_mul(rows, cols, "shape"), sizeof(float), "shape in bytes");
+  return rows * cols;
+}
+
+template <class T>
+Index bytes_of(const std::vector<T>& v) {
+  return static_cast<Index>(v.capacity() * sizeof(T));
+}
+
+}  // namespace
+
+// A wide layout: tile by tile of rows, in it block by block of columns, in it row by row; the order the kernel reads.
+class CsrTiles final : public Tiles {
+ public:
+  CsrTiles(const TileShape& shape, Index rows, Index cols) : shape_(shape), rows_(rows) {
+    blocks_ = (cols + shape.block_columns - 1) / shape.block_columns;
+    // Enough tiles to share a small matrix between threads, few enough that a block of X is used many times.
+    const Index quarter = (rows + 3) / 4;
+    const Index tile_rows = std::clamp<Index>((quarter + 7) / 8 * 8, 32, kMaxTileRows);
+    for (Index group = 0; group < rows; group += shape.group_rows) {
+      const Index group_end = std::min(rows, group + shape.group_rows);
+      for (Index row = group; row < group_end; row += tile_rows) tile_starts_.push_back(row);
+    }
+    tile_starts_.push_back(rows);
+  }
+
+  Index count() const override { return static_cast<Index>(tile_starts_.size()) - 1; }
+  Index row_begin(Index tile) const override { return tile_starts_[tile]; }
+  Index row_end(Index tile) const override { return tile_starts_[tile + 1]; }
+  Index bytes() const {
+    return bytes_of(tile_starts_) + bytes_of(block_bases_) + bytes_of(row_starts_) + bytes_of(columns_) + bytes_of(values_);
+  }
+  const TileShape& shape() const { return shape_; }
+
+  template <class Column>
+  void fill(const std::vector<Index>& starts, const std::vector<Column>& columns, const std::vector<float>& values) {
+    block_bases_.reserve(count() * blocks_ + 1);
+    row_starts_.reserve((rows_ + count()) * blocks_);
+    columns_.reserve(values.size());
+    values_.reserve(values.size());
+    std::vector<Index> cursor(starts.begin(), starts.end());
+    for (Index tile = 0; tile < count(); ++tile) {
+      for (Index block = 0; block < blocks_; ++block) {
+        const Index base = static_cast<Index>(values_.size());
+        const Index first = block * shape_.block_columns;
+        const Index last = first + shape_.block_columns;
+        block_bases_.push_back(base);
+        for (Index row = row_begin(tile); row < row_end(tile); ++row) {
+          row_starts_.push_back(static_cast<std::uint32_t>(values_.size() - base));
+          for (Index& i = cursor[row]; i < starts[row + 1] && static_cast<Index>(columns[i]) < last; ++i) {
+            columns_.push_back(static_cast<std::uint16_t>(columns[i] - first));
+            values_.push_back(values[i]);
+          }
+        }
+        row_starts_.push_back(static_cast<std::uint32_t>(values_.size() - base));
+      }
+    }
+  }
+
+  void multiply(const TileJob& job) const override {
+    const Kernels& table = kernels();
+    const Index rows = row_end(job.tile) - row_begin(job.tile);
+    // row_starts_ holds rows + 1 entries for every (tile, block) before this one.
+    const std::uint32_t* row_starts = row_starts_.data() + (row_begin(job.tile) + job.tile) * blocks_;
+    CsrSpmmArgs args{};
+    args.y = job.y;
+    args.y_row_stride = job.y_row_stride;
+    args.rows = static_cast<std::uint32_t>(rows);
+    args.width = static_cast<std::uint32_t>(job.width);
+    args.bias = job.bias ? job.bias + row_begin(job.tile) : nullptr;
+    static constexpr std::uint32_t kNoRows[kMaxTileRows + 1] = {};
+    if (blocks_ == 0) {  // no columns at all: the result is the bias
+      args.row_starts = kNoRows;
+      args.first = true;
+      args.activation = job.activation;
+      table.csr_spmm(args);
+    }
+    for (Index block = 0; block < blocks_; ++block) {
+      const Index base = block_bases_[job.tile * blocks_ + block];
+      args.row_starts = row_starts + block * (rows + 1);
+      args.columns = columns_.data() + base;
+      args.values = values_.data() + base;
+      args.offsets = job.offsets + block * shape_.block_columns;
+      args.x = job.x + job.block_bases[block];
+      args.first = block == 0;
+      args.activation = block == blocks_ - 1 ? job.activation : Activation::none;
+      table.csr_spmm(args);
+    }
+  }
+
+ private:
+  TileShape shape_;
+  Index rows_;
+  Index blocks_;
+  std::vector<Index> tile_starts_;
+  std::vector<Index> block_bases_;         // per (tile, block): where its weights begin
+  std::vector<std::uint32_t> row_starts_;  // per (tile, block): rows + 1, relative to the base
+  std::vector<std::uint16_t> columns_;     // relative to the block
+  std::vector<float> values_;
+};
+
+struct Csr::State {
+  Index rows = 0, cols = 0;
+  std::vector<Index> starts;
+  std::vector<std::uint16_t> narrow;  // exactly one of the two holds the columns
+  std::vector<std::uint32_t> wide;
+  std::vector<float> values;
+
+  std::mutex mutex;
+  std::vector<std::shared_ptr<const CsrTiles>> layouts;  // guarded by mutex
+
+  bool is_narrow() const { return cols <= SPARSE_ENGINE_NARROW_COLUMNS; }
+  void reserve(Index nnz) {
+    is_narrow() ? narrow.reserve(nnz) : wide.reserve(nnz);
+    values.reserve(nnz);
+  }
+  void push(Index column, float value) {
+    if (is_narrow()) {
+      narrow.push_back(static_cast<std::uint16_t>(column));
+    } else {
+      wide.push_back(static_cast<std::uint32_t>(column));
+    }
+    values.push_back(value);
+  }
+};
+
+Csr::Csr(std::unique_ptr<State> state) : state_(std::move(state)) {}
+Csr::Csr(Csr&&) noexcept = default;
+Csr& Csr::operator=(Csr&&) noexcept = default;
+Csr::~Csr() = default;
+
+Csr Csr::from_dense(const float* weights, Index rows, Index cols) {
+  const Index size = checked_size(rows, cols);
+  auto state = std::make_unique<State>();
+  state->rows = rows;
+  state->cols = cols;
+  state->reserve(size - std::count(weights, weights + size, 0.0f));
+  state->starts.reserve(rows + 1);
+  state->starts.push_back(0);
+  for (Index row = 0; row < rows; ++row) {
+    const float* w = weights + row * cols;
+    for (Index col = 0; col < cols; ++col)
+      if (w[col] != 0.0f) state->push(col, w[col]);
+    state->starts.push_back(static_cast<Index>(state->values.size()));
+  }
+  return Csr(std::move(state));
+}
+
+Csr Csr::from_parts(std::span<const std::int64_t> row_starts, std::span<const std::int64_t> column_indices,
+                    std::span<const float> values, Index rows, Index cols) {
+  checked_size(rows, cols);
+  const Index nnz = static_cast<Index>(values.size());
+  check(static_cast<Index>(row_starts.size()) == checked_add(rows, 1, "indptr"), "indptr has ", row_starts.size(),
+        " entries; a matrix of ", rows, " rows needs ", rows, " + 1");
+  check(column_indices.size() == values.size(), "indices has ", column_indices.size(), " entries, values has ", nnz,
+        "; there must be one index per value");
+  auto state = std::make_unique<State>();
+  state->rows = rows;
+  state->cols = cols;
+  state->starts.assign(row_starts.begin(), row_starts.end());  // validated as copied: the caller may write meanwhile
+  const std::vector<Index>& starts = state->starts;
+  check(starts.front() == 0, "indptr[0] = ", starts.front(), "; it must be 0");
+  for (Index row = 0; row < rows; ++row)
+    check(starts[row] <= starts[row + 1], "indptr[", row + 1, "] = ", starts[row + 1], " is less than indptr[", row,
+          "] = ", starts[row], "; it must never decrease");
+  check(starts.back() == nnz, "indptr[", rows, "] = ", starts.back(), " but there are ", nnz, " values; they must be equal");
+  state->reserve(nnz);
+  std::vector<std::pair<Index, float>> row_entries;
+  for (Index row = 0; row < rows; ++row) {
+    row_entries.clear();
+    for (Index i = starts[row]; i < starts[row + 1]; ++i) {
+      const Index col = column_indices[i];
+      check(col >= 0 && col < cols, "indices[", i, "] = ", col, " is outside [0, ", cols, ") (row ", row,
+            "); indices are 0-based");
+      row_entries.emplace_back(col, values[i]);
+    }
+    const auto by_column = [](const auto& a, const auto& b) { return a.first < b.first; };
+    if (!std::is_sorted(row_entries.begin(), row_entries.end(), by_column))
+      std::sort(row_entries.begin(), row_entries.end(), by_column);
+    for (std::size_t i = 0; i < row_entries.size(); ++i) {
+      check(i == 0 || row_entries[i].first != row_entries[i - 1].first, "indices: column ", row_entries[i].first,
+            " occurs twice in row ", row, "; add the values up first (scipy: A.sum_duplicates())");
+      state->push(row_entries[i].first, row_entries[i].second);
+    }
+  }
+  return Csr(std::move(state));
+}
+
+Index Csr::rows() const { return state_->rows; }
+Index Csr::cols() const { return state_->cols; }
+Index Csr::nnz() const { return static_cast<Index>(state_->values.size()); }
+
+Index Csr::bytes() const {
+  std::lock_guard lock(state_->mutex);
+  Index total = bytes_of(state_->starts) + bytes_of(state_->narrow) + bytes_of(state_->wide) + bytes_of(state_->values);
+  for (const auto& layout : state_->layouts) total += layout->bytes();
+  return total;
+}
+
+void Csr::to_dense(float* out) const {
+  std::fill_n(out, rows() * cols(), 0.0f);
+  for (Index row = 0; row < rows(); ++row)
+    for (Index i = state_->starts[row]; i < state_->starts[row + 1]; ++i)
+      out[row * cols() + (state_->is_narrow() ? state_->narrow[i] : state_->wide[i])] = state_->values[i];
+}
+
+void Csr::multiply_vector(const VectorJob& job) const {
+  const auto run = [&](auto kernel, const auto& columns) {
+    kernel({
+        .row_starts = state_->starts.data() + job.row_begin,
+        .columns = columns.data(),
+        .values = state_->values.data(),
+        .x = job.x,
+        .bias = job.bias ? job.bias + job.row_begin : nullptr,
+        .y = job.y + job.row_begin * job.y_stride,
+        .y_stride = job.y_stride,
+        .rows = job.row_end - job.row_begin,
+        .activation = job.activation,
+    });
+  };
+  if (state_->is_narrow()) {
+    run(kernels().csr_gemv16, state_->narrow);
+  } else {
+    run(kernels().csr_gemv32, state_->wide);
+  }
+}
+
+Index Csr::row_at_share(Index share, Index shares) const {
+  const auto& starts = state_->starts;
+  if (share >= shares) return rows();
+  // Rows cost something even when empty, so both count.
+  const auto target = static_cast<double>(nnz() + rows()) * static_cast<double>(share) / static_cast<double>(shares);
+  Index low = 0, high = rows();
+  while (low < high) {
+    const Index middle = low + (high - low) / 2;
+    if (static_cast<double>(starts[middle] + middle) < target) {
+      low = middle + 1;
+    } else {
+      high = middle;
+    }
+  }
+  return low;
+}
+
+std::shared_ptr<const Tiles> Csr::tiles(const TileShape& shape) const {
+  check(shape.block_columns >= 1 && shape.block_columns <= kMaxBlockColumns && shape.group_rows >= 1, "tile shape ",
+        shape.block_columns, " × ", shape.group_rows, " is out of range");
+  std::lock_guard lock(state_->mutex);
+  for (const auto& layout : state_->layouts)
+    if (layout->shape().block_columns == shape.block_columns && layout->shape().group_rows == shape.group_rows) return layout;
+  auto layout = std::make_shared<CsrTiles>(shape, rows(), cols());
+  if (state_->is_narrow()) {
+    layout->fill(state_->starts, state_->narrow, state_->values);
+  } else {
+    layout->fill(state_->starts, state_->wide, state_->values);
+  }
+  state_->layouts.push_back(layout);
+  return layout;
+}
+
+std::span<const std::int64_t> Csr::row_starts() const { return state_->starts; }
+std::span<const float> Csr::values() const { return state_->values; }
+
+std::vector<std::int64_t> Csr::column_indices() const {
+  if (state_->is_narrow()) return {state_->narrow.begin(), state_->narrow.end()};
+  return {state_->wide.begin(), state_->wide.end()};
+}
+
+}  // namespace sparse_engine

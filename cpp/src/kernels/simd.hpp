@@ -1,0 +1,111 @@
+// The vector type of the instruction set this object is compiled for, and the operations kernels are written in.
+// To add an instruction set: one section here, one add_isa() line in cpp/CMakeLists.txt.
+#pragma once
+
+#include <stdint.h>
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
+#endif
+
+namespace sparse_engine::SPARSE_ENGINE_ISA {
+namespace {
+
+#if defined(__AVX512F__)
+
+using Vec = __m512;
+constexpr int kLanes = 16;
+inline Vec load(const float* p) { return _mm512_loadu_ps(p); }
+inline void store(float* p, Vec v) { _mm512_storeu_ps(p, v); }
+inline Vec splat(float s) { return _mm512_set1_ps(s); }
+inline Vec fma(Vec a, Vec b, Vec c) { return _mm512_fmadd_ps(a, b, c); }
+inline Vec add(Vec a, Vec b) { return _mm512_add_ps(a, b); }
+// The second operand is returned when either is NaN.
+inline Vec max(Vec a, Vec b) { return _mm512_max_ps(a, b); }
+inline Vec min(Vec a, Vec b) { return _mm512_min_ps(a, b); }
+
+#elif defined(__AVX2__)
+
+using Vec = __m256;
+constexpr int kLanes = 8;
+inline Vec load(const float* p) { return _mm256_loadu_ps(p); }
+inline void store(float* p, Vec v) { _mm256_storeu_ps(p, v); }
+inline Vec splat(float s) { return _mm256_set1_ps(s); }
+inline Vec fma(Vec a, Vec b, Vec c) { return _mm256_fmadd_ps(a, b, c); }
+inline Vec add(Vec a, Vec b) { return _mm256_add_ps(a, b); }
+inline Vec max(Vec a, Vec b) { return _mm256_max_ps(a, b); }
+inline Vec min(Vec a, Vec b) { return _mm256_min_ps(a, b); }
+
+#elif defined(__SSE4_2__)
+
+using Vec = __m128;
+constexpr int kLanes = 4;
+inline Vec load(const float* p) { return _mm_loadu_ps(p); }
+inline void store(float* p, Vec v) { _mm_storeu_ps(p, v); }
+inline Vec splat(float s) { return _mm_set1_ps(s); }
+inline Vec fma(Vec a, Vec b, Vec c) { return _mm_add_ps(_mm_mul_ps(a, b), c); }  // no FMA on this set: two roundings
+inline Vec add(Vec a, Vec b) { return _mm_add_ps(a, b); }
+inline Vec max(Vec a, Vec b) { return _mm_max_ps(a, b); }
+inline Vec min(Vec a, Vec b) { return _mm_min_ps(a, b); }
+
+#elif defined(__aarch64__)
+
+using Vec = float32x4_t;
+constexpr int kLanes = 4;
+inline Vec load(const float* p) { return vld1q_f32(p); }
+inline void store(float* p, Vec v) { vst1q_f32(p, v); }
+inline Vec splat(float s) { return vdupq_n_f32(s); }
+inline Vec fma(Vec a, Vec b, Vec c) { return vfmaq_f32(c, a, b); }
+inline Vec add(Vec a, Vec b) { return vaddq_f32(a, b); }
+inline Vec max(Vec a, Vec b) { return vmaxq_f32(a, b); }  // NaN if either is NaN
+inline Vec min(Vec a, Vec b) { return vminq_f32(a, b); }
+
+#else
+#error "no vector section for this instruction set: add one here"
+#endif
+
+// Four-lane pieces, for transposing: every set above has them.
+#if defined(__x86_64__)
+using Quad = __m128;
+inline Quad load_quad(const float* p) { return _mm_loadu_ps(p); }
+inline void store_quad(float* p, Quad v) { _mm_storeu_ps(p, v); }
+inline void transpose(Quad& a, Quad& b, Quad& c, Quad& d) { _MM_TRANSPOSE4_PS(a, b, c, d); }
+#else
+using Quad = float32x4_t;
+inline Quad load_quad(const float* p) { return vld1q_f32(p); }
+inline void store_quad(float* p, Quad v) { vst1q_f32(p, v); }
+inline void transpose(Quad& a, Quad& b, Quad& c, Quad& d) {
+  const float32x4x2_t ab = vtrnq_f32(a, b);
+  const float32x4x2_t cd = vtrnq_f32(c, d);
+  a = vcombine_f32(vget_low_f32(ab.val[0]), vget_low_f32(cd.val[0]));
+  b = vcombine_f32(vget_low_f32(ab.val[1]), vget_low_f32(cd.val[1]));
+  c = vcombine_f32(vget_high_f32(ab.val[0]), vget_high_f32(cd.val[0]));
+  d = vcombine_f32(vget_high_f32(ab.val[1]), vget_high_f32(cd.val[1]));
+}
+#endif
+
+// Scalar twins, for row ends: a tail rounds as the vector body does.
+inline float fma(float a, float b, float c) {
+#if defined(__FMA__) || defined(__aarch64__)
+  return __builtin_fmaf(a, b, c);
+#else
+  return a * b + c;
+#endif
+}
+
+inline Vec activate(Vec v, Activation activation) {
+  if (activation == Activation::none) return v;
+  v = max(splat(0.0f), v);
+  return activation == Activation::relu6 ? min(splat(6.0f), v) : v;
+}
+
+inline float activate(float v, Activation activation) {
+  if (activation == Activation::none) return v;
+  if (v < 0.0f) v = 0.0f;
+  return activation == Activation::relu6 && v > 6.0f ? 6.0f : v;
+}
+
+}  // namespace
+}  // namespace sparse_engine::SPARSE_ENGINE_ISA

@@ -1,0 +1,93 @@
+// What the rest of the library knows of the kernels: their arguments, and one table of functions per instruction set.
+//
+// Rule K: everything under kernels/ is compiled once per instruction set. It allocates nothing, throws nothing, starts no
+// thread, and leaves no symbol that another instruction set's object could be linked against.
+#pragma once
+
+#include <stdint.h>
+
+#include <cstdint>
+
+#include "sparse_engine/types.hpp"
+
+namespace sparse_engine {
+
+// Columns of X that one tile of a wide product covers, whatever the vector width.
+inline constexpr int kTileColumns = 64;
+
+// One block of columns of a tile of rows, see csr_spmm.hpp.
+struct CsrSpmmArgs {
+  const std::uint32_t* row_starts;  // rows + 1, into columns and values
+  const std::uint16_t* columns;     // relative to the block
+  const float* values;
+  const std::int32_t* offsets;  // of each column of the block, in elements of x
+  const float* x;
+  float* y;
+  std::int64_t y_row_stride;
+  std::uint32_t rows;
+  std::uint32_t width;  // a multiple of the table's lanes
+  const float* bias;    // first block only: starts the accumulator; null is zero
+  bool first;           // start from bias instead of y
+  Activation activation;
+};
+
+// Rows of a CSR matrix times one vector, see csr_gemv.hpp.
+template <class Column>
+struct CsrGemvArgs {
+  const std::int64_t* row_starts;  // rows + 1, into columns and values
+  const Column* columns;
+  const float* values;
+  const float* x;
+  const float* bias;
+  float* y;
+  std::int64_t y_stride;
+  std::int64_t rows;
+  Activation activation;
+};
+
+// Strided to row-major, see panel.hpp.
+struct PackArgs {
+  const float* source;
+  std::int64_t row_stride, column_stride;
+  std::int64_t rows, columns;
+  float* target;
+  std::int64_t target_stride;
+  std::int64_t target_columns;  // columns .. target_columns are filled with zeros
+};
+
+// Row-major to strided, see panel.hpp.
+struct UnpackArgs {
+  const float* source;
+  std::int64_t source_stride;
+  std::int64_t rows, columns;
+  float* target;
+  std::int64_t row_stride, column_stride;
+};
+
+// Counts magnitudes in buckets, see mask.hpp.
+struct HistogramArgs {
+  const float* scores;
+  std::uint64_t count;
+  bool lower;             // false: upper 16 of 31 bits; true: lower 15 of those whose upper bits equal `upper`
+  std::uint32_t upper;
+  std::uint64_t* histogram;
+};
+
+struct SelectArgs {
+  const float* scores;
+  std::uint64_t count;
+  std::uint32_t threshold;
+  std::uint64_t ties;  // how many equal to the threshold to keep, the first ones
+  std::uint8_t* bits;
+};
+
+struct Kernels {
+  const char* name;
+  const char* const* needs;  // processor features, null-terminated, read from the compiler's macros
+  int lanes;                 // floats in a vector
+#define KERNEL(kernel, result, arguments) result(*kernel) arguments;
+#include "kernels.inc"
+#undef KERNEL
+};
+
+}  // namespace sparse_engine

@@ -1,0 +1,100 @@
+// The only file that names a thread.
+//
+// parallel_for(tasks, threads, body) calls body(task, worker) for every task in [0, tasks), worker in [0, threads). Tasks are
+// handed out as workers become free, so a result must not depend on which worker ran it. `body` must not throw.
+//
+// The caller's subnormal and rounding modes hold in every worker for the length of the call. After fork() the child computes
+// serially when the parent had started workers: an OpenMP runtime does not survive a fork.
+#pragma once
+
+#include <pthread.h>
+
+#include <atomic>
+#include <cstdint>
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+#if defined(SPARSE_ENGINE_STD_THREADS)
+#include <thread>
+#include <vector>
+#else
+#include <omp.h>
+#endif
+
+namespace sparse_engine::parallel {
+
+#if defined(SPARSE_ENGINE_STD_THREADS)
+inline constexpr const char* kBackend = "std";
+inline int default_threads() {
+  const unsigned n = std::thread::hardware_concurrency();
+  return n == 0 ? 1 : static_cast<int>(n);
+}
+#else
+inline constexpr const char* kBackend = "openmp";
+inline int default_threads() { return omp_get_max_threads(); }
+#endif
+
+struct FloatEnvironment {
+#if defined(__x86_64__)
+  static unsigned get() { return _mm_getcsr(); }
+  static void set(unsigned mode) { _mm_setcsr(mode); }
+  using Mode = unsigned;
+#elif defined(__aarch64__)
+  static std::uint64_t get() {
+    std::uint64_t mode;
+    __asm__ volatile("mrs %0, fpcr" : "=r"(mode));
+    return mode;
+  }
+  static void set(std::uint64_t mode) { __asm__ volatile("msr fpcr, %0" : : "r"(mode)); }
+  using Mode = std::uint64_t;
+#endif
+};
+
+inline std::atomic<bool> workers_started{false};
+inline std::atomic<bool> forked_after_workers{false};
+
+inline bool serial_only() {
+  static const int registered =
+      pthread_atfork(nullptr, nullptr, [] { forked_after_workers = workers_started.load(std::memory_order_relaxed); });
+  (void)registered;
+  return forked_after_workers.load(std::memory_order_relaxed);
+}
+
+template <class Body>
+void parallel_for(std::int64_t tasks, int threads, const Body& body) {
+  if (threads > tasks) threads = static_cast<int>(tasks);
+  if (threads <= 1 || serial_only()) {
+    for (std::int64_t task = 0; task < tasks; ++task) body(task, 0);
+    return;
+  }
+  workers_started.store(true, std::memory_order_relaxed);
+  const FloatEnvironment::Mode callers = FloatEnvironment::get();
+#if defined(SPARSE_ENGINE_STD_THREADS)
+  std::atomic<std::int64_t> next{0};
+  const auto work = [&](int worker) {
+    for (std::int64_t task = next++; task < tasks; task = next++) body(task, worker);
+  };
+  std::vector<std::thread> workers;
+  for (int worker = 1; worker < threads; ++worker)
+    workers.emplace_back([&, worker] {
+      FloatEnvironment::set(callers);
+      work(worker);
+    });
+  work(0);
+  for (std::thread& worker : workers) worker.join();
+#else
+#pragma omp parallel num_threads(threads)
+  {
+    const FloatEnvironment::Mode own = FloatEnvironment::get();
+    FloatEnvironment::set(callers);
+    const int worker = omp_get_thread_num();
+#pragma omp for schedule(dynamic, 1) nowait
+    for (std::int64_t task = 0; task < tasks; ++task) body(task, worker);
+    FloatEnvironment::set(own);
+  }
+#endif
+}
+
+}  // namespace sparse_engine::parallel

@@ -1,0 +1,23 @@
+// How a call gets threads and room: both are decided here, before any worker starts.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+
+#include "sparse_engine/runtime.hpp"
+
+namespace sparse_engine {
+
+// Threads worth starting for `multiply_adds` of work: a team costs some microseconds, so little work stays on the caller.
+inline int threads_for(std::int64_t multiply_adds) {
+  constexpr std::int64_t kSerialBelow = 400'000;  // about 20 µs on one core
+  return multiply_adds < kSerialBelow ? 1 : num_threads();
+}
+
+// Room for intermediate panels, kept by each calling thread and grown when a call needs more, so that a repeated call neither
+// allocates nor faults pages in. Slots of one call must not share an index.
+enum class Room { packed_input, output_tiles };
+float* room(Room which, std::int64_t floats);  // 64-byte aligned; throws std::bad_alloc
+
+}  // namespace sparse_engine

@@ -1,0 +1,47 @@
+// numpy arrays as the library's views. dtype, rank and alignment are refused here; shapes are checked by the library.
+#pragma once
+
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+
+#include <optional>
+#include <string>
+
+#include "sparse_engine/types.hpp"
+
+namespace sparse_engine::bindings {
+
+namespace py = pybind11;
+
+using Floats = py::array_t<float, 0>;
+
+inline void check_rank(const py::array& a, const char* name, py::ssize_t rank) {
+  if (a.ndim() != rank)
+    throw py::value_error(std::string(name) + " has " + std::to_string(a.ndim()) + " dimensions; it needs " +
+                          std::to_string(rank));
+  if (!(a.flags() & py::detail::npy_api::NPY_ARRAY_ALIGNED_))
+    throw py::value_error(std::string(name) + " is not aligned to its elements; pass " + name + ".copy()");
+}
+
+inline Index stride(const Floats& a, int axis) { return a.strides(axis) / static_cast<py::ssize_t>(sizeof(float)); }
+
+inline ConstPanel const_panel(const Floats& a, const char* name) {
+  check_rank(a, name, 2);
+  return {a.data(), a.shape(0), a.shape(1), stride(a, 0), stride(a, 1)};
+}
+
+inline Panel panel(Floats& a, const char* name) {
+  check_rank(a, name, 2);
+  return {a.mutable_data(), a.shape(0), a.shape(1), stride(a, 0), stride(a, 1)};
+}
+
+inline const float* vector_or_null(const std::optional<Floats>& a, const char* name, Index size) {
+  if (!a) return nullptr;
+  check_rank(*a, name, 1);
+  if (a->shape(0) != size || (size > 1 && stride(*a, 0) != 1))
+    throw py::value_error(std::string(name) + " must be a contiguous array of " + std::to_string(size) + " elements, not " +
+                          std::to_string(a->shape(0)));
+  return a->data();
+}
+
+}  // namespace sparse_engine::bindings

@@ -1,0 +1,14 @@
+// One binder per concept, one file each.
+#pragma once
+
+#include <pybind11/pybind11.h>
+
+namespace sparse_engine::bindings {
+
+void bind_runtime(pybind11::module_& m);
+void bind_csr(pybind11::module_& m);
+void bind_linear(pybind11::module_& m);
+void bind_conv(pybind11::module_& m);
+void bind_mask(pybind11::module_& m);
+
+}  // namespace sparse_engine::bindings

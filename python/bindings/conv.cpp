@@ -1,0 +1,58 @@
+#include "sparse_engine/conv.hpp"
+
+#include <pybind11/stl.h>
+
+#include <array>
+
+#include "arrays.hpp"
+#include "bind.hpp"
+
+namespace sparse_engine::bindings {
+namespace {
+
+using Pair = std::array<Index, 2>;
+
+// pads: top, left, bottom, right
+Conv2dShape shape_of(const Pair& kernel, const Pair& stride, const std::array<Index, 4>& pads, const Pair& dilation,
+                     Index groups) {
+  return {.kernel_h = kernel[0],
+          .kernel_w = kernel[1],
+          .stride_h = stride[0],
+          .stride_w = stride[1],
+          .pad_top = pads[0],
+          .pad_left = pads[1],
+          .pad_bottom = pads[2],
+          .pad_right = pads[3],
+          .dilation_h = dilation[0],
+          .dilation_w = dilation[1],
+          .groups = groups};
+}
+
+}  // namespace
+
+void bind_conv(pybind11::module_& m) {
+  py::class_<Conv2dShape>(m, "Conv2dShape")
+      .def(py::init(&shape_of), py::arg("kernel"), py::arg("stride"), py::arg("pads"), py::arg("dilation"), py::arg("groups"))
+      .def("output_size", [](const Conv2dShape& shape, Index height, Index width) {
+        const OutputSize size = conv2d_output_size(shape, height, width);
+        return py::make_tuple(size.height, size.width);
+      });
+  m.def(
+      "conv2d",
+      [](const Floats& x, const Matrix& w, const Conv2dShape& shape, const std::optional<Floats>& bias, Activation activation,
+         Floats& y) {
+        check_rank(x, "x", 4);
+        check_rank(y, "y", 4);
+        const ConstImages in{x.data(),     x.shape(0),   x.shape(1),   x.shape(2),  x.shape(3),
+                             stride(x, 0), stride(x, 1), stride(x, 2), stride(x, 3)};
+        const Images out{y.mutable_data(), y.shape(0),   y.shape(1),   y.shape(2),  y.shape(3),
+                         stride(y, 0),     stride(y, 1), stride(y, 2), stride(y, 3)};
+        const float* b = vector_or_null(bias, "bias", w.rows());
+        py::gil_scoped_release released;
+        conv2d(in, w, shape, b, activation, out);
+      },
+      py::arg("x").noconvert(), py::arg("w"), py::arg("shape"), py::arg("bias").noconvert(), py::arg("activation"),
+      py::arg("y").noconvert());
+}
+
+}  // namespace sparse_engine::bindings

@@ -1,0 +1,72 @@
+#include "sparse_engine/mask.hpp"
+
+#include "arrays.hpp"
+#include "bind.hpp"
+
+namespace sparse_engine::bindings {
+namespace {
+
+using Bits = py::array_t<std::uint8_t, 0>;
+
+void check_flat(const py::array& a, const char* name) {
+  check_rank(a, name, 1);
+  if (a.shape(0) > 1 && a.strides(0) != a.itemsize()) throw py::value_error(std::string(name) + " must be contiguous");
+}
+
+std::span<const float> scores_of(const Floats& a) {
+  check_flat(a, "scores");
+  return {a.data(), static_cast<std::size_t>(a.shape(0))};
+}
+
+std::span<const std::uint8_t> bits_of(const Bits& a) {
+  check_flat(a, "bits");
+  return {a.data(), static_cast<std::size_t>(a.shape(0))};
+}
+
+}  // namespace
+
+void bind_mask(pybind11::module_& m) {
+  py::class_<LargestSelector>(m, "LargestSelector")
+      .def(py::init<std::uint64_t, std::uint64_t>(), py::arg("total"), py::arg("keep"))
+      .def(
+          "feed",
+          [](LargestSelector& self, const Floats& scores) {
+            const auto s = scores_of(scores);
+            py::gil_scoped_release released;
+            self.feed(s);
+          },
+          py::arg("scores").noconvert())
+      .def("next_pass", &LargestSelector::next_pass)
+      .def(
+          "mask",
+          [](LargestSelector& self, const Floats& scores) {
+            const auto s = scores_of(scores);
+            py::array_t<std::uint8_t> bits(static_cast<py::ssize_t>(mask_bytes(s.size())));
+            const std::span<std::uint8_t> target(bits.mutable_data(), static_cast<std::size_t>(bits.size()));
+            {
+              py::gil_scoped_release released;
+              self.mask(s, target);
+            }
+            return bits;
+          },
+          py::arg("scores").noconvert())
+      .def_property_readonly("ties_kept", &LargestSelector::ties_kept)
+      .def_property_readonly("threshold_bits", &LargestSelector::threshold_bits);
+  m.def(
+      "apply_mask",
+      [](const Bits& bits, py::array data) {
+        check_flat(data, "data");
+        const auto b = bits_of(bits);
+        void* target = data.mutable_data();
+        const auto count = static_cast<std::uint64_t>(data.size());
+        const int item_bytes = static_cast<int>(data.itemsize());
+        py::gil_scoped_release released;
+        apply_mask(b, target, count, item_bytes);
+      },
+      py::arg("bits").noconvert(), py::arg("data").noconvert());
+  m.def(
+      "count_kept", [](const Bits& bits, std::uint64_t count) { return count_kept(bits_of(bits), count); },
+      py::arg("bits").noconvert(), py::arg("count"));
+}
+
+}  // namespace sparse_engine::bindings
