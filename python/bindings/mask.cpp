@@ -61,7 +61,7 @@ void bind_mask(pybind11::module_& m) {
         const auto count = static_cast<std::uint64_t>(data.size());
         const int item_bytes = static_cast<int>(data.itemsize());
         py::gil_scoped_release released;
-        apply_mask(b, target, count, item_bytes);
+        return apply_mask(b, target, count, item_bytes);
       },
       py::arg("bits").noconvert(), py::arg("data").noconvert());
   m.def(

@@ -42,8 +42,9 @@ class LargestSelector {
 // One array at once: mask of the `keep` largest magnitudes; ties keep the lowest index.
 void keep_largest(std::span<const float> scores, std::uint64_t keep, std::span<std::uint8_t> bits);
 
-// Writes zero over every element whose bit is 0. `item_bytes` is 1, 2, 4 or 8.
-void apply_mask(std::span<const std::uint8_t> bits, void* data, std::uint64_t count, int item_bytes);
+// Writes zero over every element whose bit is 0. `item_bytes` is 1, 2, 4 or 8. Returns whether anything
+// but zero bytes stood there.
+bool apply_mask(std::span<const std::uint8_t> bits, void* data, std::uint64_t count, int item_bytes);
 
 // Number of ones among the first `count` bits.
 std::uint64_t count_kept(std::span<const std::uint8_t> bits, std::uint64_t count);

@@ -1,0 +1,87 @@
+"""Prune a PyTorch model with one call and run it faster on an ordinary CPU.
+
+    import sparse_engine as engine
+
+    model = engine.prune(model, engine.Spec(sparsity=0.9)).eval()
+    with torch.inference_mode():
+        y = model(x)
+    print(engine.report(model, example_inputs=x))
+
+Matrices, `linear` and `conv2d` need numpy only; what works on models imports torch on first use.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from .mask import Mask, keep_largest
+from .matrix import CSRMatrix
+from .ops import conv2d, linear
+from .runtime import isa, num_threads, set_isa, set_num_threads, show_config, supported_isas
+from .spec import Spec
+from .version import __version__
+
+if TYPE_CHECKING:
+    from .nn import MaskedConv1d, MaskedConv3d, SparseConv2d, SparseLinear, dense_only
+    from .pruning import masks, prune, remove_masks
+    from .reporting import Report, report
+
+# Names that need torch, and the module each lives in.
+_TORCH_NAMES = {
+    "MaskedConv1d": "nn",
+    "MaskedConv3d": "nn",
+    "SparseConv2d": "nn",
+    "SparseLinear": "nn",
+    "dense_only": "nn",
+    "masks": "pruning",
+    "prune": "pruning",
+    "remove_masks": "pruning",
+    "Report": "reporting",
+    "report": "reporting",
+}
+
+__all__ = [
+    "CSRMatrix",
+    "Mask",
+    "MaskedConv1d",
+    "MaskedConv3d",
+    "Report",
+    "SparseConv2d",
+    "SparseLinear",
+    "Spec",
+    "__version__",
+    "conv2d",
+    "dense_only",
+    "isa",
+    "keep_largest",
+    "linear",
+    "masks",
+    "num_threads",
+    "prune",
+    "remove_masks",
+    "report",
+    "set_isa",
+    "set_num_threads",
+    "show_config",
+    "supported_isas",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _TORCH_NAMES:
+        raise AttributeError(f"module 'sparse_engine' has no attribute '{name}'")
+    import importlib
+
+    try:
+        module = importlib.import_module(f"{__name__}.{_TORCH_NAMES[name]}")
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        raise ModuleNotFoundError(
+            f"sparse_engine.{name} works on torch models and torch is not installed; pip install 'sparse-engine[torch]'",
+            name="torch",
+        ) from error
+    value = globals()[name] = getattr(module, name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,68 @@
+"""Native or dense: each layer times both once per bucket of input sizes and keeps the faster."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from . import _core
+
+# Native must win by this much: a tie goes to dense, so that a pruned layer is not slower than it was.
+MARGIN = 0.97
+ROUNDS = 3
+MAX_REMEMBERED = 4096
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What was decided for a bucket, and the times it rests on."""
+
+    native: bool
+    native_seconds: float
+    dense_seconds: float
+
+
+class Choices:
+    """The decisions of one layer, by input size and number of threads."""
+
+    def __init__(self) -> None:
+        self.exact: dict[tuple[int, ...], Choice] = {}  # by size as it came: the fast look-up
+        self.buckets: dict[tuple[object, ...], Choice] = {}
+
+    def decide(self, size: tuple[int, ...], native: Callable[[], object], dense: Callable[[], object]) -> Choice:
+        """The decision for inputs of `size`; both ways are timed when its bucket is new."""
+        threads = torch.get_num_threads()
+        bucket = (bucket_of(size[0]), size[1:], threads, _core.num_threads(), _core.isa())
+        choice = self.buckets.get(bucket)
+        if choice is None:
+            choice = self.buckets[bucket] = _measure(native, dense)
+        if len(self.exact) >= MAX_REMEMBERED:
+            self.exact.clear()
+        self.exact[(*size, threads)] = choice
+        return choice
+
+    def clear(self) -> None:
+        """Decide anew from here on."""
+        self.exact.clear()
+        self.buckets.clear()
+
+
+def bucket_of(count: int) -> int:
+    """Sizes that share a decision: each its own up to 16, then four buckets to each doubling."""
+    if count <= 16:
+        return count
+    shift = count.bit_length() - 3
+    return (count >> shift) << shift
+
+
+def _measure(native: Callable[[], object], dense: Callable[[], object]) -> Choice:
+    best = [float("inf"), float("inf")]
+    native()  # packs, and brings both into the same state of warmth
+    dense()
+    for _ in range(ROUNDS):
+        for i, call in enumerate((native, dense)):
+            start = time.perf_counter()
+            call()
+            best[i] = min(best[i], time.perf_counter() - start)
+    return Choice(native=best[0] < MARGIN * best[1], native_seconds=best[0], dense_seconds=best[1])

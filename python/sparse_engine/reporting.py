@@ -1,0 +1,241 @@
+"""What pruning did to a model: parameters, multiply-accumulates, and measured time, layer by layer."""
+
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+
+from .nn import Pruned, SparseConv2d, SparseLinear, dense_only
+from .runtime import isa, num_threads
+
+REPEATS = 5
+
+
+@dataclass
+class LayerReport:
+    """One layer with a weight. Times are seconds for one call on the example input; None where nothing was measured."""
+
+    name: str
+    kind: str
+    shape: tuple[int, ...]
+    parameters: int
+    nonzeros: int
+    kernel: str = "dense"
+    reason: str = ""
+    macs: int | None = None
+    nonzero_macs: int | None = None
+    dense_seconds: float | None = None
+    seconds: float | None = None
+
+    @property
+    def density(self) -> float:
+        """Share of weights that are not zero."""
+        return self.nonzeros / self.parameters if self.parameters else 1.0
+
+
+@dataclass
+class Report:
+    """Result of `report`: rows, totals, and a table when printed."""
+
+    layers: list[LayerReport]
+    parameters: int  # of the whole model, biases and normalisation included
+    nonzeros: int
+    dense_seconds: float | None = None
+    seconds: float | None = None
+    isa: str = field(default_factory=isa)
+    threads: int = field(default_factory=num_threads)
+
+    @property
+    def macs(self) -> int | None:
+        """Multiply-accumulates of the listed layers, or None without example inputs."""
+        counts = [row.macs for row in self.layers if row.macs is not None]
+        return sum(counts) if counts else None
+
+    @property
+    def nonzero_macs(self) -> int | None:
+        """Multiply-accumulates with a non-zero weight."""
+        counts = [row.nonzero_macs for row in self.layers if row.nonzero_macs is not None]
+        return sum(counts) if counts else None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return {**asdict(self), "macs": self.macs, "nonzero_macs": self.nonzero_macs}
+
+    def __str__(self) -> str:
+        head = [
+            "layer",
+            "kind",
+            "weight",
+            "density",
+            "nonzeros",
+            "MACs",
+            "kernel",
+            "dense ms",
+            "now ms",
+            "speed-up",
+            "",
+        ]
+        rows = [
+            [
+                row.name or "(model)",
+                row.kind,
+                "×".join(map(str, row.shape)),
+                f"{row.density:.1%}",
+                f"{row.nonzeros:,} / {row.parameters:,}",
+                _of(row.nonzero_macs, row.macs),
+                row.kernel,
+                _ms(row.dense_seconds),
+                _ms(row.seconds),
+                _ratio(row.dense_seconds, row.seconds),
+                row.reason,
+            ]
+            for row in self.layers
+        ]
+        total = [
+            "total",
+            "",
+            "",
+            f"{self.nonzeros / self.parameters:.1%}" if self.parameters else "",
+            f"{self.nonzeros:,} / {self.parameters:,}",
+            _of(self.nonzero_macs, self.macs),
+            f"{self.isa}, {self.threads} thr.",
+            _ms(self.dense_seconds),
+            _ms(self.seconds),
+            _ratio(self.dense_seconds, self.seconds),
+            "whole model",
+        ]
+        return table(head, [*rows, total])
+
+
+def report(model: nn.Module, example_inputs: Any = None) -> Report:
+    """Parameters, multiply-accumulates and measured time of every Linear and convolution layer of `model`.
+
+    Args:
+        model: pruned or not. Run in eval mode under inference_mode; its training flags are restored.
+        example_inputs: a tensor, or a tuple of positional arguments of `model`. Without it no MACs and no times.
+    Returns:
+        `Report`; print it for a table. "now" is what the layer does in inference, "dense" torch's arithmetic on the same
+        weights; both are medians of interleaved calls on the input this layer saw.
+    """
+    rows = {
+        module: LayerReport(
+            name=name,
+            kind=type(module).__name__,
+            shape=tuple(module.weight.shape),
+            parameters=module.weight.numel(),
+            nonzeros=int(torch.count_nonzero(module.weight)),
+        )
+        for name, module in model.named_modules()
+        if isinstance(module, (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d))
+    }
+    parameters = list(model.parameters())
+    result = Report(
+        layers=list(rows.values()),
+        parameters=sum(p.numel() for p in parameters),
+        nonzeros=sum(int(torch.count_nonzero(p)) for p in parameters),
+    )
+    if example_inputs is not None:
+        inputs = example_inputs if isinstance(example_inputs, tuple) else (example_inputs,)
+        with _evaluating(model), torch.inference_mode():
+            _measure_layers(model, rows, inputs)
+            result.dense_seconds, result.seconds = time_both(lambda: model(*inputs))
+    for module, row in rows.items():
+        row.kernel, row.reason = _kernel(module, measured=example_inputs is not None, called=row.macs is not None)
+    return result
+
+
+def time_both(call: Callable[[], object], repeats: int = REPEATS) -> tuple[float, float]:
+    """Median seconds of `call` with dense arithmetic and as it is, interleaved after a warm-up of both."""
+    times: tuple[list[float], list[float]] = ([], [])
+    for repeat in range(repeats + 1):
+        with dense_only():
+            start = time.perf_counter()
+            call()
+            dense = time.perf_counter() - start
+        start = time.perf_counter()
+        call()
+        now = time.perf_counter() - start
+        if repeat > 0:
+            times[0].append(dense)
+            times[1].append(now)
+    return statistics.median(times[0]), statistics.median(times[1])
+
+
+def _measure_layers(model: nn.Module, rows: dict[nn.Module, LayerReport], inputs: tuple[Any, ...]) -> None:
+    seen: dict[nn.Module, tuple[Any, ...]] = {}
+
+    def remember(module: nn.Module, arguments: tuple[Any, ...], output: torch.Tensor) -> None:
+        row = rows[module]
+        outputs = output.numel() // row.shape[0] if row.shape[0] else 0  # applications of the whole weight
+        row.macs = (row.macs or 0) + outputs * row.parameters
+        row.nonzero_macs = (row.nonzero_macs or 0) + outputs * row.nonzeros
+        seen[module] = arguments
+
+    hooks = [module.register_forward_hook(remember) for module in rows]
+    try:
+        model(*inputs)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    for module, arguments in seen.items():
+        rows[module].dense_seconds, rows[module].seconds = time_both(lambda m=module, a=arguments: m(*a))  # type: ignore[misc]
+
+
+def _kernel(module: nn.Module, measured: bool, called: bool) -> tuple[str, str]:
+    if not isinstance(module, Pruned):
+        return "dense", "not pruned"
+    if not isinstance(module, (SparseLinear, SparseConv2d)):
+        return "dense", f"masked; {module.plain.__name__} has no native kernel"
+    if measured and not called:
+        return "dense", "not called by the model's forward (a fused path of torch?)"
+    state = module._sparse
+    choices = list(state.choices.exact.values())
+    if choices and choices[-1].native:
+        return "csr", ""
+    if choices:
+        return "dense", "dense measured faster"
+    reasons = [reason for reason in state.fallbacks if not reason.startswith("engine.dense_only")]
+    return "dense", reasons[-1] if reasons else "not run in inference yet"
+
+
+@contextmanager
+def _evaluating(model: nn.Module) -> Iterator[None]:
+    training = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, was in training.items():
+            module.training = was
+
+
+def table(head: list[str], rows: list[list[str]]) -> str:
+    """Columns of text, aligned: the first to the left, numbers to the right."""
+    widths = [max(len(line[i]) for line in [head, *rows]) for i in range(len(head))]
+    numeric = [all(not row[i] or row[i][0].isdigit() or row[i][0] in "-–" for row in rows) for i in range(len(head))]
+
+    def line(cells: list[str]) -> str:
+        return "  ".join(
+            cell.rjust(width) if right else cell.ljust(width)
+            for cell, width, right in zip(cells, widths, numeric, strict=True)
+        ).rstrip()
+
+    rule = "  ".join("-" * width for width in widths)
+    return "\n".join([line(head), rule, *map(line, rows)])
+
+
+def _ms(seconds: float | None) -> str:
+    return "–" if seconds is None else f"{seconds * 1e3:.3f}"
+
+
+def _ratio(dense: float | None, now: float | None) -> str:
+    return "–" if not dense or not now else f"{dense / now:.2f}×"
+
+
+def _of(part: int | None, whole: int | None) -> str:
+    return "–" if whole is None or part is None else f"{part / 1e6:,.2f} / {whole / 1e6:,.2f} M"

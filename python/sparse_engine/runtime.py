@@ -1,0 +1,67 @@
+"""Instruction set and threads."""
+
+import platform
+import sys
+from typing import Any
+
+import numpy as np
+
+from . import _core
+from .version import __version__
+
+
+def isa() -> str:
+    """Name of the kernels in use: "baseline", "avx2", "avx512" or "neon".
+
+    The best one that this processor and operating system run is taken, except "avx512", which is opt-in.
+    `SPARSE_ENGINE_ISA` in the environment forces one.
+    """
+    return _core.isa()
+
+
+def supported_isas() -> list[str]:
+    """Kernels this machine can run, weakest first."""
+    return _core.supported_isas()
+
+
+def set_isa(name: str) -> None:
+    """Use the kernels called `name` from now on.
+
+    Raises:
+        ValueError: no such kernels, or this machine cannot run them.
+    """
+    _core.set_isa(name)
+
+
+def num_threads() -> int:
+    """Threads a call may use.
+
+    What `set_num_threads` or `SPARSE_ENGINE_NUM_THREADS` says, else OpenMP's number, which `torch.set_num_threads` sets.
+    """
+    return _core.num_threads()
+
+
+def set_num_threads(n: int) -> None:
+    """Use at most `n` threads from now on; 0 returns to the default. Other libraries' threads are left alone.
+
+    Raises:
+        ValueError: `n` is negative or beyond 4096.
+    """
+    _core.set_num_threads(n)
+
+
+def show_config() -> dict[str, Any]:
+    """Versions, instruction set and threads, as a dictionary of plain values (for bug reports)."""
+    torch = sys.modules.get("torch")
+    return {
+        "sparse_engine": __version__,
+        "isa": isa(),
+        "supported_isas": supported_isas(),
+        "num_threads": num_threads(),
+        "thread_backend": _core.thread_backend(),
+        "compiler": _core.compiler,
+        "machine": platform.machine(),
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "torch": None if torch is None else str(torch.__version__),
+    }
