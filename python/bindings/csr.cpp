@@ -18,7 +18,8 @@ std::span<const T> contiguous(const py::array_t<T, 0>& a, const char* name) {
 
 std::shared_ptr<Csr> from_dense(const Floats& weights) {
   const ConstPanel w = const_panel(weights, "weights");
-  if ((w.columns > 1 && w.column_stride != 1) || (w.rows > 1 && w.row_stride != w.columns))
+  const bool strides_matter = w.rows > 0 && w.columns > 0;
+  if (strides_matter && ((w.columns > 1 && w.column_stride != 1) || (w.rows > 1 && w.row_stride != w.columns)))
     throw py::value_error("weights must be C-contiguous");
   py::gil_scoped_release released;
   return std::make_shared<Csr>(Csr::from_dense(w.data, w.rows, w.columns));
@@ -59,6 +60,13 @@ void bind_csr(pybind11::module_& m) {
       .def_static("from_dense", &from_dense, py::arg("weights").noconvert())
       .def_static("from_parts", &from_parts, py::arg("indptr").noconvert(), py::arg("indices").noconvert(),
                   py::arg("values").noconvert(), py::arg("rows"), py::arg("cols"))
+      .def(
+          "spot_check",
+          [](const Csr& csr, const Floats& weights) {
+            if (weights.size() != csr.rows() * csr.cols()) throw py::value_error("weights do not have the matrix's size");
+            return csr.spot_check(weights.data());
+          },
+          py::arg("weights").noconvert())
       .def("to_parts", &to_parts);
 }
 

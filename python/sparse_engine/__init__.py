@@ -20,7 +20,8 @@ from .spec import Spec
 from .version import __version__
 
 if TYPE_CHECKING:
-    from .nn import MaskedConv1d, MaskedConv3d, SparseConv2d, SparseLinear, dense_only
+    from .layer import dense_only
+    from .nn import MaskedConv1d, MaskedConv3d, SparseConv2d, SparseLinear
     from .pruning import masks, prune, remove_masks
     from .reporting import Report, report
 
@@ -30,7 +31,7 @@ _TORCH_NAMES = {
     "MaskedConv3d": "nn",
     "SparseConv2d": "nn",
     "SparseLinear": "nn",
-    "dense_only": "nn",
+    "dense_only": "layer",
     "masks": "pruning",
     "prune": "pruning",
     "remove_masks": "pruning",

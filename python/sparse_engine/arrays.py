@@ -38,9 +38,7 @@ def _tensor_view(x: Any, name: str) -> NDArray[np.float32]:
         raise TypeError(f"{name} has layout {x.layout}; it must be dense ({name}.to_dense())")
     if x.requires_grad:
         if torch.is_grad_enabled():
-            raise TypeError(
-                f"{name} needs gradients and native operations compute none; use torch.no_grad() or .detach()"
-            )
+            raise TypeError(f"{name} needs gradients and native operations compute none; use torch.no_grad() or .detach()")
         x = x.detach()
     view: NDArray[np.float32] = x.resolve_neg().numpy()
     return view

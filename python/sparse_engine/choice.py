@@ -27,11 +27,13 @@ class Choices:
     """The decisions of one layer, by input size and number of threads."""
 
     def __init__(self) -> None:
-        self.exact: dict[tuple[int, ...], Choice] = {}  # by size as it came: the fast look-up
+        self.exact: dict[tuple[tuple[int, ...], int], Choice] = {}  # by shape and threads as they came: the fast look-up
         self.buckets: dict[tuple[object, ...], Choice] = {}
 
-    def decide(self, size: tuple[int, ...], native: Callable[[], object], dense: Callable[[], object]) -> Choice:
-        """The decision for inputs of `size`; both ways are timed when its bucket is new."""
+    def decide(
+        self, shape: tuple[int, ...], size: tuple[int, ...], native: Callable[[], object], dense: Callable[[], object]
+    ) -> Choice:
+        """The decision for an input of `shape`, whose bucket is that of `size`; both ways are timed when it is new."""
         threads = torch.get_num_threads()
         bucket = (bucket_of(size[0]), size[1:], threads, _core.num_threads(), _core.isa())
         choice = self.buckets.get(bucket)
@@ -39,7 +41,7 @@ class Choices:
             choice = self.buckets[bucket] = _measure(native, dense)
         if len(self.exact) >= MAX_REMEMBERED:
             self.exact.clear()
-        self.exact[(*size, threads)] = choice
+        self.exact[(shape, threads)] = choice
         return choice
 
     def clear(self) -> None:

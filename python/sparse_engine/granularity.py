@@ -28,7 +28,7 @@ def granularity(name: str) -> Callable[[Granularity], Granularity]:
 
 @granularity("element")
 def element(scores: Sequence[Scores], shapes: Sequence[tuple[int, ...]], keep: int) -> list[Mask]:
-    """Single weights: exactly the `keep` largest scores over all layers; ties keep the earliest layer, then the lowest index."""
+    """Single weights: the `keep` largest scores over all layers; ties keep the earliest layer, then the lowest index."""
     total = sum(int(np.prod(shape, dtype=np.int64)) for shape in shapes)
     selector = _core.LargestSelector(total, keep)
     more = True

@@ -30,9 +30,7 @@ class CSRMatrix:
         """
         w = float32_view(weights, "weights")
         if w.ndim != 2:
-            raise ValueError(
-                f"weights has shape {w.shape}; a matrix has two dimensions (weights.reshape(len(weights), -1))"
-            )
+            raise ValueError(f"weights has shape {w.shape}; a matrix has two dimensions (weights.reshape(len(weights), -1))")
         return cls(_core.Csr.from_dense(np.ascontiguousarray(w)))
 
     @classmethod
@@ -51,7 +49,7 @@ class CSRMatrix:
         try:
             rows, cols = (_index(side, "shape") for side in shape)
         except (TypeError, ValueError):
-            raise ValueError(f"shape = {shape!r} must be two integers (rows, columns)") from None
+            raise ValueError(f"shape = {shape!r} must be two integers (rows, columns) of at most 63 bits") from None
         data = np.asarray(values)
         if data.dtype != np.float32 or data.ndim != 1:
             raise TypeError(f"values must be a one-dimensional float32 array, not {data.ndim}-dimensional {data.dtype}")
@@ -112,7 +110,7 @@ class CSRMatrix:
 
 
 def _index(value: Any, name: str) -> int:
-    if isinstance(value, bool) or not hasattr(value, "__index__"):
+    if isinstance(value, bool) or not hasattr(value, "__index__") or not -(2**63) <= value.__index__() < 2**63:
         raise TypeError(name)
     return int(value.__index__())
 

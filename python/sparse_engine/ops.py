@@ -81,13 +81,8 @@ def conv2d(
     batched = view if view.ndim == 4 else view[None]
     height, width = shape.output_size(batched.shape[2], batched.shape[3])
     size = (batched.shape[0], matrix.shape[0], height, width)
-    if is_tensor(x) and x.dim() == 4:
-        y = empty_like_format(x, size)
-    else:
-        y = empty_like(x, size)
-    _core.conv2d(
-        batched, matrix._native, shape, _bias(bias, matrix.shape[0]), _activation(activation), float32_view(y, "y")
-    )
+    y = empty_like_format(x, size) if is_tensor(x) and x.dim() == 4 else empty_like(x, size)
+    _core.conv2d(batched, matrix._native, shape, _bias(bias, matrix.shape[0]), _activation(activation), float32_view(y, "y"))
     return y if view.ndim == 4 else y[0]
 
 

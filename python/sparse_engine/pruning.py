@@ -10,11 +10,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn.parameter import UninitializedParameter
 
 from .criteria import CRITERIA
 from .granularity import GRANULARITIES, Scores
+from .layer import Pruned
 from .mask import Mask
-from .nn import PRUNED_CLASSES, Pruned, attach, detach, mask_tensor
+from .masking import mask_tensor
+from .nn import PRUNED_CLASSES, attach, detach
 from .spec import Spec
 
 Model = TypeVar("Model", bound=nn.Module)
@@ -42,15 +45,13 @@ def prune(model: Model, spec: Spec) -> Model:
     if not isinstance(model, nn.Module):
         raise TypeError(f"model must be a torch.nn.Module, not {type(model).__name__}")
     if not isinstance(spec, Spec):
-        raise TypeError(
-            f"spec must be an engine.Spec, not {type(spec).__name__}; for example engine.Spec(sparsity=0.9)"
-        )
+        raise TypeError(f"spec must be an engine.Spec, not {type(spec).__name__}; for example engine.Spec(sparsity=0.9)")
     names, layers = _selected_layers(model, spec)
     score = CRITERIA[spec.criterion]
     scores: list[Scores] = [partial(lambda layer: _scores(score(layer)), layer) for layer in layers]
     for name, layer_scores in zip(names, scores, strict=True):
         _refuse_nan(name, layer_scores())
-    shapes = [tuple(layer.weight.shape) for layer in layers]  # type: ignore[union-attr, arg-type]
+    shapes = [tuple(layer.weight.shape) for layer in layers]
     keep = _amounts(spec, names, [int(np.prod(shape, dtype=np.int64)) for shape in shapes])
     pick = GRANULARITIES[spec.granularity]
     found: list[Mask] = []
@@ -85,21 +86,19 @@ def pruned_layers(model: nn.Module) -> list[tuple[str, Pruned]]:
     return [(name, module) for name, module in model.named_modules() if isinstance(module, Pruned)]
 
 
-def _selected_layers(model: nn.Module, spec: Spec) -> tuple[list[str], list[nn.Module]]:
+def _selected_layers(model: nn.Module, spec: Spec) -> tuple[list[str], list[Any]]:
     names: list[str] = []
-    layers: list[nn.Module] = []
+    layers: list[Any] = []
     weights: set[int] = set()
     skipped: list[str] = []
-    prunable = [
-        (name, m) for name, m in model.named_modules() if isinstance(m, (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d))
-    ]
+    prunable = [(name, m) for name, m in model.named_modules() if isinstance(m, (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d))]
     for name, module in prunable:
         if not spec.selects(name) or (isinstance(spec.sparsity, Mapping) and _share_of(spec.sparsity, name) is None):
             continue
+        _check_weight(name, module)
         if not isinstance(module, Pruned) and type(module) not in PRUNED_CLASSES:
             skipped.append(f"{name} ({type(module).__name__})")
             continue
-        _check_weight(name, module)
         if id(module.weight) in weights:  # shared: counted and ranked once
             continue
         weights.add(id(module.weight))
@@ -119,26 +118,22 @@ def _selected_layers(model: nn.Module, spec: Spec) -> tuple[list[str], list[nn.M
         for pattern in spec.sparsity:
             if not any(fnmatchcase(name, pattern) for name, _ in prunable):
                 known = ", ".join(name for name, _ in prunable)
-                raise ValueError(
-                    f"sparsity: pattern {pattern!r} matches no layer; prunable layers of this model: {known}"
-                )
+                raise ValueError(f"sparsity: pattern {pattern!r} matches no layer; prunable layers of this model: {known}")
     return names, layers
 
 
 def _check_weight(name: str, module: nn.Module) -> None:
     weight = module._parameters.get("weight")
-    if isinstance(weight, nn.parameter.UninitializedTensorMixin):
+    if isinstance(weight, UninitializedParameter):
         raise ValueError(f"layer {name!r} has no weight yet; run the model once on an input before pruning it")
     if weight is None:
         raise ValueError(
-            f"the weight of layer {name!r} is not a plain parameter (weight_norm, parametrization or torch's own pruning?); "
+            f"the weight of layer {name!r} is not a plain parameter (weight_norm, a parametrization or torch's own pruning?); "
             f"remove that first (torch.nn.utils.parametrize.remove_parametrizations, torch.nn.utils.prune.remove) "
             f"or pass exclude=[{name!r}]"
         )
     if weight.device.type == "meta" or not weight.dtype.is_floating_point:
-        raise ValueError(
-            f"the weight of layer {name!r} is {weight.dtype} on {weight.device}; pruning needs real float weights"
-        )
+        raise ValueError(f"the weight of layer {name!r} is {weight.dtype} on {weight.device}; pruning needs real float weights")
 
 
 def _share_of(shares: Mapping[str, float], name: str) -> float | None:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from .nn import Pruned, SparseConv2d, SparseLinear, dense_only
+from .layer import NativePruned, Pruned, dense_only
 from .runtime import isa, num_threads
 
 REPEATS = 5
@@ -122,7 +122,7 @@ def report(model: nn.Module, example_inputs: Any = None) -> Report:
         `Report`; print it for a table. "now" is what the layer does in inference, "dense" torch's arithmetic on the same
         weights; both are medians of interleaved calls on the input this layer saw.
     """
-    rows = {
+    rows: dict[nn.Module, LayerReport] = {
         module: LayerReport(
             name=name,
             kind=type(module).__name__,
@@ -189,7 +189,7 @@ def _measure_layers(model: nn.Module, rows: dict[nn.Module, LayerReport], inputs
 def _kernel(module: nn.Module, measured: bool, called: bool) -> tuple[str, str]:
     if not isinstance(module, Pruned):
         return "dense", "not pruned"
-    if not isinstance(module, (SparseLinear, SparseConv2d)):
+    if not isinstance(module, NativePruned):
         return "dense", f"masked; {module.plain.__name__} has no native kernel"
     if measured and not called:
         return "dense", "not called by the model's forward (a fused path of torch?)"
@@ -221,8 +221,7 @@ def table(head: list[str], rows: list[list[str]]) -> str:
 
     def line(cells: list[str]) -> str:
         return "  ".join(
-            cell.rjust(width) if right else cell.ljust(width)
-            for cell, width, right in zip(cells, widths, numeric, strict=True)
+            cell.rjust(width) if right else cell.ljust(width) for cell, width, right in zip(cells, widths, numeric, strict=True)
         ).rstrip()
 
     rule = "  ".join("-" * width for width in widths)

@@ -45,9 +45,7 @@ class Spec:
     def __post_init__(self) -> None:
         if (self.sparsity is None) == (self.nonzeros is None):
             given = "neither" if self.sparsity is None else "both"
-            raise ValueError(
-                f"Spec needs exactly one of sparsity and nonzeros, got {given}; for example Spec(sparsity=0.9)"
-            )
+            raise ValueError(f"Spec needs exactly one of sparsity and nonzeros, got {given}; for example Spec(sparsity=0.9)")
         _check_choice("granularity", self.granularity, GRANULARITIES)
         _check_choice("criterion", self.criterion, CRITERIA)
         _check_choice("scope", self.scope, SCOPES)
@@ -66,9 +64,7 @@ class Spec:
             object.__setattr__(self, "sparsity", _share("sparsity", self.sparsity))
         if self.nonzeros is not None:
             if not isinstance(self.nonzeros, Integral) or isinstance(self.nonzeros, bool):
-                raise TypeError(
-                    f"nonzeros = {self.nonzeros!r} is not a whole number of weights; for a share use sparsity="
-                )
+                raise TypeError(f"nonzeros = {self.nonzeros!r} is not a whole number of weights; for a share use sparsity=")
             if self.nonzeros < 0:
                 raise ValueError(f"nonzeros = {self.nonzeros} is negative; it is the number of weights that stay")
             object.__setattr__(self, "nonzeros", int(self.nonzeros))

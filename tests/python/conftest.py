@@ -1,0 +1,42 @@
+import copy
+
+import numpy as np
+import pytest
+
+import sparse_engine as engine
+
+
+@pytest.fixture(params=engine.supported_isas())
+def every_isa(request):
+    before = engine.isa()
+    engine.set_isa(request.param)
+    yield request.param
+    engine.set_isa(before)
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
+@pytest.fixture
+def native_always(monkeypatch):
+    """Layers take the native kernels whatever they measure, so that these are what is tested."""
+    torch = pytest.importorskip("torch")
+    from sparse_engine import choice
+
+    def measure(native, dense):
+        return choice.Choice(native=True, native_seconds=0.0, dense_seconds=0.0)
+
+    monkeypatch.setattr(choice, "_measure", measure)
+    return torch
+
+
+@pytest.fixture
+def plain_copy():
+    """A dense copy of a pruned model: the reference its results are held against."""
+
+    def make(model):
+        return engine.remove_masks(copy.deepcopy(model))
+
+    return make

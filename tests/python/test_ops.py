@@ -1,0 +1,105 @@
+import numpy as np
+import pytest
+
+import sparse_engine as engine
+from reference import assert_linear_within_bound, gamma, integers, sparse_weights
+
+torch = pytest.importorskip("torch")
+
+
+@pytest.mark.parametrize("lead", [(), (1,), (9,), (2, 3), (0,), (4, 0, 2), (70,)])
+def test_linear_takes_any_leading_dimensions(every_isa, rng, lead):
+    w = sparse_weights(rng, (37, 101), 0.8)
+    b = rng.standard_normal(37).astype(np.float32)
+    x = rng.standard_normal((*lead, 101)).astype(np.float32)
+    y = engine.linear(x, engine.CSRMatrix.from_dense(w), b)
+    assert y.shape == (*lead, 37)
+    assert_linear_within_bound(y.reshape(-1, 37), x.reshape(-1, 101), w, b)
+
+
+@pytest.mark.parametrize(("name", "reference"), [("relu", lambda v: max(v, 0)), ("relu6", lambda v: min(max(v, 0), 6))])
+def test_activations_follow_the_bias(every_isa, rng, name, reference):
+    w = integers(rng, (33, 60), 4)
+    x = integers(rng, (1, 60), 8)
+    for n in (1, 20):
+        y = engine.linear(np.repeat(x, n, axis=0), engine.CSRMatrix.from_dense(w), w[:, 0].copy(), activation=name)
+        expected = np.vectorize(reference)((x @ w.T + w[:, 0])[0])
+        np.testing.assert_array_equal(y, np.repeat(expected[None], n, axis=0))
+    assert np.isnan(engine.linear(np.full((1, 60), np.nan, np.float32), engine.CSRMatrix.from_dense(w), activation=name)).all()
+    with pytest.raises(ValueError, match="not one of: None, relu, relu6"):
+        engine.linear(x, engine.CSRMatrix.from_dense(w), activation="rule")
+
+
+GEOMETRIES = [
+    # cin, cout, kernel, size, stride, padding, dilation, groups
+    (3, 8, 3, (9, 11), 1, 1, 1, 1),
+    (4, 6, 1, (8, 8), 1, 0, 1, 1),
+    (4, 6, 1, (9, 7), 2, 0, 1, 1),
+    (8, 70, 3, (14, 14), 2, 1, 1, 1),
+    (6, 9, 5, (12, 17), 3, 2, 1, 3),
+    (5, 5, 3, (10, 10), 1, 1, 1, 5),
+    (4, 8, 3, (15, 13), 1, 2, 2, 2),
+    (4, 8, (3, 2), (15, 13), (2, 3), (0, 1), (2, 3), 2),
+    (40, 33, 3, (7, 7), 1, 1, 1, 1),
+    (2, 3, 7, (40, 70), 1, 3, 1, 1),
+    (2, 3, 4, (4, 4), 1, 0, 1, 1),
+    (2, 3, 2, (5, 5), 4, 0, 1, 1),
+]
+
+
+@pytest.mark.parametrize("geometry", GEOMETRIES)
+@pytest.mark.parametrize("batch", [0, 1, 3])
+def test_convolution_lies_within_the_proven_bound(every_isa, rng, geometry, batch):
+    cin, cout, kernel, size, stride, padding, dilation, groups = geometry
+    kh, kw = (kernel, kernel) if isinstance(kernel, int) else kernel
+    w = sparse_weights(rng, (cout, cin // groups, kh, kw), 0.6)
+    b = rng.standard_normal(cout).astype(np.float32)
+    x = rng.standard_normal((batch, cin, *size)).astype(np.float32)
+    matrix = engine.CSRMatrix.from_dense(w.reshape(cout, -1))
+    options = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+
+    def exact(images, weights, bias):
+        parts = [torch.from_numpy(np.asarray(a, np.float64)) for a in (images, weights, bias)]
+        return torch.nn.functional.conv2d(*parts, **options).numpy()
+
+    terms = np.count_nonzero(w.reshape(cout, -1), axis=1)[:, None, None]
+    bound = gamma(terms + 2) * exact(np.abs(x), np.abs(w), np.abs(b)) + 1e-40
+    for given in (x, torch.from_numpy(x), torch.from_numpy(x).contiguous(memory_format=torch.channels_last)):
+        y = engine.conv2d(given, matrix, kernel, b, **options)
+        assert np.all(np.abs(np.asarray(y, np.float64) - exact(x, w, b)) <= bound)
+        if isinstance(given, torch.Tensor) and batch and min(y.shape[1:]) > 1:
+            assert y.is_contiguous(memory_format=torch.channels_last) == given.is_contiguous(memory_format=torch.channels_last)
+    if batch:
+        single = engine.conv2d(x[0], matrix, kernel, b, **options)
+        np.testing.assert_array_equal(single, engine.conv2d(x, matrix, kernel, b, **options)[0])
+
+
+def test_channels_that_no_weight_reads_do_not_reach_the_output(every_isa, rng):
+    w = sparse_weights(rng, (20, 10, 3, 3), 0.5)
+    w[:, [0, 4]] = 0
+    x = rng.standard_normal((2, 10, 9, 9)).astype(np.float32)
+    matrix = engine.CSRMatrix.from_dense(w.reshape(20, -1))
+    clean = engine.conv2d(x, matrix, 3, padding=1)
+    x[:, 0], x[:, 4] = np.inf, np.nan
+    np.testing.assert_array_equal(engine.conv2d(x, matrix, 3, padding=1), clean)
+
+
+def test_convolution_refuses_geometry_that_makes_no_sense(rng):
+    matrix = engine.CSRMatrix.from_dense(np.ones((4, 18), np.float32))
+    x = np.ones((1, 2, 5, 5), np.float32)
+    for options, words in [
+        ({"stride": 0}, "stride height = 0"),
+        ({"dilation": 0}, "dilation height = 0"),
+        ({"padding": -1}, "padding height = -1"),
+        ({"groups": 3}, "groups = 3 does not divide"),
+        ({"groups": 0}, "groups = 0"),
+        ({"dilation": 9}, "reaches over 19 cells"),
+        ({"kernel_size": 2}, "need 8"),
+        ({"stride": (1, 1, 1)}, "one integer or two"),
+        ({"bias": np.ones(3, np.float32)}, "bias has shape"),
+    ]:
+        arguments = {"kernel_size": 3, **options}
+        with pytest.raises(ValueError, match=words):
+            engine.conv2d(x, matrix, **arguments)
+    with pytest.raises(ValueError, match="takes"):
+        engine.conv2d(x[0, 0], matrix, 3)
