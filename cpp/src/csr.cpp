@@ -1,6 +1,7 @@
 #include "sparse_engine/csr.hpp"
 
 #include <algorithm>
+#include <bit>
 #include <limits>
 #include <mutex>
 #include <new>
@@ -131,10 +132,26 @@ struct Csr::State {
   std::vector<std::uint32_t> wide;
   std::vector<float> values;
 
+  struct Sample {
+    Index position;  // in the row-major dense array
+    float value;
+  };
+  std::vector<Sample> samples;
+
   std::mutex mutex;
   std::vector<std::shared_ptr<const CsrTiles>> layouts;  // guarded by mutex
 
   bool is_narrow() const { return cols <= SPARSE_ENGINE_NARROW_COLUMNS; }
+  Index column(Index i) const { return is_narrow() ? Index{narrow[i]} : Index{wide[i]}; }
+  void take_samples() {
+    constexpr Index kSamples = 16;
+    const Index nnz = static_cast<Index>(values.size());
+    for (Index s = 0; s < std::min(kSamples, nnz); ++s) {
+      const Index i = s * nnz / std::min(kSamples, nnz);
+      const Index row = std::upper_bound(starts.begin(), starts.end(), i) - starts.begin() - 1;
+      samples.push_back({row * cols + column(i), values[i]});
+    }
+  }
   void reserve(Index nnz) {
     is_narrow() ? narrow.reserve(nnz) : wide.reserve(nnz);
     values.reserve(nnz);
@@ -168,6 +185,7 @@ Csr Csr::from_dense(const float* weights, Index rows, Index cols) {
       if (w[col] != 0.0f) state->push(col, w[col]);
     state->starts.push_back(static_cast<Index>(state->values.size()));
   }
+  state->take_samples();
   return Csr(std::move(state));
 }
 
@@ -208,6 +226,7 @@ Csr Csr::from_parts(std::span<const std::int64_t> row_starts, std::span<const st
       state->push(row_entries[i].first, row_entries[i].second);
     }
   }
+  state->take_samples();
   return Csr(std::move(state));
 }
 
@@ -226,7 +245,7 @@ void Csr::to_dense(float* out) const {
   std::fill_n(out, rows() * cols(), 0.0f);
   for (Index row = 0; row < rows(); ++row)
     for (Index i = state_->starts[row]; i < state_->starts[row + 1]; ++i)
-      out[row * cols() + (state_->is_narrow() ? state_->narrow[i] : state_->wide[i])] = state_->values[i];
+      out[row * cols() + state_->column(i)] = state_->values[i];
 }
 
 void Csr::multiply_vector(const VectorJob& job) const {
@@ -281,6 +300,12 @@ std::shared_ptr<const Tiles> Csr::tiles(const TileShape& shape) const {
   }
   state_->layouts.push_back(layout);
   return layout;
+}
+
+bool Csr::spot_check(const float* weights) const {
+  return std::all_of(state_->samples.begin(), state_->samples.end(), [&](const State::Sample& s) {
+    return std::bit_cast<std::uint32_t>(weights[s.position]) == std::bit_cast<std::uint32_t>(s.value);
+  });
 }
 
 std::span<const std::int64_t> Csr::row_starts() const { return state_->starts; }

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from .layer import NativePruned, Pruned, dense_only
+from .layer import DISABLED, NativePruned, Pruned, dense_only
 from .runtime import isa, num_threads
 
 REPEATS = 5
@@ -139,13 +139,14 @@ def report(model: nn.Module, example_inputs: Any = None) -> Report:
         parameters=sum(p.numel() for p in parameters),
         nonzeros=sum(int(torch.count_nonzero(p)) for p in parameters),
     )
+    seen: dict[nn.Module, tuple[Any, ...]] | None = None
     if example_inputs is not None:
         inputs = example_inputs if isinstance(example_inputs, tuple) else (example_inputs,)
         with _evaluating(model), torch.inference_mode():
-            _measure_layers(model, rows, inputs)
+            seen = _measure_layers(model, rows, inputs)
             result.dense_seconds, result.seconds = time_both(lambda: model(*inputs))
     for module, row in rows.items():
-        row.kernel, row.reason = _kernel(module, measured=example_inputs is not None, called=row.macs is not None)
+        row.kernel, row.reason = _kernel(module, seen)
     return result
 
 
@@ -166,8 +167,14 @@ def time_both(call: Callable[[], object], repeats: int = REPEATS) -> tuple[float
     return statistics.median(times[0]), statistics.median(times[1])
 
 
-def _measure_layers(model: nn.Module, rows: dict[nn.Module, LayerReport], inputs: tuple[Any, ...]) -> None:
+def _measure_layers(
+    model: nn.Module, rows: dict[nn.Module, LayerReport], inputs: tuple[Any, ...]
+) -> dict[nn.Module, tuple[Any, ...]]:
+    """Fill in MACs and times; returns the arguments each called layer was called with."""
     seen: dict[nn.Module, tuple[Any, ...]] = {}
+    for module in rows:
+        if isinstance(module, Pruned):
+            module._sparse.fallbacks.clear()  # so that what is there afterwards is about these inputs
 
     def remember(module: nn.Module, arguments: tuple[Any, ...], output: torch.Tensor) -> None:
         row = rows[module]
@@ -184,23 +191,29 @@ def _measure_layers(model: nn.Module, rows: dict[nn.Module, LayerReport], inputs
             hook.remove()
     for module, arguments in seen.items():
         rows[module].dense_seconds, rows[module].seconds = time_both(lambda m=module, a=arguments: m(*a))  # type: ignore[misc]
+    return seen
 
 
-def _kernel(module: nn.Module, measured: bool, called: bool) -> tuple[str, str]:
+def _kernel(module: nn.Module, seen: dict[nn.Module, tuple[Any, ...]] | None) -> tuple[str, str]:
+    """Which kernel `module` takes, and why when it is not a native one."""
     if not isinstance(module, Pruned):
         return "dense", "not pruned"
     if not isinstance(module, NativePruned):
         return "dense", f"masked; {module.plain.__name__} has no native kernel"
-    if measured and not called:
+    if seen is not None and module not in seen:
         return "dense", "not called by the model's forward (a fused path of torch?)"
     state = module._sparse
-    choices = list(state.choices.exact.values())
-    if choices and choices[-1].native:
-        return "csr", ""
-    if choices:
-        return "dense", "dense measured faster"
-    reasons = [reason for reason in state.fallbacks if not reason.startswith("engine.dense_only")]
-    return "dense", reasons[-1] if reasons else "not run in inference yet"
+    reasons = [reason for reason in state.fallbacks if reason != DISABLED]
+    choices = state.choices.exact
+    if seen is not None:
+        choice = choices.get((seen[module][0].shape, torch.get_num_threads()))
+    else:
+        choice = next(reversed(choices.values()), None)
+    if reasons and (seen is not None or choice is None):
+        return "dense", reasons[-1]
+    if choice is None:
+        return "dense", "not run in inference yet"
+    return ("csr", "") if choice.native else ("dense", "dense measured faster")
 
 
 @contextmanager

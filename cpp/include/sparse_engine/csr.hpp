@@ -34,6 +34,10 @@ class Csr final : public Matrix {
   Index row_at_share(Index share, Index shares) const override;
   std::shared_ptr<const Tiles> tiles(const TileShape& shape) const override;
 
+  // Whether some weights spread over the matrix still equal those of the row-major array it was made from. Cheap enough for
+  // every call, and it notices any change that touches most weights; it proves nothing about the others.
+  bool spot_check(const float* weights) const;
+
   std::span<const std::int64_t> row_starts() const;
   std::span<const float> values() const;
   std::vector<std::int64_t> column_indices() const;  // a widened copy
