@@ -39,6 +39,7 @@ Axis axis(Index phase, Index stride, Index pad, Index size, Index cells) {
 
 struct Geometry {
   OutputSize out;
+  bool pointwise;            // 1×1 without padding: the columns of all images follow one another, packed panel by panel
   Index pitch, plane_rows;   // of one phase
   Index phases_h, phases_w;  // phases that some tap reads
   Index phase_floats, channel_floats;
@@ -66,6 +67,9 @@ Geometry geometry(const Conv2dShape& s, const ConstImages& x) {
   lines = (lines + kLineFloats - 1) / kLineFloats;
   g.channel_floats = checked_mul(lines | 1, kLineFloats, "plane");
   g.positions = (g.out.height - 1) * g.pitch + g.out.width;
+  const bool padded = s.pad_top != 0 || s.pad_left != 0 || s.pad_bottom != 0 || s.pad_right != 0;
+  g.pointwise = s.kernel_h == 1 && s.kernel_w == 1 && !padded;
+  if (g.pointwise) g.channel_floats = kTile;
   return g;
 }
 
@@ -90,17 +94,35 @@ void pack_planes(const Kernels& table, const ConstImages& x, const Conv2dShape& 
         }
         fill_zero(plane + rows.end * g.pitch, (g.plane_rows - rows.end) * g.pitch);
       }
-      for (Index row = rows.begin; row < rows.end; ++row) {
-        if (cols.begin == cols.end) continue;
-        table.panel_pack({.source = source + (row * s.stride_h + rows.first) * x.stride_h +
-                                    (cols.begin * s.stride_w + cols.first) * x.stride_w,
-                          .row_stride = x.stride_c,
-                          .column_stride = x.stride_w * s.stride_w,
-                          .rows = channels,
-                          .columns = cols.end - cols.begin,
-                          .target = phase + row * g.pitch + cols.begin,
-                          .target_stride = g.channel_floats,
-                          .target_columns = cols.end - cols.begin});
+      PackArgs args{};
+      args.source =
+          source + (rows.begin * s.stride_h + rows.first) * x.stride_h + (cols.begin * s.stride_w + cols.first) * x.stride_w;
+      args.column_stride = x.stride_w * s.stride_w;
+      args.columns = args.target_columns = cols.end - cols.begin;
+      args.target = phase + rows.begin * g.pitch + cols.begin;
+      if (args.columns == 0) continue;
+      if (x.stride_c == 1) {  // channels_last: channels are rows to transpose
+        args.row_stride = 1;
+        args.rows = channels;
+        args.target_stride = g.channel_floats;
+        for (Index row = rows.begin; row < rows.end; ++row) {
+          table.panel_pack(args);
+          args.source += s.stride_h * x.stride_h;
+          args.target += g.pitch;
+        }
+      } else {
+        args.row_stride = x.stride_h * s.stride_h;
+        args.rows = rows.end - rows.begin;
+        args.target_stride = g.pitch;
+        if (args.columns == g.pitch && args.row_stride == g.pitch * args.column_stride) {  // no gaps: one long row
+          args.columns = args.target_columns = args.rows * g.pitch;
+          args.rows = 1;
+        }
+        for (Index c = 0; c < channels; ++c) {
+          table.panel_pack(args);
+          args.source += x.stride_c;
+          args.target += g.channel_floats;
+        }
       }
     }
   }
@@ -108,29 +130,57 @@ void pack_planes(const Kernels& table, const ConstImages& x, const Conv2dShape& 
   for (Index c = 0; c < channels; ++c) fill_zero(target + c * g.channel_floats + used, g.channel_floats - used);
 }
 
+// Calls run(image, h, w, columns, place) for each stretch of a panel's columns [first, first + count) that lies in one output
+// row, or in one image where its rows follow one another without gaps; `place` is where the stretch begins in the panel.
+template <class Run>
+void for_each_run(const Geometry& g, bool gaps, Index first, Index count, const Run& run) {
+  const Index row = gaps ? g.pitch : g.out.height * g.pitch;
+  const Index rows = gaps ? g.out.height : 1;
+  const Index used = gaps ? g.out.width : row;
+  for (Index p = first; p < first + count;) {
+    const Index h = p / row, w = p % row;
+    const Index step = std::min(row - w, first + count - p);
+    if (w < used) run(h / rows, h % rows, w, std::min(step, used - w), p - first);
+    p += step;
+  }
+}
+
+// Copies channels [first_channel, first_channel + channels) of the columns [first, first + count) of a pointwise product.
+void pack_pointwise(const Kernels& table, const ConstImages& x, const Conv2dShape& s, const Geometry& g, Index first_image,
+                    Index first, Index count, Index first_channel, Index channels, float* panel) {
+  const bool gaps = s.stride_h != 1 || s.stride_w != 1 || x.stride_h != x.width * x.stride_w;
+  for_each_run(g, gaps, first, count, [&](Index image, Index h, Index w, Index columns, Index place) {
+    table.panel_pack({.source = x.data + (first_image + image) * x.stride_n + first_channel * x.stride_c +
+                                h * s.stride_h * x.stride_h + w * s.stride_w * x.stride_w,
+                      .row_stride = x.stride_c,
+                      .column_stride = s.stride_w * x.stride_w,
+                      .rows = channels,
+                      .columns = columns,
+                      .target = panel + first_channel * kTile + place,
+                      .target_stride = kTile,
+                      .target_columns = place + columns == count ? kTile - place : columns});
+  });
+}
+
 // Writes the part of a tile's result that belongs to output rows; what lies between them is dropped.
 void unpack_positions(const Kernels& table, const Geometry& g, const float* result, Index rows, Index first_row,
-                      Index first_position, Index positions, const Images& y, Index image) {
-  for (Index p = first_position; p < first_position + positions;) {
-    const Index h = p / g.pitch;
-    const Index w = p % g.pitch;
-    const Index run = std::min(g.pitch - w, first_position + positions - p);
-    const Index columns = std::min(run, g.out.width - w);
-    if (columns > 0)
-      table.panel_unpack(
-          {.source = result + (p - first_position),
-           .source_stride = kTile,
-           .rows = rows,
-           .columns = columns,
-           .target = y.data + image * y.stride_n + first_row * y.stride_c + h * y.stride_h + w * y.stride_w,
-           .row_stride = y.stride_c,
-           .column_stride = y.stride_w});
-    p += run;
-  }
+                      Index first_position, Index positions, const Images& y, Index first_image) {
+  const bool gaps = g.pitch != g.out.width || y.stride_h != g.pitch * y.stride_w;
+  for_each_run(g, gaps, first_position, positions, [&](Index image, Index h, Index w, Index columns, Index place) {
+    table.panel_unpack(
+        {.source = result + place,
+         .source_stride = kTile,
+         .rows = rows,
+         .columns = columns,
+         .target = y.data + (first_image + image) * y.stride_n + first_row * y.stride_c + h * y.stride_h + w * y.stride_w,
+         .row_stride = y.stride_c,
+         .column_stride = y.stride_w});
+  });
 }
 
 // Channels whose touched part stays in the L1 cache, as a power of two so that sizes of input share layouts.
 Index channels_per_block(const Conv2dShape& s, const Geometry& g, Index channels) {
+  if (g.pointwise) return std::min<Index>(128, channels);  // 128 × 64 floats fill the L1 cache
   constexpr Index kBlockFloats = 24 * 1024 / sizeof(float);
   const Index width = std::min(kTile, g.positions);
   const Index phases = g.phases_h * g.phases_w;
@@ -185,7 +235,8 @@ void check_arguments(const ConstImages& x, const Matrix& w, const Conv2dShape& s
 }  // namespace
 
 OutputSize conv2d_output_size(const Conv2dShape& s, Index height, Index width) {
-  const auto axis_size = [](Index size, Index kernel, Index stride, Index before, Index after, Index dilation, const char* name) {
+  const auto axis_size = [](Index size, Index kernel, Index stride, Index before, Index after, Index dilation,
+                            const char* name) {
     check(kernel >= 1, "kernel ", name, " = ", kernel, "; it must be at least 1");
     check(stride >= 1, "stride ", name, " = ", stride, "; it must be at least 1");
     check(dilation >= 1, "dilation ", name, " = ", dilation, "; it must be at least 1");
@@ -211,7 +262,10 @@ void conv2d(const ConstImages& x, const Matrix& w, const Conv2dShape& s, const f
   const Index group_rows = w.rows() / s.groups;
   const Tables t = tables(s, g, group_channels);
   const auto tiles = w.tiles({.block_columns = std::max<Index>(1, t.block_columns), .group_rows = group_rows});
-  const Index image_floats = checked_mul(x.channels, g.channel_floats, "packed image");
+  // Floats from one product to the next, and between its panels: planes hold an image each, pointwise panels lie one by one.
+  const Index image_floats =
+      checked_mul(x.channels, g.pointwise ? (g.positions + kTile - 1) / kTile * kTile : g.channel_floats, "packed image");
+  const Index panel_floats = g.pointwise ? x.channels * kTile : 0;
 
   // As many images at a time as stay in the shared cache.
   constexpr Index kChunkFloats = 2 * 1024 * 1024;
@@ -228,33 +282,44 @@ void conv2d(const ConstImages& x, const Matrix& w, const Conv2dShape& s, const f
 
   constexpr Index kPackChannels = 16;
   const Index pieces = (x.channels + kPackChannels - 1) / kPackChannels;
-  const Index panels = (g.positions + kTile - 1) / kTile;
   for (Index first_image = 0; first_image < x.batch; first_image += chunk) {
     const Index images = std::min(chunk, x.batch - first_image);
-    parallel::parallel_for(images * pieces, threads, [&](Index task, int) {
-      const Index image = task / pieces;
+    const Index products = g.pointwise ? 1 : images;
+    const Index positions = g.pointwise ? images * g.positions : g.positions;
+    // Panels of equal width: a narrow last one would cost nearly as much as a wide one.
+    const Index vectors = (positions + table.lanes - 1) / table.lanes;
+    const Index panels = (positions + kTile - 1) / kTile;
+    const Index panel_columns = g.pointwise ? kTile : (vectors + panels - 1) / panels * table.lanes;
+    const auto columns_of = [&](Index panel) { return std::min(panel_columns, positions - panel * panel_columns); };
+    parallel::parallel_for((g.pointwise ? panels : images) * pieces, threads, [&](Index task, int) {
+      const Index place = task / pieces;
       const Index channel = task % pieces * kPackChannels;
-      pack_planes(table, x, s, g, first_image + image, channel, std::min(kPackChannels, x.channels - channel),
-                  packed + image * image_floats);
+      const Index channels = std::min(kPackChannels, x.channels - channel);
+      if (g.pointwise) {
+        pack_pointwise(table, x, s, g, first_image, place * kTile, columns_of(place), channel, channels,
+                       packed + place * panel_floats);
+      } else {
+        pack_planes(table, x, s, g, first_image + place, channel, channels, packed + place * image_floats);
+      }
     });
-    parallel::parallel_for(images * panels * tiles->count(), threads, [&](Index task, int worker) {
+    parallel::parallel_for(products * panels * tiles->count(), threads, [&](Index task, int worker) {
       const Index tile = task % tiles->count();
       const Index panel = task / tiles->count() % panels;
-      const Index image = task / tiles->count() / panels;
-      const Index positions = std::min(kTile, g.positions - panel * kTile);
+      const Index product = task / tiles->count() / panels;
       const Index group = tiles->row_begin(tile) / group_rows;
+      const float* panel_begin = packed + (g.pointwise ? panel * panel_floats : product * image_floats + panel * panel_columns);
       float* result = results + worker * tile_rows * kTile;
       tiles->multiply({.tile = tile,
-                       .x = packed + image * image_floats + group * group_channels * g.channel_floats + panel * kTile,
+                       .x = panel_begin + group * group_channels * g.channel_floats,
                        .block_bases = t.block_bases.data(),
                        .offsets = t.offsets.data(),
-                       .width = (positions + table.lanes - 1) / table.lanes * table.lanes,
+                       .width = (columns_of(panel) + table.lanes - 1) / table.lanes * table.lanes,
                        .bias = bias,
                        .activation = activation,
                        .y = result,
                        .y_row_stride = kTile});
-      unpack_positions(table, g, result, tiles->row_end(tile) - tiles->row_begin(tile), tiles->row_begin(tile), panel * kTile,
-                       positions, y, first_image + image);
+      unpack_positions(table, g, result, tiles->row_end(tile) - tiles->row_begin(tile), tiles->row_begin(tile),
+                       panel * panel_columns, columns_of(panel), y, first_image + product);
     });
   }
 }

@@ -101,8 +101,7 @@ void LargestSelector::mask(std::span<const float> scores, std::span<std::uint8_t
   std::vector<std::uint64_t> ties(pieces, ties_kept_);
   if (ties_kept_ < ties_) {
     parallel::parallel_for(static_cast<std::int64_t>(pieces), threads, [&](std::int64_t piece, int) {
-      ties[piece] =
-          table.mask_count_equal(scores.data() + piece * kPiece, piece_size(scores.size(), piece), threshold_);
+      ties[piece] = table.mask_count_equal(scores.data() + piece * kPiece, piece_size(scores.size(), piece), threshold_);
     });
     std::uint64_t left = ties_kept_ - ties_used_;
     for (std::uint64_t& share : ties) {
@@ -136,26 +135,26 @@ template <class Item>
 bool apply_typed(const std::uint8_t* bits, void* data, std::uint64_t count) {
   auto* items = static_cast<unsigned char*>(data);
   std::atomic<bool> changed{false};
-  parallel::parallel_for(static_cast<std::int64_t>(pieces_of(count)), threads_for(static_cast<std::int64_t>(count)),
-                         [&](std::int64_t piece, int) {
-    const std::uint64_t first = piece * kPiece;
-    const std::uint64_t last = first + piece_size(count, piece);
-    Item removed = 0;
-    for (std::uint64_t i = first; i < last; i += 8) {
-      const std::uint8_t keep = bits[i / 8];
-      if (keep == 0xff) continue;
-      const std::uint64_t n = std::min<std::uint64_t>(8, last - i);
-      Item group[8] = {};
-      std::memcpy(group, items + i * sizeof(Item), n * sizeof(Item));  // the caller's array may be unaligned
-      for (int j = 0; j < 8; ++j) {
-        const Item stays = static_cast<Item>(-static_cast<Item>(keep >> j & 1));
-        removed |= static_cast<Item>(group[j] & ~stays);
-        group[j] &= stays;
-      }
-      std::memcpy(items + i * sizeof(Item), group, n * sizeof(Item));
-    }
-    if (removed != 0) changed.store(true, std::memory_order_relaxed);
-  });
+  parallel::parallel_for(
+      static_cast<std::int64_t>(pieces_of(count)), threads_for(static_cast<std::int64_t>(count)), [&](std::int64_t piece, int) {
+        const std::uint64_t first = piece * kPiece;
+        const std::uint64_t last = first + piece_size(count, piece);
+        Item removed = 0;
+        for (std::uint64_t i = first; i < last; i += 8) {
+          const std::uint8_t keep = bits[i / 8];
+          if (keep == 0xff) continue;
+          const std::uint64_t n = std::min<std::uint64_t>(8, last - i);
+          Item group[8] = {};
+          std::memcpy(group, items + i * sizeof(Item), n * sizeof(Item));  // the caller's array may be unaligned
+          for (int j = 0; j < 8; ++j) {
+            const Item stays = static_cast<Item>(-static_cast<Item>(keep >> j & 1));
+            removed |= static_cast<Item>(group[j] & ~stays);
+            group[j] &= stays;
+          }
+          std::memcpy(items + i * sizeof(Item), group, n * sizeof(Item));
+        }
+        if (removed != 0) changed.store(true, std::memory_order_relaxed);
+      });
   return changed;
 }
 

@@ -11,9 +11,9 @@
 namespace sparse_engine {
 
 // SPARSE_ENGINE_ISAS is X(name) for every add_isa() line of the build, weakest first.
-#define X(name)                 \
-  namespace name {              \
-  extern const Kernels table;   \
+#define X(name)               \
+  namespace name {            \
+  extern const Kernels table; \
   }
 SPARSE_ENGINE_ISAS
 #undef X
@@ -97,7 +97,8 @@ int threads_from_environment() {
   if (text == nullptr || *text == '\0') return 0;
   char* end = nullptr;
   const long n = std::strtol(text, &end, 10);
-  check(*end == '\0' && n >= 1 && n <= 4096, "SPARSE_ENGINE_NUM_THREADS = '", text, "' is not a number of threads in [1, 4096]");
+  check(*end == '\0' && n >= 1 && n <= 4096, "SPARSE_ENGINE_NUM_THREADS = '", text,
+        "' is not a number of threads in [1, 4096]");
   return static_cast<int>(n);
 }
 

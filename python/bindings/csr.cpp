@@ -35,10 +35,9 @@ std::shared_ptr<Csr> from_parts(const Indices& indptr, const Indices& indices, c
 
 py::tuple to_parts(const Csr& csr) {
   const std::vector<std::int64_t> columns = csr.column_indices();
-  return py::make_tuple(
-      Indices(static_cast<py::ssize_t>(csr.row_starts().size()), csr.row_starts().data()),
-      Indices(static_cast<py::ssize_t>(columns.size()), columns.data()),
-      py::array_t<float>(static_cast<py::ssize_t>(csr.values().size()), csr.values().data()));
+  return py::make_tuple(Indices(static_cast<py::ssize_t>(csr.row_starts().size()), csr.row_starts().data()),
+                        Indices(static_cast<py::ssize_t>(columns.size()), columns.data()),
+                        py::array_t<float>(static_cast<py::ssize_t>(csr.values().size()), csr.values().data()));
 }
 
 py::array_t<float> to_dense(const Matrix& matrix) {

@@ -20,6 +20,7 @@ from .spec import Spec
 from .version import __version__
 
 if TYPE_CHECKING:
+    from .batchnorm import reestimate_batchnorm
     from .layer import dense_only
     from .nn import MaskedConv1d, MaskedConv3d, SparseConv2d, SparseLinear
     from .pruning import masks, prune, remove_masks
@@ -34,6 +35,7 @@ _TORCH_NAMES = {
     "dense_only": "layer",
     "masks": "pruning",
     "prune": "pruning",
+    "reestimate_batchnorm": "batchnorm",
     "remove_masks": "pruning",
     "Report": "reporting",
     "report": "reporting",
@@ -57,6 +59,7 @@ __all__ = [
     "masks",
     "num_threads",
     "prune",
+    "reestimate_batchnorm",
     "remove_masks",
     "report",
     "set_isa",

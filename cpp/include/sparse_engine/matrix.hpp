@@ -58,8 +58,8 @@ class Matrix {
   virtual ~Matrix() = default;
   virtual Index rows() const = 0;
   virtual Index cols() const = 0;
-  virtual Index nnz() const = 0;    // stored weights
-  virtual Index bytes() const = 0;  // memory held, packed layouts included
+  virtual Index nnz() const = 0;                // stored weights
+  virtual Index bytes() const = 0;              // memory held, packed layouts included
   virtual void to_dense(float* out) const = 0;  // row-major, rows × cols
   virtual void multiply_vector(const VectorJob& job) const = 0;
   // First row at which at least `share` of `shares` of the stored weights lie before it: cuts work evenly among threads.

@@ -11,38 +11,55 @@ namespace sparse_engine::SPARSE_ENGINE_ISA {
 namespace {
 
 inline void copy_row(const float* source, float* target, int64_t count) {
-  int64_t i = 0;
-  for (; i + kLanes <= count; i += kLanes) store(target + i, load(source + i));
-  for (; i < count; ++i) target[i] = source[i];
+  // The last vector overlaps the one before it: feature maps are 7, 14, 28 wide, and their rows would be mostly tails.
+  if (count >= kLanes) {
+    for (int64_t i = 0; i < count - kLanes; i += kLanes) store(target + i, load(source + i));
+    store(target + count - kLanes, load(source + count - kLanes));
+  } else if (count >= 4) {
+    const Quad last = load_quad(source + count - 4);
+    for (int64_t i = 0; i < count - 4; i += 4) store_quad(target + i, load_quad(source + i));
+    store_quad(target + count - 4, last);
+  } else {
+    for (int64_t i = 0; i < count; ++i) target[i] = source[i];
+  }
 }
 
-// target[r * target_stride + c] = source[c * source_stride + r]: reads along r, writes along c.
-inline void transpose_block(const float* source, int64_t source_stride, float* target, int64_t target_stride, int64_t rows,
-                            int64_t columns) {
-  int64_t c = 0;
-  for (; c + 4 <= columns; c += 4) {
-    const float* s = source + c * source_stride;
-    float* t = target + c;
-    int64_t r = 0;
-    for (; r + 4 <= rows; r += 4) {
-      Quad a = load_quad(s + r), b = load_quad(s + source_stride + r);
-      Quad d = load_quad(s + 2 * source_stride + r), e = load_quad(s + 3 * source_stride + r);
-      transpose(a, b, d, e);
-      store_quad(t + r * target_stride, a);
-      store_quad(t + (r + 1) * target_stride, b);
-      store_quad(t + (r + 2) * target_stride, d);
-      store_quad(t + (r + 3) * target_stride, e);
-    }
-    for (; r < rows; ++r)
-      for (int64_t j = 0; j < 4; ++j) t[r * target_stride + j] = s[j * source_stride + r];
+inline void transpose_quads(const float* source, int64_t source_stride, float* target, int64_t target_stride) {
+  Quad a = load_quad(source), b = load_quad(source + source_stride);
+  Quad c = load_quad(source + 2 * source_stride), d = load_quad(source + 3 * source_stride);
+  transpose(a, b, c, d);
+  store_quad(target, a);
+  store_quad(target + target_stride, b);
+  store_quad(target + 2 * target_stride, c);
+  store_quad(target + 3 * target_stride, d);
+}
+
+// target[r * target_stride + c] = source[c * source_stride + r]. The caller's array may have rows a power of two apart, which
+// all fall into the same cache sets; so the walk goes along its rows, four at a time, and jumps in the panel instead.
+enum class Along { source, target };
+
+template <Along along>
+void transpose_block(const float* source, int64_t source_stride, float* target, int64_t target_stride, int64_t rows,
+                     int64_t columns) {
+  const int64_t whole_rows = rows / 4 * 4, whole_columns = columns / 4 * 4;
+  if (along == Along::source) {
+    for (int64_t c = 0; c < whole_columns; c += 4)
+      for (int64_t r = 0; r < whole_rows; r += 4)
+        transpose_quads(source + c * source_stride + r, source_stride, target + r * target_stride + c, target_stride);
+  } else {
+    for (int64_t r = 0; r < whole_rows; r += 4)
+      for (int64_t c = 0; c < whole_columns; c += 4)
+        transpose_quads(source + c * source_stride + r, source_stride, target + r * target_stride + c, target_stride);
   }
-  for (; c < columns; ++c)
+  for (int64_t r = whole_rows; r < rows; ++r)
+    for (int64_t c = 0; c < whole_columns; ++c) target[r * target_stride + c] = source[c * source_stride + r];
+  for (int64_t c = whole_columns; c < columns; ++c)
     for (int64_t r = 0; r < rows; ++r) target[r * target_stride + c] = source[c * source_stride + r];
 }
 
 void panel_pack(const PackArgs& args) {
   if (args.row_stride == 1 && args.column_stride != 1) {
-    transpose_block(args.source, args.column_stride, args.target, args.target_stride, args.rows, args.columns);
+    transpose_block<Along::source>(args.source, args.column_stride, args.target, args.target_stride, args.rows, args.columns);
   } else {
     for (int64_t r = 0; r < args.rows; ++r) {
       const float* s = args.source + r * args.row_stride;
@@ -61,7 +78,7 @@ void panel_pack(const PackArgs& args) {
 void panel_unpack(const UnpackArgs& args) {
   if (args.row_stride == 1 && args.column_stride != 1) {
     // The same transposition seen from the other side: target rows are this panel's columns.
-    transpose_block(args.source, args.source_stride, args.target, args.column_stride, args.columns, args.rows);
+    transpose_block<Along::target>(args.source, args.source_stride, args.target, args.column_stride, args.columns, args.rows);
     return;
   }
   for (int64_t r = 0; r < args.rows; ++r) {

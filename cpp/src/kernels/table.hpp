@@ -68,7 +68,7 @@ struct UnpackArgs {
 struct HistogramArgs {
   const float* scores;
   std::uint64_t count;
-  bool lower;             // false: upper 16 of 31 bits; true: lower 15 of those whose upper bits equal `upper`
+  bool lower;  // false: upper 16 of 31 bits; true: lower 15 of those whose upper bits equal `upper`
   std::uint32_t upper;
   std::uint64_t* histogram;
 };

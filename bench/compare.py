@@ -1,0 +1,267 @@
+"""Pruned layers against torch dense, in one process: interleaved, medians, same threads, every output verified.
+
+    python bench/compare.py                                   the headline rows, to the terminal
+    python bench/compare.py --shapes resnet50 bert --rounds 15
+    python bench/compare.py --all --markdown docs/benchmarks.md --json docs/benchmarks.json
+
+A row is what a user does: a torch layer, `engine.prune`, `layer(x)` in inference mode, conversion of layouts included. The
+baseline is the same layer unpruned; for a convolution the faster of NCHW and channels_last, input and weight alike. Times are
+medians over the rounds, the speed-up is the median of the ratios within a round, so that a slow moment of the machine strikes
+both sides. Outputs are compared with float64 by the proven bound.
+"""
+
+import argparse
+import copy
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from machine import describe
+from torch import nn
+from torch.nn import functional as F
+
+import sparse_engine as engine
+
+SHAPES = Path(__file__).parent / "shapes"
+SHORTEST_SECONDS = 1e-3  # calls are repeated until a measurement takes this long
+
+
+@dataclass
+class Row:
+    """One measured case. Seconds for one call."""
+
+    case: str
+    sparsity: float
+    baseline: str
+    dense_seconds: float
+    seconds: float
+    speedup: float
+    sparse_gflops: float
+    dense_gflops: float
+    kernel: str = "csr"
+    goal: float | None = None
+
+    @property
+    def verdict(self) -> str:
+        """The goal and whether it is met."""
+        return "" if self.goal is None else f"≥ {self.goal:g}: {'yes' if self.speedup >= self.goal else 'NO'}"
+
+
+def interleaved(calls: dict[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
+    """Seconds per call of each of `calls`, one entry a round, in turn."""
+    repeats = {}
+    for name, call in calls.items():
+        for _ in range(3):
+            call()
+        start = time.perf_counter()
+        call()
+        repeats[name] = max(1, round(SHORTEST_SECONDS / max(time.perf_counter() - start, 1e-9)))
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    for _ in range(rounds):
+        for name, call in calls.items():
+            start = time.perf_counter()
+            for _ in range(repeats[name]):
+                call()
+            times[name].append((time.perf_counter() - start) / repeats[name])
+    return times
+
+
+def compare(calls: dict[str, Callable[[], object]], ours: str, rounds: int) -> tuple[str, float, float, float]:
+    """The fastest of the others by median, its seconds, ours, and the median ratio within a round."""
+    times = interleaved(calls, rounds)
+    medians = {name: statistics.median(values) for name, values in times.items()}
+    best = min((name for name in calls if name != ours), key=medians.__getitem__)
+    ratio = statistics.median(a / b for a, b in zip(times[best], times[ours], strict=True))
+    return best, medians[best], medians[ours], ratio
+
+
+@torch.inference_mode()
+def check_output(layer: nn.Linear | nn.Conv2d, x: torch.Tensor) -> torch.Tensor:
+    """layer(x); stops unless every output lies within γ(n + 2)·(Σ|w||x| + |b|) of the float64 result, n stored weights."""
+    y = layer(x)
+    weight, bias = layer.weight.double(), layer.bias.double()
+    if isinstance(layer, nn.Conv2d):
+        exact = F.conv2d(x.double(), weight, bias, layer.stride, layer.padding)
+        size = F.conv2d(x.double().abs(), weight.abs(), bias.abs(), layer.stride, layer.padding)
+        terms = weight.ne(0).flatten(1).sum(1).view(1, -1, 1, 1)
+    else:
+        exact = F.linear(x.double(), weight, bias)
+        size = F.linear(x.double().abs(), weight.abs(), bias.abs())
+        terms = weight.ne(0).sum(1)
+    roundings = (terms + 2) * 2.0**-24
+    if not torch.all((y.double() - exact).abs() <= roundings / (1 - roundings) * size):
+        raise SystemExit(f"the output of {layer} is outside the proven bound: nothing was measured")
+    return y
+
+
+def pruned_copy(layer: nn.Module, sparsity: float) -> nn.Module:
+    return engine.prune(copy.deepcopy(layer), engine.Spec(sparsity=sparsity)).eval()
+
+
+@torch.inference_mode()
+def measured(
+    case: str, ours: nn.Module, calls: dict[str, Callable[[], object]], macs: int, sparsity: float, goal: list[str], rounds: int
+) -> Row:
+    baseline, dense_seconds, seconds, speedup = compare(calls, "sparse", rounds)
+    layer = engine.report(ours).layers[0]
+    density = layer.nonzeros / layer.parameters
+    return Row(
+        case=case,
+        sparsity=sparsity,
+        baseline=baseline,
+        dense_seconds=dense_seconds,
+        seconds=seconds,
+        speedup=speedup,
+        sparse_gflops=2e-9 * macs * density / seconds,
+        dense_gflops=2e-9 * macs / dense_seconds,
+        kernel=layer.kernel if layer.kernel == "csr" else layer.reason,
+        goal=float(goal[0]) if goal else None,
+    )
+
+
+def linear_row(fields: list[str], rounds: int) -> Row:
+    rows, cols, columns = map(int, fields[:3])
+    sparsity = float(fields[3])
+    dense = nn.Linear(cols, rows)
+    ours = pruned_copy(dense, sparsity)
+    x = torch.randn(columns, cols)
+    check_output(ours, x)
+    calls = {"dense": lambda: dense(x), "sparse": lambda: ours(x)}
+    case = f"linear {rows}×{cols}, x ({columns}, {cols})"
+    return measured(case, ours, calls, rows * cols * columns, sparsity, fields[4:], rounds)
+
+
+def conv_row(fields: list[str], rounds: int) -> Row:
+    out, channels, kernel, stride, padding, height, width, batch = map(int, fields[:8])
+    sparsity = float(fields[8])
+    dense = nn.Conv2d(channels, out, kernel, stride, padding)
+    ours = pruned_copy(dense, sparsity)
+    last = nn.Conv2d(channels, out, kernel, stride, padding).to(memory_format=torch.channels_last)
+    x = torch.randn(batch, channels, height, width)
+    x_last = x.to(memory_format=torch.channels_last)
+    y = check_output(ours, x)
+    check_output(ours, x_last)
+    calls = {"dense NCHW": lambda: dense(x), "dense channels_last": lambda: last(x_last), "sparse": lambda: ours(x)}
+    macs = y.shape[0] * y.shape[2] * y.shape[3] * dense.weight.numel()
+    case = f"conv {channels}→{out}, {kernel}×{kernel}/{stride}, {height}×{width}, batch {batch}"
+    return measured(case, ours, calls, macs, sparsity, fields[9:], rounds)
+
+
+def selection_row() -> Row:
+    """Exact global selection over 58 M weights, against torch's, on the same layers."""
+    from torch.nn.utils import prune
+
+    def layers() -> nn.Sequential:
+        return nn.Sequential(nn.Linear(9216, 4096), nn.Linear(4096, 4096), nn.Linear(4096, 1000))
+
+    theirs, mine = layers(), layers()
+    mine.load_state_dict(theirs.state_dict())
+    start = time.perf_counter()
+    prune.global_unstructured([(layer, "weight") for layer in theirs], pruning_method=prune.L1Unstructured, amount=0.9)
+    dense_seconds = time.perf_counter() - start
+    seconds = []
+    for _ in range(3):
+        ours = pruned_layers(mine, seconds)
+    for a, b in zip(theirs, ours, strict=True):
+        disagree = int(torch.count_nonzero(a.weight_mask.bool() != b.weight.ne(0)))
+        if disagree > 2:  # the two may keep different ones of equal magnitude
+            raise SystemExit(f"the selections differ in {disagree} weights")
+    median = statistics.median(seconds)
+    case = "global selection of 58 M weights, 90% (torch.nn.utils.prune)"
+    return Row(case, 0.9, "global_unstructured", dense_seconds, median, dense_seconds / median, 0, 0, "native", 30.0)
+
+
+def pruned_layers(model: nn.Module, seconds: list[float]) -> nn.Module:
+    ours = copy.deepcopy(model)
+    start = time.perf_counter()
+    engine.prune(ours, engine.Spec(sparsity=0.9, scope="global"))
+    seconds.append(time.perf_counter() - start)
+    return ours
+
+
+def overhead_row(rounds: int) -> Row:
+    """A layer too small to gain: what a call through the pruned class costs more."""
+    dense = nn.Linear(64, 64)
+    ours = pruned_copy(dense, 0.9)
+    x = torch.randn(1, 64)
+    check_output(ours, x)
+    row = measured(
+        "call of a small layer: linear 64×64, x (1, 64)",
+        ours,
+        {"dense": lambda: dense(x), "sparse": lambda: ours(x)},
+        64 * 64,
+        0.9,
+        [],
+        max(rounds, 51),
+    )
+    row.goal = 1 / 1.5
+    return row
+
+
+def markdown(rows: list[Row], arguments: list[str]) -> str:
+    lines = [
+        "# Benchmarks",
+        "",
+        f"Written by `python bench/compare.py {' '.join(arguments)}`. {describe()}",
+        "",
+        "Dense is `torch`, for a convolution the faster of NCHW and channels_last. Times are medians of interleaved calls;",
+        "speed-up is the median of the ratios within a round. Conversion of layouts is inside the times. GFLOP/s count the",
+        "stored weights only for sparse. A kernel other than csr says why the layer stayed dense.",
+        "",
+        "| case | sparsity | dense ms | sparse ms | speed-up | sparse GFLOP/s | dense GFLOP/s | baseline | kernel | goal |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    lines += [
+        f"| {r.case} | {r.sparsity:.0%} | {r.dense_seconds * 1e3:.3f} | {r.seconds * 1e3:.3f} | {r.speedup:.2f}× | "
+        f"{r.sparse_gflops:.1f} | {r.dense_gflops:.1f} | {r.baseline} | {r.kernel} | {r.verdict} |"
+        for r in rows
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    names = sorted(path.stem for path in SHAPES.glob("*.txt"))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--shapes", nargs="+", default=["headline"], choices=names, help="files of bench/shapes")
+    parser.add_argument("--all", action="store_true", help="every file of bench/shapes, the selection and the call overhead")
+    parser.add_argument("--rounds", type=int, default=21)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--markdown", type=Path)
+    options = parser.parse_args()
+    torch.manual_seed(0)
+    torch.set_num_threads(options.threads)
+    chosen = ["headline", *(name for name in names if name != "headline")] if options.all else options.shapes
+    rows = []
+
+    def add(row: Row) -> None:
+        rows.append(row)
+        print(
+            f"{row.case:58} {row.sparsity:4.0%}  {row.dense_seconds * 1e3:9.3f} ms → {row.seconds * 1e3:8.3f} ms  "
+            f"{row.speedup:6.2f}×  {row.sparse_gflops:5.1f} / {row.dense_gflops:5.1f} GFLOP/s  {row.baseline}; {row.kernel}  "
+            f"{row.verdict}",
+            flush=True,
+        )
+
+    for name in chosen:
+        for line in (SHAPES / f"{name}.txt").read_text().splitlines():
+            operation, *fields = line.partition("#")[0].split() or [""]
+            if operation:
+                add({"linear": linear_row, "conv": conv_row}[operation](fields, options.rounds))
+    if options.all or "headline" in options.shapes:
+        add(overhead_row(options.rounds))
+        add(selection_row())
+    if options.json:
+        content = {"machine": describe(), "rows": [asdict(row) for row in rows]}
+        options.json.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+    if options.markdown:
+        options.markdown.write_text(markdown(rows, sys.argv[1:]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,18 @@
+// What this machine can do at most, measured by the binary that quotes shares of it.
+#pragma once
+
+#include <cstdint>
+
+namespace bench {
+
+// GFLOP/s of independent fused multiply-adds on `threads` threads.
+double fma_gflops(int threads);
+
+// GB/s of reading `bytes` over and over on `threads` threads.
+double read_gbytes(std::int64_t bytes, int threads);
+
+// Seconds below which W · X cannot be done: arithmetic, loads of X into registers (one per stored weight and vector, two a
+// cycle, and one splat per weight), or one pass over W, X and Y at the bandwidth of the level they fit in.
+double least_seconds(std::int64_t nnz, std::int64_t columns, std::int64_t bytes, int threads);
+
+}  // namespace bench
