@@ -181,7 +181,7 @@ void unpack_positions(const Kernels& table, const Geometry& g, const float* resu
 // Channels whose touched part stays in the L1 cache, as a power of two so that sizes of input share layouts.
 Index channels_per_block(const Conv2dShape& s, const Geometry& g, Index channels) {
   if (g.pointwise) return std::min<Index>(128, channels);  // 128 × 64 floats fill the L1 cache
-  constexpr Index kBlockFloats = 24 * 1024 / sizeof(float);
+  constexpr Index kBlockFloats = 32 * 1024 / sizeof(float);
   const Index width = std::min(kTile, g.positions);
   const Index phases = g.phases_h * g.phases_w;
   const Index rows_read = (s.kernel_h - 1) * s.dilation_h / s.stride_h;
@@ -280,6 +280,8 @@ void conv2d(const ConstImages& x, const Matrix& w, const Conv2dShape& s, const f
     tile_rows = std::max(tile_rows, tiles->row_end(tile) - tiles->row_begin(tile));
   float* results = room(Room::output_tiles, threads * tile_rows * kTile);
 
+  const bool gaps = !g.pointwise || y.stride_w != 1 || y.stride_h != y.width;
+
   constexpr Index kPackChannels = 16;
   const Index pieces = (x.channels + kPackChannels - 1) / kPackChannels;
   for (Index first_image = 0; first_image < x.batch; first_image += chunk) {
@@ -309,17 +311,25 @@ void conv2d(const ConstImages& x, const Matrix& w, const Conv2dShape& s, const f
       const Index group = tiles->row_begin(tile) / group_rows;
       const float* panel_begin = packed + (g.pointwise ? panel * panel_floats : product * image_floats + panel * panel_columns);
       float* result = results + worker * tile_rows * kTile;
+      const Index columns = columns_of(panel), width = (columns + table.lanes - 1) / table.lanes * table.lanes;
+      // Within one image and without gaps the kernel writes y itself.
+      const Index position = panel * panel_columns, image = position / g.positions;
+      const bool direct = !gaps && columns == width && (position + columns - 1) / g.positions == image;
+      float* target =
+          y.data + (first_image + image) * y.stride_n + tiles->row_begin(tile) * y.stride_c + position % g.positions;
       tiles->multiply({.tile = tile,
                        .x = panel_begin + group * group_channels * g.channel_floats,
                        .block_bases = t.block_bases.data(),
                        .offsets = t.offsets.data(),
-                       .width = (columns_of(panel) + table.lanes - 1) / table.lanes * table.lanes,
+                       .width = width,
                        .bias = bias,
                        .activation = activation,
-                       .y = result,
-                       .y_row_stride = kTile});
-      unpack_positions(table, g, result, tiles->row_end(tile) - tiles->row_begin(tile), tiles->row_begin(tile),
-                       panel * panel_columns, columns_of(panel), y, first_image + product);
+                       .y = direct ? target : result,
+                       .y_row_stride = direct ? y.stride_c : kTile,
+                       .partial = result});
+      if (direct) return;
+      unpack_positions(table, g, result, tiles->row_end(tile) - tiles->row_begin(tile), tiles->row_begin(tile), position,
+                       columns, y, first_image + product);
     });
   }
 }

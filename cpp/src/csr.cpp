@@ -91,6 +91,8 @@ class CsrTiles final : public Tiles {
     CsrSpmmArgs args{};
     args.y = job.y;
     args.y_row_stride = job.y_row_stride;
+    args.sums = job.y;  // not read by a first block
+    args.sums_row_stride = job.y_row_stride;
     args.rows = static_cast<std::uint32_t>(rows);
     args.width = static_cast<std::uint32_t>(job.width);
     args.bias = job.bias ? job.bias + row_begin(job.tile) : nullptr;
@@ -109,6 +111,13 @@ class CsrTiles final : public Tiles {
       args.offsets = job.offsets + block * shape_.block_columns;
       args.x = job.x + job.block_bases[block];
       args.first = block == 0;
+      if (job.partial != nullptr) {
+        const bool last = block == blocks_ - 1;
+        args.sums = job.partial;
+        args.sums_row_stride = kTileColumns;
+        args.y = last ? job.y : job.partial;
+        args.y_row_stride = last ? job.y_row_stride : kTileColumns;
+      }
       args.activation = block == blocks_ - 1 ? job.activation : Activation::none;
       table.csr_spmm(args);
     }

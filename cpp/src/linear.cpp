@@ -102,6 +102,8 @@ void multiply(const Matrix& w, const ConstPanel& x, const float* bias, Activatio
     const Index panel = task / tiles->count();
     const Index tile = task % tiles->count();
     float* result = results + worker * tile_rows * kTile;
+    float* target = y.data + tiles->row_begin(tile) * y.row_stride + panel * kTile * y.column_stride;
+    const bool direct = y.column_stride == 1 && columns_of(panel) == width_of(panel);
     tiles->multiply({.tile = tile,
                      .x = packed + panel * panel_floats,
                      .block_bases = wide.block_bases.data(),
@@ -109,13 +111,15 @@ void multiply(const Matrix& w, const ConstPanel& x, const float* bias, Activatio
                      .width = width_of(panel),
                      .bias = bias,
                      .activation = activation,
-                     .y = result,
-                     .y_row_stride = kTile});
+                     .y = direct ? target : result,
+                     .y_row_stride = direct ? y.row_stride : kTile,
+                     .partial = result});
+    if (direct) return;
     table.panel_unpack({.source = result,
                         .source_stride = kTile,
                         .rows = tiles->row_end(tile) - tiles->row_begin(tile),
                         .columns = columns_of(panel),
-                        .target = y.data + tiles->row_begin(tile) * y.row_stride + panel * kTile * y.column_stride,
+                        .target = target,
                         .row_stride = y.row_stride,
                         .column_stride = y.column_stride});
   });

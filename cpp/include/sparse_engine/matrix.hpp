@@ -30,6 +30,7 @@ struct TileJob {
   Activation activation;
   float* y;  // tile rows × width, row-major, y_row_stride apart
   Index y_row_stride;
+  float* partial;  // where sums wait between blocks, tile rows × 64; null: in y
 };
 
 // A matrix laid out for wide products.

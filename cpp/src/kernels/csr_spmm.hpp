@@ -14,14 +14,14 @@ namespace sparse_engine::SPARSE_ENGINE_ISA {
 namespace {
 
 template <int kVectors>
-void csr_spmm_columns(const CsrSpmmArgs& args, const float* x, float* y) {
-  for (uint32_t row = 0; row < args.rows; ++row, y += args.y_row_stride) {
+void csr_spmm_columns(const CsrSpmmArgs& args, const float* x, const float* sums, float* y) {
+  for (uint32_t row = 0; row < args.rows; ++row, sums += args.sums_row_stride, y += args.y_row_stride) {
     Vec sum[kVectors];
     if (args.first) {
       const Vec start = splat(args.bias ? args.bias[row] : 0.0f);
       for (int v = 0; v < kVectors; ++v) sum[v] = start;
     } else {
-      for (int v = 0; v < kVectors; ++v) sum[v] = load(y + v * kLanes);
+      for (int v = 0; v < kVectors; ++v) sum[v] = load(sums + v * kLanes);
     }
     const uint32_t end = args.row_starts[row + 1];
     for (uint32_t i = args.row_starts[row]; i < end; ++i) {
@@ -36,19 +36,21 @@ void csr_spmm_columns(const CsrSpmmArgs& args, const float* x, float* y) {
 void csr_spmm(const CsrSpmmArgs& args) {
   constexpr int kMaxVectors = 8;
   const float* x = args.x;
+  const float* sums = args.sums;
   float* y = args.y;
   int vectors = static_cast<int>(args.width) / kLanes;
-  for (; vectors > kMaxVectors; vectors -= kMaxVectors, x += kMaxVectors * kLanes, y += kMaxVectors * kLanes)
-    csr_spmm_columns<kMaxVectors>(args, x, y);
+  constexpr int kMaxColumns = kMaxVectors * kLanes;
+  for (; vectors > kMaxVectors; vectors -= kMaxVectors, x += kMaxColumns, sums += kMaxColumns, y += kMaxColumns)
+    csr_spmm_columns<kMaxVectors>(args, x, sums, y);
   switch (vectors) {
-    case 1: return csr_spmm_columns<1>(args, x, y);
-    case 2: return csr_spmm_columns<2>(args, x, y);
-    case 3: return csr_spmm_columns<3>(args, x, y);
-    case 4: return csr_spmm_columns<4>(args, x, y);
-    case 5: return csr_spmm_columns<5>(args, x, y);
-    case 6: return csr_spmm_columns<6>(args, x, y);
-    case 7: return csr_spmm_columns<7>(args, x, y);
-    case 8: return csr_spmm_columns<8>(args, x, y);
+    case 1: return csr_spmm_columns<1>(args, x, sums, y);
+    case 2: return csr_spmm_columns<2>(args, x, sums, y);
+    case 3: return csr_spmm_columns<3>(args, x, sums, y);
+    case 4: return csr_spmm_columns<4>(args, x, sums, y);
+    case 5: return csr_spmm_columns<5>(args, x, sums, y);
+    case 6: return csr_spmm_columns<6>(args, x, sums, y);
+    case 7: return csr_spmm_columns<7>(args, x, sums, y);
+    case 8: return csr_spmm_columns<8>(args, x, sums, y);
     default: return;
   }
 }

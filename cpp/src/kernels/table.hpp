@@ -22,12 +22,14 @@ struct CsrSpmmArgs {
   const float* values;
   const std::int32_t* offsets;  // of each column of the block, in elements of x
   const float* x;
+  const float* sums;  // what the blocks before left, unless this is the first
+  std::int64_t sums_row_stride;
   float* y;
   std::int64_t y_row_stride;
   std::uint32_t rows;
   std::uint32_t width;  // a multiple of the table's lanes
   const float* bias;    // first block only: starts the accumulator; null is zero
-  bool first;           // start from bias instead of y
+  bool first;           // start from bias instead of sums
   Activation activation;
 };
 
