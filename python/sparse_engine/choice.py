@@ -1,5 +1,6 @@
 """Native or dense: each layer times both once per bucket of input sizes and keeps the faster."""
 
+import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,8 +10,11 @@ import torch
 from . import _core
 
 # Native must win by this much: a tie goes to dense, so that a pruned layer is not slower than it was.
-MARGIN = 0.97
+MARGIN = 0.95
 ROUNDS = 3
+# Where the two are within these ratios of each other, one disturbed round would decide: look longer.
+CLOSE = (0.75, 1.15)
+ROUNDS_WHEN_CLOSE = 9
 MAX_REMEMBERED = 4096
 
 
@@ -59,12 +63,15 @@ def bucket_of(count: int) -> int:
 
 
 def _measure(native: Callable[[], object], dense: Callable[[], object]) -> Choice:
-    best = [float("inf"), float("inf")]
+    times: tuple[list[float], list[float]] = ([], [])
     native()  # packs, and brings both into the same state of warmth
     dense()
-    for _ in range(ROUNDS):
-        for i, call in enumerate((native, dense)):
+    for taken in range(1, ROUNDS_WHEN_CLOSE + 1):
+        for seconds, call in zip(times, (native, dense), strict=True):
             start = time.perf_counter()
             call()
-            best[i] = min(best[i], time.perf_counter() - start)
-    return Choice(native=best[0] < MARGIN * best[1], native_seconds=best[0], dense_seconds=best[1])
+            seconds.append(time.perf_counter() - start)
+        medians = statistics.median(times[0]), statistics.median(times[1])
+        if taken >= ROUNDS and not CLOSE[0] * medians[1] < medians[0] < CLOSE[1] * medians[1]:
+            break
+    return Choice(native=medians[0] < MARGIN * medians[1], native_seconds=medians[0], dense_seconds=medians[1])

@@ -2,7 +2,6 @@
 
 import argparse
 import importlib
-import importlib.metadata
 import json
 import os
 import sys
@@ -137,17 +136,10 @@ def _demo(options: argparse.Namespace) -> int:
 
 
 def _config() -> dict[str, Any]:
-    """`runtime.show_config`, with torch's version though it may not have been imported."""
     try:
-        config = runtime.show_config()
+        return runtime.show_config()
     except ValueError as error:  # what the environment asks for does not exist
         raise _UserError(str(error)) from error
-    if config["torch"] is None:
-        try:
-            config["torch"] = importlib.metadata.version("torch")
-        except importlib.metadata.PackageNotFoundError:
-            config["torch"] = None
-    return config
 
 
 def _print_json(value: object) -> None:

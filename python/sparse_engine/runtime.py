@@ -1,7 +1,7 @@
 """Instruction set and threads."""
 
+import importlib.metadata
 import platform
-import sys
 from typing import Any
 
 import numpy as np
@@ -52,7 +52,6 @@ def set_num_threads(n: int) -> None:
 
 def show_config() -> dict[str, Any]:
     """Versions, instruction set and threads, as a dictionary of plain values (for bug reports)."""
-    torch = sys.modules.get("torch")
     return {
         "sparse_engine": __version__,
         "isa": isa(),
@@ -63,5 +62,13 @@ def show_config() -> dict[str, Any]:
         "machine": platform.machine(),
         "python": platform.python_version(),
         "numpy": np.__version__,
-        "torch": None if torch is None else str(torch.__version__),
+        "torch": _torch_version(),
     }
+
+
+def _torch_version() -> str | None:
+    """Asked of the installed files, so that nobody pays torch's import for it; None when it is not installed."""
+    try:
+        return importlib.metadata.version("torch")
+    except importlib.metadata.PackageNotFoundError:
+        return None
