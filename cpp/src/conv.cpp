@@ -19,6 +19,7 @@ namespace {
 
 constexpr Index kTile = kTileColumns;
 constexpr Index kLineFloats = 16;
+constexpr Index kMaxTaps = 65536;  // what a block of columns can number
 
 // Which input coordinate the cells of one phase come from, along one axis: cell q holds input q·stride + first.
 struct Axis {
@@ -48,18 +49,18 @@ struct Geometry {
 
 Index phases_read(Index kernel, Index dilation, Index stride) {
   Index last = 0;
-  for (Index tap = 0; tap < kernel; ++tap) last = std::max(last, tap * dilation % stride);
+  for (Index tap = 0; tap < std::min(kernel, stride); ++tap) last = std::max(last, tap * dilation % stride);
   return last + 1;
 }
 
-Geometry geometry(const Conv2dShape& s, const ConstImages& x) {
+Geometry geometry(const Conv2dShape& s, const OutputSize& out) {
   Geometry g{};
-  g.out = conv2d_output_size(s, x.height, x.width);
+  g.out = out;
   g.phases_h = phases_read(s.kernel_h, s.dilation_h, s.stride_h);
   g.phases_w = phases_read(s.kernel_w, s.dilation_w, s.stride_w);
   g.pitch = checked_add(g.out.width, (s.kernel_w - 1) * s.dilation_w / s.stride_w, "row pitch");
-  // At stride 1 the zeros right of a row can be the zeros left of the next.
-  if (s.stride_w == 1) g.pitch -= std::min(s.pad_left, s.pad_right);
+  // At stride 1 the zeros right of a row can be the zeros left of the next, short of where the next row's outputs begin.
+  if (s.stride_w == 1) g.pitch -= std::min({s.pad_left, s.pad_right, (s.kernel_w - 1) * s.dilation_w});
   g.plane_rows = checked_add(g.out.height, (s.kernel_h - 1) * s.dilation_h / s.stride_h, "plane rows");
   g.phase_floats = checked_mul(g.pitch, g.plane_rows, "plane");
   // Room for the shared zeros of the last row; then an odd number of cache lines, so that channels spread over all cache sets.
@@ -190,7 +191,7 @@ Index channels_per_block(const Conv2dShape& s, const Geometry& g, Index channels
   const Index touched = phases * std::min(apart, width + rows_read * g.pitch + cols_read) + kLineFloats;
   Index block = 1;
   while (block * 2 * touched <= kBlockFloats && block < channels) block *= 2;
-  return std::min(block, std::max<Index>(1, 65536 / (s.kernel_h * s.kernel_w)));
+  return std::min(block, kMaxTaps / (s.kernel_h * s.kernel_w));
 }
 
 struct Tables {
@@ -220,16 +221,19 @@ Tables tables(const Conv2dShape& s, const Geometry& g, Index channels) {
   return t;
 }
 
-void check_arguments(const ConstImages& x, const Matrix& w, const Conv2dShape& s, const Geometry& g, const Images& y) {
+void check_arguments(const ConstImages& x, const Matrix& w, const Conv2dShape& s, const OutputSize& out, const Images& y) {
+  check(x.batch >= 0, "x has a batch of ", x.batch, "; it must not be negative");
   check(s.groups >= 1, "groups = ", s.groups, "; it must be at least 1");
   check(x.channels % s.groups == 0, "groups = ", s.groups, " does not divide the ", x.channels, " input channels");
   check(w.rows() % s.groups == 0, "groups = ", s.groups, " does not divide the ", w.rows(), " output channels");
   const Index cols = checked_mul(x.channels / s.groups, checked_mul(s.kernel_h, s.kernel_w, "kernel"), "columns");
   check(w.cols() == cols, "W has ", w.cols(), " columns; ", x.channels, " / ", s.groups, " input channels and a kernel of ",
         s.kernel_h, " × ", s.kernel_w, " need ", cols);
-  check(y.batch == x.batch && y.channels == w.rows() && y.height == g.out.height && y.width == g.out.width, "y has shape (",
+  check(s.kernel_h * s.kernel_w <= kMaxTaps, "a kernel of ", s.kernel_h, " × ", s.kernel_w, " has more than ", kMaxTaps,
+        " cells; direct convolution does not take it");
+  check(y.batch == x.batch && y.channels == w.rows() && y.height == out.height && y.width == out.width, "y has shape (",
         y.batch, ", ", y.channels, ", ", y.height, ", ", y.width, "); the convolution needs (", x.batch, ", ", w.rows(), ", ",
-        g.out.height, ", ", g.out.width, ")");
+        out.height, ", ", out.width, ")");
 }
 
 }  // namespace
@@ -253,8 +257,9 @@ OutputSize conv2d_output_size(const Conv2dShape& s, Index height, Index width) {
 
 void conv2d(const ConstImages& x, const Matrix& w, const Conv2dShape& s, const float* bias, Activation activation,
             const Images& y) {
-  const Geometry g = geometry(s, x);
-  check_arguments(x, w, s, g, y);
+  const OutputSize out = conv2d_output_size(s, x.height, x.width);
+  check_arguments(x, w, s, out, y);
+  const Geometry g = geometry(s, out);
   if (x.batch == 0 || w.rows() == 0) return;
 
   const Kernels& table = kernels();
@@ -317,7 +322,8 @@ void conv2d(const ConstImages& x, const Matrix& w, const Conv2dShape& s, const f
       const bool direct = !gaps && columns == width && (position + columns - 1) / g.positions == image;
       float* target =
           y.data + (first_image + image) * y.stride_n + tiles->row_begin(tile) * y.stride_c + position % g.positions;
-      tiles->multiply({.tile = tile,
+      tiles->multiply({.kernels = &table,
+                       .tile = tile,
                        .x = panel_begin + group * group_channels * g.channel_floats,
                        .block_bases = t.block_bases.data(),
                        .offsets = t.offsets.data(),

@@ -25,6 +25,7 @@ Index checked_size(Index rows, Index cols) {
   check(rows >= 0 && cols >= 0, "shape = (", rows, ", ", cols, ") has a negative side");
   check(cols <= std::numeric_limits<std::uint32_t>::max(), "shape = (", rows, ", ", cols, "): at most 2³² − 1 columns");
   checked_mul(checked_mul(rows, cols, "shape"), sizeof(float), "shape in bytes");
+  checked_mul(checked_add(rows, 1, "shape"), sizeof(Index), "shape in bytes");
   return rows * cols;
 }
 
@@ -84,7 +85,7 @@ class CsrTiles final : public Tiles {
   }
 
   void multiply(const TileJob& job) const override {
-    const Kernels& table = kernels();
+    const Kernels& table = *job.kernels;
     const Index rows = row_end(job.tile) - row_begin(job.tile);
     // row_starts_ holds rows + 1 entries for every (tile, block) before this one.
     const std::uint32_t* row_starts = row_starts_.data() + (row_begin(job.tile) + job.tile) * blocks_;

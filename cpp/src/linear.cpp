@@ -104,7 +104,8 @@ void multiply(const Matrix& w, const ConstPanel& x, const float* bias, Activatio
     float* result = results + worker * tile_rows * kTile;
     float* target = y.data + tiles->row_begin(tile) * y.row_stride + panel * kTile * y.column_stride;
     const bool direct = y.column_stride == 1 && columns_of(panel) == width_of(panel);
-    tiles->multiply({.tile = tile,
+    tiles->multiply({.kernels = &table,
+                     .tile = tile,
                      .x = packed + panel * panel_floats,
                      .block_bases = wide.block_bases.data(),
                      .offsets = wide.offsets.data(),

@@ -8,6 +8,7 @@
 #pragma once
 
 #include <pthread.h>
+#include <sys/stat.h>
 
 #include <atomic>
 #include <cstdint>
@@ -55,12 +56,21 @@ struct FloatEnvironment {
 inline std::atomic<bool> workers_started{false};
 inline std::atomic<bool> forked_after_workers{false};
 
-inline bool serial_only() {
-  static const int registered =
-      pthread_atfork(nullptr, nullptr, [] { forked_after_workers = workers_started.load(std::memory_order_relaxed); });
-  (void)registered;
-  return forked_after_workers.load(std::memory_order_relaxed);
+// Another library may have started the shared runtime's workers, so all threads of the process count. Linux tells their number
+// in the links of a directory; where there is none, they are taken to exist.
+inline bool has_other_threads() {
+  struct stat tasks;
+  return stat("/proc/self/task", &tasks) != 0 || tasks.st_nlink > 3;
 }
+
+// Before anything can fork, not at the first call.
+inline const int fork_handler = pthread_atfork(
+    [] {
+      if (has_other_threads()) workers_started.store(true, std::memory_order_relaxed);
+    },
+    nullptr, [] { forked_after_workers.store(workers_started.load(std::memory_order_relaxed), std::memory_order_relaxed); });
+
+inline bool serial_only() { return forked_after_workers.load(std::memory_order_relaxed); }
 
 template <class Body>
 void parallel_for(std::int64_t tasks, int threads, const Body& body) {

@@ -10,6 +10,8 @@
 
 namespace sparse_engine {
 
+struct Kernels;  // one table per instruction set, see cpp/src/kernels
+
 // How a wide product is cut. Rows are cut into tiles that never cross a multiple of `group_rows` (the groups of a grouped
 // convolution); columns into blocks of `block_columns`, so that the part of X a block touches stays in the L1 cache.
 struct TileShape {
@@ -21,6 +23,7 @@ struct TileShape {
 //   x[block_bases[k / block_columns] + offsets[k] + 0 .. width),
 // so a linear layer and a convolution differ only in these two tables.
 struct TileJob {
+  const Kernels* kernels;  // of the whole call: `width` and the layout of x fit these
   Index tile;
   const float* x;
   const std::int64_t* block_bases;
