@@ -2,7 +2,7 @@
 
     python bench/compare.py                                   the headline rows, to the terminal
     python bench/compare.py --shapes resnet50 bert --rounds 15
-    python bench/compare.py --all --markdown docs/benchmarks.md --json docs/benchmarks.json
+    python bench/compare.py --all --markdown docs/benchmarks.md --json docs/benchmarks.json --readme README.md
 
 A row is what a user does: a torch layer, `engine.prune`, `layer(x)` in inference mode, conversion of layouts included. The
 baseline is the same layer unpruned; for a convolution the faster of NCHW and channels_last, input and weight alike. Times are
@@ -203,7 +203,19 @@ def overhead_row(rounds: int) -> Row:
     return row
 
 
-def markdown(rows: list[Row], arguments: list[str]) -> str:
+def table(rows: list[Row]) -> list[str]:
+    return [
+        "| case | sparsity | dense ms | sparse ms | speed-up | sparse GFLOP/s | dense GFLOP/s | baseline | kernel | goal |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+        *(
+            f"| {r.case} | {r.sparsity:.0%} | {r.dense_seconds * 1e3:.3f} | {r.seconds * 1e3:.3f} | {r.speedup:.2f}× | "
+            f"{r.sparse_gflops:.1f} | {r.dense_gflops:.1f} | {r.baseline} | {r.kernel} | {r.verdict} |"
+            for r in rows
+        ),
+    ]
+
+
+def markdown(sections: dict[str, list[Row]], arguments: list[str]) -> str:
     lines = [
         "# Benchmarks",
         "",
@@ -212,16 +224,30 @@ def markdown(rows: list[Row], arguments: list[str]) -> str:
         "Dense is `torch`, for a convolution the faster of NCHW and channels_last. Times are medians of interleaved calls;",
         "speed-up is the median of the ratios within a round. Conversion of layouts is inside the times. GFLOP/s count the",
         "stored weights only for sparse. A kernel other than csr says why the layer stayed dense.",
-        "",
-        "| case | sparsity | dense ms | sparse ms | speed-up | sparse GFLOP/s | dense GFLOP/s | baseline | kernel | goal |",
-        "|---|---|---|---|---|---|---|---|---|---|",
     ]
-    lines += [
-        f"| {r.case} | {r.sparsity:.0%} | {r.dense_seconds * 1e3:.3f} | {r.seconds * 1e3:.3f} | {r.speedup:.2f}× | "
-        f"{r.sparse_gflops:.1f} | {r.dense_gflops:.1f} | {r.baseline} | {r.kernel} | {r.verdict} |"
-        for r in rows
-    ]
+    for name, rows in sections.items():
+        lines += ["", f"## {name}", "", *table(rows)]
     return "\n".join(lines) + "\n"
+
+
+def insert(readme: Path, rows: list[Row]) -> None:
+    """Put the headline table between the markers of `readme`."""
+    before, begin, rest = readme.read_text().partition("<!-- benchmarks: written by bench/compare.py, do not edit -->\n")
+    _, end, after = rest.partition("<!-- /benchmarks -->")
+    if not begin or not end:
+        raise SystemExit(f"{readme} lacks the two benchmarks markers")
+    lines = [
+        "| case | sparsity | dense ms | sparse ms | speed-up | goal |",
+        "|---|---|---|---|---|---|",
+        *(
+            f"| {r.case} | {r.sparsity:.0%} | {r.dense_seconds * 1e3:.3f} | {r.seconds * 1e3:.3f} | {r.speedup:.2f}× | {r.verdict} |"
+            for r in rows
+        ),
+        "",
+        describe(),
+        "",
+    ]
+    readme.write_text(before + begin + "\n".join(lines) + end + after)
 
 
 def main() -> None:
@@ -233,14 +259,15 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--markdown", type=Path)
+    parser.add_argument("--readme", type=Path, help="a file whose benchmarks markers take the headline rows")
     options = parser.parse_args()
     torch.manual_seed(0)
     torch.set_num_threads(options.threads)
     chosen = ["headline", *(name for name in names if name != "headline")] if options.all else options.shapes
-    rows = []
+    sections: dict[str, list[Row]] = {name: [] for name in chosen}
 
-    def add(row: Row) -> None:
-        rows.append(row)
+    def add(name: str, row: Row) -> None:
+        sections[name].append(row)
         print(
             f"{row.case:58} {row.sparsity:4.0%}  {row.dense_seconds * 1e3:9.3f} ms → {row.seconds * 1e3:8.3f} ms  "
             f"{row.speedup:6.2f}×  {row.sparse_gflops:5.1f} / {row.dense_gflops:5.1f} GFLOP/s  {row.baseline}; {row.kernel}  "
@@ -252,15 +279,17 @@ def main() -> None:
         for line in (SHAPES / f"{name}.txt").read_text().splitlines():
             operation, *fields = line.partition("#")[0].split() or [""]
             if operation:
-                add({"linear": linear_row, "conv": conv_row}[operation](fields, options.rounds))
-    if options.all or "headline" in options.shapes:
-        add(overhead_row(options.rounds))
-        add(selection_row())
+                add(name, {"linear": linear_row, "conv": conv_row}[operation](fields, options.rounds))
+    if "headline" in chosen:
+        add("headline", overhead_row(options.rounds))
+        add("headline", selection_row())
     if options.json:
-        content = {"machine": describe(), "rows": [asdict(row) for row in rows]}
+        content = {"machine": describe(), **{name: [asdict(row) for row in rows] for name, rows in sections.items()}}
         options.json.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+    if options.readme:
+        insert(options.readme, sections["headline"])
     if options.markdown:
-        options.markdown.write_text(markdown(rows, sys.argv[1:]))
+        options.markdown.write_text(markdown(sections, sys.argv[1:]))
 
 
 if __name__ == "__main__":
