@@ -240,7 +240,8 @@ def insert(readme: Path, rows: list[Row]) -> None:
         "| case | sparsity | dense ms | sparse ms | speed-up | goal |",
         "|---|---|---|---|---|---|",
         *(
-            f"| {r.case} | {r.sparsity:.0%} | {r.dense_seconds * 1e3:.3f} | {r.seconds * 1e3:.3f} | {r.speedup:.2f}× | {r.verdict} |"
+            f"| {r.case} | {r.sparsity:.0%} | {r.dense_seconds * 1e3:.3f} | {r.seconds * 1e3:.3f} | {r.speedup:.2f}× "
+            f"| {r.verdict} |"
             for r in rows
         ),
         "",

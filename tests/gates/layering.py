@@ -19,7 +19,7 @@ from pathlib import Path
 SOURCES = {".cpp", ".hpp", ".h", ".inc"}
 STANDARD = re.compile(r"^[a-z_]+$")  # standard C++ headers have neither dot nor slash
 KERNEL_SYSTEM = {"immintrin.h", "arm_neon.h", "stdint.h", "cstdint"}
-PARALLEL_SYSTEM = {"pthread.h", "omp.h", "immintrin.h"}
+PARALLEL_SYSTEM = {"pthread.h", "sys/stat.h", "omp.h", "immintrin.h"}
 FOUNDATION = {"matrix", "runtime", "sparse_engine", "types"}  # public headers that are no concept of their own
 THREAD_HEADERS = {"thread", "future", "barrier", "latch", "semaphore", "stop_token", "execution"}
 THREAD_WORDS = re.compile(r"\b(?:omp_\w+|pthread_\w+|std::(?:thread|jthread|async|this_thread|execution))\b|#\s*pragma\s+omp\b")
