@@ -14,7 +14,10 @@ namespace sparse_engine::SPARSE_ENGINE_ISA {
 namespace {
 
 template <int kVectors>
-void csr_spmm_columns(const CsrSpmmArgs& args, const float* x, const float* sums, float* y) {
+void csr_spmm_columns(const CsrSpmmArgs& args, int first_column) {
+  const float* x = args.x + first_column;
+  const float* sums = args.sums + first_column;
+  float* y = args.y + first_column;
   for (uint32_t row = 0; row < args.rows; ++row, sums += args.sums_row_stride, y += args.y_row_stride) {
     Vec sum[kVectors];
     if (args.first) {
@@ -35,22 +38,19 @@ void csr_spmm_columns(const CsrSpmmArgs& args, const float* x, const float* sums
 
 void csr_spmm(const CsrSpmmArgs& args) {
   constexpr int kMaxVectors = 8;
-  const float* x = args.x;
-  const float* sums = args.sums;
-  float* y = args.y;
+  int column = 0;
   int vectors = static_cast<int>(args.width) / kLanes;
-  constexpr int kMaxColumns = kMaxVectors * kLanes;
-  for (; vectors > kMaxVectors; vectors -= kMaxVectors, x += kMaxColumns, sums += kMaxColumns, y += kMaxColumns)
-    csr_spmm_columns<kMaxVectors>(args, x, sums, y);
+  for (; vectors > kMaxVectors; vectors -= kMaxVectors, column += kMaxVectors * kLanes)
+    csr_spmm_columns<kMaxVectors>(args, column);
   switch (vectors) {
-    case 1: return csr_spmm_columns<1>(args, x, sums, y);
-    case 2: return csr_spmm_columns<2>(args, x, sums, y);
-    case 3: return csr_spmm_columns<3>(args, x, sums, y);
-    case 4: return csr_spmm_columns<4>(args, x, sums, y);
-    case 5: return csr_spmm_columns<5>(args, x, sums, y);
-    case 6: return csr_spmm_columns<6>(args, x, sums, y);
-    case 7: return csr_spmm_columns<7>(args, x, sums, y);
-    case 8: return csr_spmm_columns<8>(args, x, sums, y);
+    case 1: return csr_spmm_columns<1>(args, column);
+    case 2: return csr_spmm_columns<2>(args, column);
+    case 3: return csr_spmm_columns<3>(args, column);
+    case 4: return csr_spmm_columns<4>(args, column);
+    case 5: return csr_spmm_columns<5>(args, column);
+    case 6: return csr_spmm_columns<6>(args, column);
+    case 7: return csr_spmm_columns<7>(args, column);
+    case 8: return csr_spmm_columns<8>(args, column);
     default: return;
   }
 }

@@ -1,0 +1,49 @@
+// Each channel of an image becomes a plane with its padding around it, so that output position p of row r reads tap (i, j) at
+// r·pitch + p + a constant: a stored weight needs one offset and the whole plane is one long row of columns. The few columns
+// between the end of one output row and the start of the next are computed and dropped. A stride s splits a plane into s × s
+// phases, in each of which neighbouring outputs are neighbours again.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "kernels/table.hpp"
+#include "sparse_engine/conv.hpp"
+
+namespace sparse_engine {
+
+inline constexpr Index kMaxTaps = 65536;  // what a block of columns can number
+
+struct Geometry {
+  OutputSize out;
+  bool pointwise;            // 1×1 without padding: the columns of all images follow one another, packed panel by panel
+  Index pitch, plane_rows;   // of one phase
+  Index phases_h, phases_w;  // phases that some tap reads
+  Index phase_floats, channel_floats;
+  Index positions;  // columns of the product: output rows laid end to end, pitch apart
+};
+
+Geometry geometry(const Conv2dShape& s, const OutputSize& out);
+
+// Copies channels [first_channel, first_channel + channels) of one image into their planes.
+void pack_planes(const Kernels& table, const ConstImages& x, const Conv2dShape& s, const Geometry& g, Index image,
+                 Index first_channel, Index channels, float* planes);
+
+// Copies channels [first_channel, first_channel + channels) of the columns [first, first + count) of a pointwise product.
+void pack_pointwise(const Kernels& table, const ConstImages& x, const Conv2dShape& s, const Geometry& g, Index first_image,
+                    Index first, Index count, Index first_channel, Index channels, float* panel);
+
+// Writes the part of a tile's result that belongs to output rows; what lies between them is dropped.
+void unpack_positions(const Kernels& table, const Geometry& g, const float* result, Index rows, Index first_row,
+                      Index first_position, Index positions, const Images& y, Index first_image);
+
+// Where the columns of one group's weights find their taps in the planes, block by block of channels.
+struct Tables {
+  Index block_columns;
+  std::vector<std::int64_t> block_bases;
+  std::vector<std::int32_t> offsets;
+};
+
+Tables tables(const Conv2dShape& s, const Geometry& g, Index channels);
+
+}  // namespace sparse_engine
