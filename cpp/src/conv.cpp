@@ -30,6 +30,96 @@ void check_arguments(const ConstImages& x, const Matrix& w, const Conv2dShape& s
         out.height, ", ", out.width, ")");
 }
 
+// What stays the same over one call.
+struct Call {
+  const Kernels& table;
+  const ConstImages& x;
+  const Conv2dShape& s;
+  const Geometry& g;
+  const Tables& t;
+  const Tiles& tiles;
+  Index group_channels, group_rows;
+  const float* bias;
+  Activation activation;
+  const Images& y;
+  Index image_floats;  // packed floats of one image
+};
+
+// Some images of a call, packed into a buffer of their own and then multiplied. A pointwise product takes them as one long row
+// of columns, another takes each by itself.
+class Group {
+ public:
+  Group(const Call& call, Index first_image, Index images, float* packed)
+      : c_(call), first_image_(first_image), products_(call.g.pointwise ? 1 : images), packed_(packed) {
+    positions_ = call.g.pointwise ? images * call.g.positions : call.g.positions;
+    panels_ = (positions_ + kTile - 1) / kTile;
+    // Panels of equal width: a narrow last one would cost nearly as much as a wide one.
+    const Index vectors = (positions_ + call.table.lanes - 1) / call.table.lanes;
+    panel_columns_ = (vectors + panels_ - 1) / panels_ * call.table.lanes;
+    pieces_ = (call.x.channels + kPackChannels - 1) / kPackChannels;
+    pack_tasks_ = (call.g.pointwise ? panels_ : images) * pieces_;
+    // The last tile of the last plane reads up to a tile past its end.
+    std::fill_n(packed + images * call.image_floats, kSlack, 0.0f);
+  }
+
+  static constexpr Index kSlack = 2 * kTile;  // floats behind the images in the buffer
+
+  Index pack_tasks() const { return pack_tasks_; }
+  Index multiply_tasks() const { return products_ * panels_ * c_.tiles.count(); }
+
+  void pack(Index task) const {
+    const Index place = task / pieces_;
+    const Index channel = task % pieces_ * kPackChannels;
+    const Index channels = std::min(kPackChannels, c_.x.channels - channel);
+    if (c_.g.pointwise) {
+      pack_pointwise(c_.table, c_.x, c_.s, c_.g, first_image_, place * panel_columns_, columns_of(place), channel, channels,
+                     packed_ + place * c_.x.channels * kTile);
+    } else {
+      pack_planes(c_.table, c_.x, c_.s, c_.g, first_image_ + place, channel, channels, packed_ + place * c_.image_floats);
+    }
+  }
+
+  void multiply(Index task, float* result) const {
+    const Index tile = task % c_.tiles.count();
+    const Index panel = task / c_.tiles.count() % panels_;
+    const Index product = task / c_.tiles.count() / panels_;
+    const Index first_row = c_.tiles.row_begin(tile), rows = c_.tiles.row_end(tile) - first_row;
+    const float* x =
+        packed_ + (c_.g.pointwise ? panel * c_.x.channels * kTile : product * c_.image_floats + panel * panel_columns_);
+    const Index columns = columns_of(panel), width = (columns + c_.table.lanes - 1) / c_.table.lanes * c_.table.lanes;
+    const Index position = panel * panel_columns_, image = position / c_.g.positions;
+    // Within one image and without gaps the kernel writes y itself.
+    const Images& y = c_.y;
+    const bool gaps = !c_.g.pointwise || y.stride_w != 1 || y.stride_h != y.width;
+    const bool direct = !gaps && columns == width && (position + columns - 1) / c_.g.positions == image;
+    float* target = y.data + (first_image_ + image) * y.stride_n + first_row * y.stride_c + position % c_.g.positions;
+    c_.tiles.multiply({.kernels = &c_.table,
+                       .tile = tile,
+                       .x = x + first_row / c_.group_rows * c_.group_channels * c_.g.channel_floats,
+                       .block_bases = c_.t.block_bases.data(),
+                       .offsets = c_.t.offsets.data(),
+                       .width = width,
+                       .bias = c_.bias,
+                       .activation = c_.activation,
+                       .y = direct ? target : result,
+                       .y_row_stride = direct ? y.stride_c : kTile,
+                       .partial = result});
+    if (direct) return;
+    unpack_positions(c_.table, c_.g, result, rows, first_row, position, columns, y, first_image_ + product);
+  }
+
+ private:
+  static constexpr Index kPackChannels = 16;
+
+  Index columns_of(Index panel) const { return std::min(panel_columns_, positions_ - panel * panel_columns_); }
+
+  const Call& c_;
+  Index first_image_;
+  Index products_;
+  float* packed_;
+  Index positions_, panels_, panel_columns_, pieces_, pack_tasks_;
+};
+
 }  // namespace
 
 OutputSize conv2d_output_size(const Conv2dShape& s, Index height, Index width) {
@@ -61,76 +151,42 @@ void conv2d(const ConstImages& x, const Matrix& w, const Conv2dShape& s, const f
   const Index group_rows = w.rows() / s.groups;
   const Tables t = tables(s, g, group_channels);
   const auto tiles = w.tiles({.block_columns = std::max<Index>(1, t.block_columns), .group_rows = group_rows});
-  // Floats from one product to the next, and between its panels: planes hold an image each, pointwise panels lie one by one.
   const Index image_floats =
       checked_mul(x.channels, g.pointwise ? (g.positions + kTile - 1) / kTile * kTile : g.channel_floats, "packed image");
-  const Index panel_floats = g.pointwise ? x.channels * kTile : 0;
-
-  // As many images at a time as stay in the shared cache.
-  constexpr Index kChunkFloats = 2 * 1024 * 1024;
-  const Index chunk = std::clamp<Index>(kChunkFloats / std::max<Index>(1, image_floats), 1, x.batch);
-  const int threads = threads_for(checked_mul(w.nnz() + w.rows(), checked_mul(g.positions, chunk, "work"), "work"));
-  // The last tile of the last plane reads up to a tile past its end.
-  const Index packed_floats = checked_add(checked_mul(chunk, image_floats, "packed images"), 2 * kTile, "packed images");
-  float* packed = room(Room::packed_input, packed_floats);
-  std::fill_n(packed + packed_floats - 2 * kTile, 2 * kTile, 0.0f);
+  const Call call{table, x, s, g, t, *tiles, group_channels, group_rows, bias, activation, y, image_floats};
+  const int threads = threads_for(checked_mul(w.nnz() + w.rows(), checked_mul(g.positions, x.batch, "work"), "work"));
   Index tile_rows = 0;
   for (Index tile = 0; tile < tiles->count(); ++tile)
     tile_rows = std::max(tile_rows, tiles->row_end(tile) - tiles->row_begin(tile));
-  float* results = room(Room::output_tiles, threads * tile_rows * kTile);
+  const Index result_floats = tile_rows * kTile;
+  float* results = room(Room::output_tiles, threads * result_floats);
 
-  const bool gaps = !g.pointwise || y.stride_w != 1 || y.stride_h != y.width;
-
-  constexpr Index kPackChannels = 16;
-  const Index pieces = (x.channels + kPackChannels - 1) / kPackChannels;
-  for (Index first_image = 0; first_image < x.batch; first_image += chunk) {
-    const Index images = std::min(chunk, x.batch - first_image);
-    const Index products = g.pointwise ? 1 : images;
-    const Index positions = g.pointwise ? images * g.positions : g.positions;
-    // Panels of equal width: a narrow last one would cost nearly as much as a wide one.
-    const Index vectors = (positions + table.lanes - 1) / table.lanes;
-    const Index panels = (positions + kTile - 1) / kTile;
-    const Index panel_columns = g.pointwise ? kTile : (vectors + panels - 1) / panels * table.lanes;
-    const auto columns_of = [&](Index panel) { return std::min(panel_columns, positions - panel * panel_columns); };
-    parallel::parallel_for((g.pointwise ? panels : images) * pieces, threads, [&](Index task, int) {
-      const Index place = task / pieces;
-      const Index channel = task % pieces * kPackChannels;
-      const Index channels = std::min(kPackChannels, x.channels - channel);
-      if (g.pointwise) {
-        pack_pointwise(table, x, s, g, first_image, place * kTile, columns_of(place), channel, channels,
-                       packed + place * panel_floats);
-      } else {
-        pack_planes(table, x, s, g, first_image + place, channel, channels, packed + place * image_floats);
-      }
+  // Where there are images enough, each thread takes its own, so that what it packs stays in its own cache: as many at a time
+  // as fit there. Otherwise all threads share as many images as stay in the shared cache.
+  constexpr Index kOwnFloats = 128 * 1024, kSharedFloats = 2 * 1024 * 1024;
+  const auto images_within = [&](Index floats) {
+    return std::clamp<Index>(floats / std::max<Index>(1, image_floats), 1, x.batch);
+  };
+  const Index own = g.pointwise ? std::min(images_within(kOwnFloats), (x.batch + threads - 1) / threads) : 1;
+  const Index shares = (x.batch + own - 1) / own;
+  const bool each_its_own = shares % threads == 0 || shares >= 4 * threads;
+  const Index images_each = each_its_own ? own : images_within(kSharedFloats);
+  const Index buffer_floats =
+      checked_add(checked_mul(images_each, image_floats, "packed images"), Group::kSlack, "packed images");
+  float* packed = room(Room::packed_input, checked_mul(each_its_own ? threads : 1, buffer_floats, "packed images"));
+  if (each_its_own) {
+    parallel::parallel_for(shares, threads, [&](Index share, int worker) {
+      const Group group(call, share * own, std::min(own, x.batch - share * own), packed + worker * buffer_floats);
+      for (Index task = 0; task < group.pack_tasks(); ++task) group.pack(task);
+      for (Index task = 0; task < group.multiply_tasks(); ++task) group.multiply(task, results + worker * result_floats);
     });
-    parallel::parallel_for(products * panels * tiles->count(), threads, [&](Index task, int worker) {
-      const Index tile = task % tiles->count();
-      const Index panel = task / tiles->count() % panels;
-      const Index product = task / tiles->count() / panels;
-      const Index group = tiles->row_begin(tile) / group_rows;
-      const float* panel_begin = packed + (g.pointwise ? panel * panel_floats : product * image_floats + panel * panel_columns);
-      float* result = results + worker * tile_rows * kTile;
-      const Index columns = columns_of(panel), width = (columns + table.lanes - 1) / table.lanes * table.lanes;
-      // Within one image and without gaps the kernel writes y itself.
-      const Index position = panel * panel_columns, image = position / g.positions;
-      const bool direct = !gaps && columns == width && (position + columns - 1) / g.positions == image;
-      float* target =
-          y.data + (first_image + image) * y.stride_n + tiles->row_begin(tile) * y.stride_c + position % g.positions;
-      tiles->multiply({.kernels = &table,
-                       .tile = tile,
-                       .x = panel_begin + group * group_channels * g.channel_floats,
-                       .block_bases = t.block_bases.data(),
-                       .offsets = t.offsets.data(),
-                       .width = width,
-                       .bias = bias,
-                       .activation = activation,
-                       .y = direct ? target : result,
-                       .y_row_stride = direct ? y.stride_c : kTile,
-                       .partial = result});
-      if (direct) return;
-      unpack_positions(table, g, result, tiles->row_end(tile) - tiles->row_begin(tile), tiles->row_begin(tile), position,
-                       columns, y, first_image + product);
-    });
+    return;
+  }
+  for (Index first = 0; first < x.batch; first += images_each) {
+    const Group group(call, first, std::min(images_each, x.batch - first), packed);
+    parallel::parallel_for(group.pack_tasks(), threads, [&](Index task, int) { group.pack(task); });
+    parallel::parallel_for(group.multiply_tasks(), threads,
+                           [&](Index task, int worker) { group.multiply(task, results + worker * result_floats); });
   }
 }
 
