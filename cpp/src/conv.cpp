@@ -58,8 +58,8 @@ class Group {
     panel_columns_ = (vectors + panels_ - 1) / panels_ * call.table.lanes;
     pieces_ = (call.x.channels + kPackChannels - 1) / kPackChannels;
     pack_tasks_ = (call.g.pointwise ? panels_ : images) * pieces_;
-    // The last tile of the last plane reads up to a tile past its end.
-    std::fill_n(packed + images * call.image_floats, kSlack, 0.0f);
+    // The last tile of the last plane reads up to a tile past its end; panels are read as they were written.
+    if (!call.g.pointwise) std::fill_n(packed + images * call.image_floats, kSlack, 0.0f);
   }
 
   static constexpr Index kSlack = 2 * kTile;  // floats behind the images in the buffer
@@ -69,23 +69,41 @@ class Group {
 
   void pack(Index task) const {
     const Index place = task / pieces_;
-    const Index channel = task % pieces_ * kPackChannels;
-    const Index channels = std::min(kPackChannels, c_.x.channels - channel);
-    if (c_.g.pointwise) {
-      pack_pointwise(c_.table, c_.x, c_.s, c_.g, first_image_, place * panel_columns_, columns_of(place), channel, channels,
-                     packed_ + place * c_.x.channels * kTile);
-    } else {
-      pack_planes(c_.table, c_.x, c_.s, c_.g, first_image_ + place, channel, channels, packed_ + place * c_.image_floats);
-    }
+    pack_piece(place, task % pieces_, packed_ + place * (c_.g.pointwise ? c_.x.channels * kTile : c_.image_floats));
   }
 
   void multiply(Index task, float* result) const {
-    const Index tile = task % c_.tiles.count();
     const Index panel = task / c_.tiles.count() % panels_;
     const Index product = task / c_.tiles.count() / panels_;
+    const Index begin = c_.g.pointwise ? panel * c_.x.channels * kTile : product * c_.image_floats + panel * panel_columns_;
+    multiply_tile(product, panel, task % c_.tiles.count(), packed_ + begin, result);
+  }
+
+  // Of a pointwise product: one panel from x to y, with room for channels × 64 floats.
+  Index panels() const { return panels_; }
+  void take_panel(Index panel, float* packed, float* result) const {
+    for (Index piece = 0; piece < pieces_; ++piece) pack_piece(panel, piece, packed);
+    for (Index tile = 0; tile < c_.tiles.count(); ++tile) multiply_tile(0, panel, tile, packed, result);
+  }
+
+ private:
+  static constexpr Index kPackChannels = 16;
+
+  Index columns_of(Index panel) const { return std::min(panel_columns_, positions_ - panel * panel_columns_); }
+
+  void pack_piece(Index place, Index piece, float* target) const {
+    const Index channel = piece * kPackChannels;
+    const Index channels = std::min(kPackChannels, c_.x.channels - channel);
+    if (c_.g.pointwise) {
+      pack_pointwise(c_.table, c_.x, c_.s, c_.g, first_image_, place * panel_columns_, columns_of(place), channel, channels,
+                     target);
+    } else {
+      pack_planes(c_.table, c_.x, c_.s, c_.g, first_image_ + place, channel, channels, target);
+    }
+  }
+
+  void multiply_tile(Index product, Index panel, Index tile, const float* x, float* result) const {
     const Index first_row = c_.tiles.row_begin(tile), rows = c_.tiles.row_end(tile) - first_row;
-    const float* x =
-        packed_ + (c_.g.pointwise ? panel * c_.x.channels * kTile : product * c_.image_floats + panel * panel_columns_);
     const Index columns = columns_of(panel), width = (columns + c_.table.lanes - 1) / c_.table.lanes * c_.table.lanes;
     const Index position = panel * panel_columns_, image = position / c_.g.positions;
     // Within one image and without gaps the kernel writes y itself.
@@ -107,11 +125,6 @@ class Group {
     if (direct) return;
     unpack_positions(c_.table, c_.g, result, rows, first_row, position, columns, y, first_image_ + product);
   }
-
- private:
-  static constexpr Index kPackChannels = 16;
-
-  Index columns_of(Index panel) const { return std::min(panel_columns_, positions_ - panel * panel_columns_); }
 
   const Call& c_;
   Index first_image_;
@@ -161,22 +174,29 @@ void conv2d(const ConstImages& x, const Matrix& w, const Conv2dShape& s, const f
   const Index result_floats = tile_rows * kTile;
   float* results = room(Room::output_tiles, threads * result_floats);
 
-  // Where there are images enough, each thread takes its own, so that what it packs stays in its own cache: as many at a time
-  // as fit there. Otherwise all threads share as many images as stay in the shared cache.
-  constexpr Index kOwnFloats = 128 * 1024, kSharedFloats = 2 * 1024 * 1024;
-  const auto images_within = [&](Index floats) {
-    return std::clamp<Index>(floats / std::max<Index>(1, image_floats), 1, x.batch);
-  };
-  const Index own = g.pointwise ? std::min(images_within(kOwnFloats), (x.batch + threads - 1) / threads) : 1;
-  const Index shares = (x.batch + own - 1) / own;
-  const bool each_its_own = shares % threads == 0 || shares >= 4 * threads;
-  const Index images_each = each_its_own ? own : images_within(kSharedFloats);
+  // What one core packs another reads slowly, so each thread takes its own part where there are enough: panels of a pointwise
+  // product, images of another. Otherwise all threads share as many images as stay in the shared cache.
+  const auto evenly = [&](Index parts) { return parts % threads == 0 || parts >= 4 * threads; };
+  const Index panel_floats = checked_mul(x.channels, kTile, "packed panel");
+  if (g.pointwise) {
+    float* packed = room(Room::packed_input, threads * panel_floats + Group::kSlack);
+    const Group group(call, 0, x.batch, packed);
+    if (evenly(group.panels())) {
+      parallel::parallel_for(group.panels(), threads, [&](Index panel, int worker) {
+        group.take_panel(panel, packed + worker * panel_floats, results + worker * result_floats);
+      });
+      return;
+    }
+  }
+  const bool each_its_own = !g.pointwise && evenly(x.batch);
+  constexpr Index kSharedFloats = 2 * 1024 * 1024;
+  const Index images_each = each_its_own ? 1 : std::clamp<Index>(kSharedFloats / std::max<Index>(1, image_floats), 1, x.batch);
   const Index buffer_floats =
       checked_add(checked_mul(images_each, image_floats, "packed images"), Group::kSlack, "packed images");
   float* packed = room(Room::packed_input, checked_mul(each_its_own ? threads : 1, buffer_floats, "packed images"));
   if (each_its_own) {
-    parallel::parallel_for(shares, threads, [&](Index share, int worker) {
-      const Group group(call, share * own, std::min(own, x.batch - share * own), packed + worker * buffer_floats);
+    parallel::parallel_for(x.batch, threads, [&](Index image, int worker) {
+      const Group group(call, image, 1, packed + worker * buffer_floats);
       for (Index task = 0; task < group.pack_tasks(); ++task) group.pack(task);
       for (Index task = 0; task < group.multiply_tasks(); ++task) group.multiply(task, results + worker * result_floats);
     });
