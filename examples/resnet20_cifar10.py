@@ -13,9 +13,7 @@ import copy
 import datetime
 import io
 import platform
-import statistics
 import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,12 +24,12 @@ from torch import nn
 from torch.nn import functional as F
 
 import sparse_engine as engine
+from sparse_engine.reporting import time_alternating
 
 ROOT = Path(__file__).resolve().parent.parent
 SPARSITIES = (0.3, 0.5, 0.6, 0.7, 0.8, 0.9)
 BATCH = 250  # images in a batch when accuracy is measured and statistics are estimated
 TIMED = (1, 64)  # images in a batch when time is measured
-WARM_UP = 2  # calls; in the first, a pruned layer finds out which of its kernels is faster
 
 
 class Block(nn.Module):
@@ -112,18 +110,6 @@ def accuracy(network, images, labels):
     with torch.inference_mode():
         right = sum((network(x).argmax(1) == y).sum() for x, y in zip(images.split(BATCH), labels.split(BATCH), strict=True))
     return int(right) / len(labels)
-
-
-def time_alternating(networks, batch, calls):
-    """Median seconds of a call of each network; they take turns, so that what else the machine does falls on all alike."""
-    seconds = [[] for _ in networks]
-    with torch.inference_mode():
-        for _ in range(WARM_UP + calls):
-            for network, times in zip(networks, seconds, strict=True):
-                start = time.perf_counter()
-                network(batch)
-                times.append(time.perf_counter() - start)
-    return [statistics.median(times[WARM_UP:]) for times in seconds]
 
 
 def measure(network, dense, sparsity, mended, images, labels, calls):

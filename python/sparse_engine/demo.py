@@ -6,22 +6,20 @@ weights are only removed, later when the rest is trained on, and latest when bot
 
 import copy
 import math
-import statistics
 import time
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 import sparse_engine as engine
 
 from .demo_training import Digits, accuracy, build_network, load_digits, steps_per_epoch, train
 from .progress import Progress
-from .reporting import table
+from .reporting import table, time_alternating
 
 RATE = 0.03
-WARM_UP_CALLS = 2  # in the first, a pruned layer finds out which of its kernels is faster
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,21 +140,6 @@ def _step(
     dense_seconds, sparse_seconds = time_alternating([dense, iterative], batch, settings.timed_calls)
     nonzero_macs = counts.nonzero_macs or 0
     return Step(sparsity, pruned, fine_tuned, iterated, counts.nonzeros, nonzero_macs, dense_seconds, sparse_seconds)
-
-
-def time_alternating(models: list[nn.Module], batch: Tensor, calls: int) -> list[float]:
-    """Median seconds that a call of each model on `batch` takes.
-
-    They take turns, `calls` times after a warm-up, so that whatever else the machine does falls on all of them alike.
-    """
-    seconds: list[list[float]] = [[] for _ in models]
-    with torch.inference_mode():
-        for _ in range(WARM_UP_CALLS + calls):
-            for model, times in zip(models, seconds, strict=True):
-                start = time.perf_counter()
-                model(batch)
-                times.append(time.perf_counter() - start)
-    return [statistics.median(times[WARM_UP_CALLS:]) for times in seconds]
 
 
 def text(result: Result) -> str:

@@ -1,8 +1,8 @@
 // CSR times a vector: y = W·x.
 //
-// Method   One row at a time; four sums run side by side so that the latency of an addition is hidden, and are added at the
-// end. Cost     per stored weight: two float loads, one index load, one fma. Error    at most γ(k + 3)·Σ|w||x| per output, k =
-// stored weights in the row; the order depends on k alone.
+// Method   One row at a time; four sums run side by side, which hides the latency of an addition, and are added at the end.
+// Cost     per stored weight: two float loads, one index load, one fma.
+// Error    at most γ(k + 3)·Σ|w||x| per output, k = stored weights in the row; the order depends on k alone.
 #pragma once
 
 #include "simd.hpp"
