@@ -14,6 +14,7 @@ namespace sparse_engine {
 namespace {
 
 constexpr Index kTile = kTileColumns;
+constexpr Index kCachedBytes = 4 * 1024 * 1024;  // more than this of y is not in the cores' own caches
 
 void check_arguments(const ConstImages& x, const Matrix& w, const Conv2dShape& s, const OutputSize& out, const Images& y) {
   check(x.batch >= 0, "x has a batch of ", x.batch, "; it must not be negative");
@@ -36,13 +37,13 @@ struct Call {
   const ConstImages& x;
   const Conv2dShape& s;
   const Geometry& g;
-  const Tables& t;
   const Tiles& tiles;
   Index group_channels, group_rows;
   const float* bias;
   Activation activation;
   const Images& y;
   Index image_floats;  // packed floats of one image
+  bool large_y;
 };
 
 // Some images of a call, packed into a buffer of their own and then multiplied. A pointwise product takes them as one long row
@@ -114,13 +115,12 @@ class Group {
     c_.tiles.multiply({.kernels = &c_.table,
                        .tile = tile,
                        .x = x + first_row / c_.group_rows * c_.group_channels * c_.g.channel_floats,
-                       .block_bases = c_.t.block_bases.data(),
-                       .offsets = c_.t.offsets.data(),
                        .width = width,
                        .bias = c_.bias,
                        .activation = c_.activation,
                        .y = direct ? target : result,
                        .y_row_stride = direct ? y.stride_c : kTile,
+                       .fetch_y = direct && c_.large_y,
                        .partial = result});
     if (direct) return;
     unpack_positions(c_.table, c_.g, result, rows, first_row, position, columns, y, first_image_ + product);
@@ -162,11 +162,11 @@ void conv2d(const ConstImages& x, const Matrix& w, const Conv2dShape& s, const f
   const Kernels& table = kernels();
   const Index group_channels = x.channels / s.groups;
   const Index group_rows = w.rows() / s.groups;
-  const Tables t = tables(s, g, group_channels);
-  const auto tiles = w.tiles({.block_columns = std::max<Index>(1, t.block_columns), .group_rows = group_rows});
+  const auto tiles = w.tiles(tile_shape(s, g, group_rows, group_channels));
   const Index image_floats =
       checked_mul(x.channels, g.pointwise ? (g.positions + kTile - 1) / kTile * kTile : g.channel_floats, "packed image");
-  const Call call{table, x, s, g, t, *tiles, group_channels, group_rows, bias, activation, y, image_floats};
+  const Call call{table,      x,    s,          g, *tiles,       group_channels,
+                  group_rows, bias, activation, y, image_floats, 4 * y.batch * y.channels * y.height * y.width > kCachedBytes};
   const int threads = threads_for(checked_mul(w.nnz() + w.rows(), checked_mul(g.positions, x.batch, "work"), "work"));
   Index tile_rows = 0;
   for (Index tile = 0; tile < tiles->count(); ++tile)

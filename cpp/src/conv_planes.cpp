@@ -186,25 +186,20 @@ Index channels_per_block(const Conv2dShape& s, const Geometry& g, Index channels
 
 }  // namespace
 
-Tables tables(const Conv2dShape& s, const Geometry& g, Index channels) {
-  const Index block = channels_per_block(s, g, channels);
+TileShape tile_shape(const Conv2dShape& s, const Geometry& g, Index rows, Index channels) {
+  const Index block = std::max<Index>(1, channels_per_block(s, g, channels));
   check(checked_mul(block, g.channel_floats, "plane") <= std::numeric_limits<std::int32_t>::max(), "a feature map of ",
         g.channel_floats, " padded elements is too large for direct convolution");
-  const Index taps = s.kernel_h * s.kernel_w;
-  Tables t{block * taps, {}, {}};
-  t.offsets.reserve(channels * taps);
-  for (Index c = 0; c < channels; ++c) {
-    if (c % block == 0) t.block_bases.push_back(c * g.channel_floats);
-    for (Index i = 0; i < s.kernel_h; ++i) {
-      for (Index j = 0; j < s.kernel_w; ++j) {
-        const Index h = i * s.dilation_h, w = j * s.dilation_w;
-        const Index phase = h % s.stride_h * g.phases_w + w % s.stride_w;
-        t.offsets.push_back(static_cast<std::int32_t>(c % block * g.channel_floats + phase * g.phase_floats +
-                                                      h / s.stride_h * g.pitch + w / s.stride_w));
-      }
+  TileShape shape{.group_rows = rows, .block_channels = block, .channel_step = g.channel_floats, .taps = {}};
+  shape.taps.reserve(s.kernel_h * s.kernel_w);
+  for (Index i = 0; i < s.kernel_h; ++i) {
+    for (Index j = 0; j < s.kernel_w; ++j) {
+      const Index h = i * s.dilation_h, w = j * s.dilation_w;
+      const Index phase = h % s.stride_h * g.phases_w + w % s.stride_w;
+      shape.taps.push_back(static_cast<std::int32_t>(phase * g.phase_floats + h / s.stride_h * g.pitch + w / s.stride_w));
     }
   }
-  return t;
+  return shape;
 }
 
 }  // namespace sparse_engine

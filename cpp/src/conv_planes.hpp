@@ -5,14 +5,14 @@
 #pragma once
 
 #include <cstdint>
-#include <vector>
 
 #include "kernels/table.hpp"
 #include "sparse_engine/conv.hpp"
+#include "sparse_engine/matrix.hpp"
 
 namespace sparse_engine {
 
-inline constexpr Index kMaxTaps = 65536;  // what a block of columns can number
+inline constexpr Index kMaxTaps = 65536;
 
 struct Geometry {
   OutputSize out;
@@ -37,13 +37,7 @@ void pack_pointwise(const Kernels& table, const ConstImages& x, const Conv2dShap
 void unpack_positions(const Kernels& table, const Geometry& g, const float* result, Index rows, Index first_row,
                       Index first_position, Index positions, const Images& y, Index first_image);
 
-// Where the columns of one group's weights find their taps in the planes, block by block of channels.
-struct Tables {
-  Index block_columns;
-  std::vector<std::int64_t> block_bases;
-  std::vector<std::int32_t> offsets;
-};
-
-Tables tables(const Conv2dShape& s, const Geometry& g, Index channels);
+// Where the columns of one group's weights, rows × channels, find their taps in the planes.
+TileShape tile_shape(const Conv2dShape& s, const Geometry& g, Index rows, Index channels);
 
 }  // namespace sparse_engine

@@ -19,7 +19,7 @@
 namespace sparse_engine {
 namespace {
 
-constexpr Index kMaxBlockColumns = 65536;
+constexpr std::size_t kLayoutsKept = 8;  // a convolution has one per size of image
 
 Index checked_size(Index rows, Index cols) {
   check(rows >= 0 && cols >= 0, "shape = (", rows, ", ", cols, ") has a negative side");
@@ -193,17 +193,24 @@ Index Csr::row_at_share(Index share, Index shares) const {
 }
 
 std::shared_ptr<const Tiles> Csr::tiles(const TileShape& shape) const {
-  check(shape.block_columns >= 1 && shape.block_columns <= kMaxBlockColumns && shape.group_rows >= 1, "tile shape ",
-        shape.block_columns, " × ", shape.group_rows, " is out of range");
+  check(shape.block_channels >= 1 && shape.group_rows >= 1 && shape.channel_step >= 0 && !shape.taps.empty(), "tile shape ",
+        shape.block_channels, " channels × ", shape.group_rows, " rows, ", shape.channel_step, " apart, ", shape.taps.size(),
+        " taps is out of range");
+  const auto [first_tap, last_tap] = std::minmax_element(shape.taps.begin(), shape.taps.end());
+  const Index reach = checked_add(checked_mul(shape.block_channels, shape.channel_step, "block"), *last_tap, "block");
+  check(*first_tap >= 0 && reach <= std::numeric_limits<std::uint32_t>::max(), "a block reaches over ", reach,
+        " elements of X, from ", *first_tap, "; it must lie within 0 and 2³²");
+  checked_mul(shape.block_channels, static_cast<Index>(shape.taps.size()), "block");
   std::lock_guard lock(state_->mutex);
   for (const auto& layout : state_->layouts)
-    if (layout->shape().block_columns == shape.block_columns && layout->shape().group_rows == shape.group_rows) return layout;
+    if (layout->shape() == shape) return layout;
   auto layout = std::make_shared<CsrTiles>(shape, rows(), cols());
   if (state_->is_narrow()) {
     layout->fill(state_->starts, state_->narrow, state_->values);
   } else {
     layout->fill(state_->starts, state_->wide, state_->values);
   }
+  if (state_->layouts.size() == kLayoutsKept) state_->layouts.erase(state_->layouts.begin());
   state_->layouts.push_back(layout);
   return layout;
 }

@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "registry.hpp"
+#include "kernels/table.hpp"
 #include "sparse_engine/matrix.hpp"
 
 namespace sparse_engine {
@@ -21,7 +21,8 @@ inline Index bytes_of(const std::vector<T>& v) {
 class CsrTiles final : public Tiles {
  public:
   CsrTiles(const TileShape& shape, Index rows, Index cols) : shape_(shape), rows_(rows) {
-    blocks_ = (cols + shape.block_columns - 1) / shape.block_columns;
+    const Index block_columns = shape.block_channels * static_cast<Index>(shape.taps.size());
+    blocks_ = (cols + block_columns - 1) / block_columns;
     // Enough tiles to share a small matrix between threads, few enough that a block of X is used many times.
     const Index quarter = (rows + 3) / 4;
     const Index tile_rows = std::clamp<Index>((quarter + 7) / 8 * 8, 32, kMaxTileRows);
@@ -35,32 +36,31 @@ class CsrTiles final : public Tiles {
   Index count() const override { return static_cast<Index>(tile_starts_.size()) - 1; }
   Index row_begin(Index tile) const override { return tile_starts_[tile]; }
   Index row_end(Index tile) const override { return tile_starts_[tile + 1]; }
-  Index bytes() const {
-    return bytes_of(tile_starts_) + bytes_of(block_bases_) + bytes_of(row_starts_) + bytes_of(columns_) + bytes_of(values_);
-  }
+  Index bytes() const { return bytes_of(tile_starts_) + bytes_of(block_starts_) + bytes_of(row_starts_) + bytes_of(entries_); }
   const TileShape& shape() const { return shape_; }
 
   template <class Column>
   void fill(const std::vector<Index>& starts, const std::vector<Column>& columns, const std::vector<float>& values) {
-    block_bases_.reserve(count() * blocks_ + 1);
+    block_starts_.reserve(count() * blocks_);
     row_starts_.reserve((rows_ + count()) * blocks_);
-    columns_.reserve(values.size());
-    values_.reserve(values.size());
+    entries_.reserve(values.size());
+    const Index taps = static_cast<Index>(shape_.taps.size());
     std::vector<Index> cursor(starts.begin(), starts.end());
     for (Index tile = 0; tile < count(); ++tile) {
       for (Index block = 0; block < blocks_; ++block) {
-        const Index base = static_cast<Index>(values_.size());
-        const Index first = block * shape_.block_columns;
-        const Index last = first + shape_.block_columns;
-        block_bases_.push_back(base);
+        const Index base = static_cast<Index>(entries_.size());
+        const Index first = block * shape_.block_channels;
+        const Index last = (first + shape_.block_channels) * taps;
+        block_starts_.push_back(base);
         for (Index row = row_begin(tile); row < row_end(tile); ++row) {
-          row_starts_.push_back(static_cast<std::uint32_t>(values_.size() - base));
+          row_starts_.push_back(static_cast<std::uint32_t>(entries_.size() - base));
           for (Index& i = cursor[row]; i < starts[row + 1] && static_cast<Index>(columns[i]) < last; ++i) {
-            columns_.push_back(static_cast<std::uint16_t>(columns[i] - first));
-            values_.push_back(values[i]);
+            const Index channel = columns[i] / taps, tap = columns[i] % taps;
+            entries_.push_back(
+                {static_cast<std::uint32_t>((channel - first) * shape_.channel_step + shape_.taps[tap]), values[i]});
           }
         }
-        row_starts_.push_back(static_cast<std::uint32_t>(values_.size() - base));
+        row_starts_.push_back(static_cast<std::uint32_t>(entries_.size() - base));
       }
     }
   }
@@ -86,12 +86,9 @@ class CsrTiles final : public Tiles {
       table.csr_spmm(args);
     }
     for (Index block = 0; block < blocks_; ++block) {
-      const Index base = block_bases_[job.tile * blocks_ + block];
       args.row_starts = row_starts + block * (rows + 1);
-      args.columns = columns_.data() + base;
-      args.values = values_.data() + base;
-      args.offsets = job.offsets + block * shape_.block_columns;
-      args.x = job.x + job.block_bases[block];
+      args.entries = entries_.data() + block_starts_[job.tile * blocks_ + block];
+      args.x = job.x + block * shape_.block_channels * shape_.channel_step;
       args.first = block == 0;
       if (job.partial != nullptr) {
         const bool last = block == blocks_ - 1;
@@ -99,6 +96,7 @@ class CsrTiles final : public Tiles {
         args.sums_row_stride = kTileColumns;
         args.y = last ? job.y : job.partial;
         args.y_row_stride = last ? job.y_row_stride : kTileColumns;
+        args.fetch_y = last && job.fetch_y;
       }
       args.activation = block == blocks_ - 1 ? job.activation : Activation::none;
       table.csr_spmm(args);
@@ -110,10 +108,9 @@ class CsrTiles final : public Tiles {
   Index rows_;
   Index blocks_;
   std::vector<Index> tile_starts_;
-  std::vector<Index> block_bases_;         // per (tile, block): where its weights begin
-  std::vector<std::uint32_t> row_starts_;  // per (tile, block): rows + 1, relative to the base
-  std::vector<std::uint16_t> columns_;     // relative to the block
-  std::vector<float> values_;
+  std::vector<Index> block_starts_;        // per (tile, block): its first entry
+  std::vector<std::uint32_t> row_starts_;  // per (tile, block): rows + 1, relative to the block's start
+  std::vector<TileEntry> entries_;
 };
 
 }  // namespace sparse_engine

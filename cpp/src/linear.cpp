@@ -40,25 +40,6 @@ void multiply_one_column(const Matrix& w, const ConstPanel& x, const float* bias
   });
 }
 
-struct Wide {
-  Index pitch;          // floats between rows of a packed panel
-  Index block_columns;  // so that block_columns × pitch floats stay in the L1 cache
-  std::vector<std::int64_t> block_bases;
-  std::vector<std::int32_t> offsets;
-};
-
-Wide wide_tables(Index cols, Index n, Index lanes) {
-  Wide wide;
-  wide.pitch = std::min<Index>(kTile, (n + lanes - 1) / lanes * lanes);
-  wide.block_columns = wide.pitch > 16 ? 96 : 384;
-  wide.offsets.resize(cols);
-  for (Index k = 0; k < cols; ++k) {
-    if (k % wide.block_columns == 0) wide.block_bases.push_back(k * wide.pitch);
-    wide.offsets[k] = static_cast<std::int32_t>(k % wide.block_columns * wide.pitch);
-  }
-  return wide;
-}
-
 }  // namespace
 
 void multiply(const Matrix& w, const ConstPanel& x, const float* bias, Activation activation, const Panel& y) {
@@ -70,10 +51,11 @@ void multiply(const Matrix& w, const ConstPanel& x, const float* bias, Activatio
   if (n == 1) return multiply_one_column(w, x, bias, activation, y);
 
   const Kernels& table = kernels();
-  const Wide wide = wide_tables(w.cols(), n, table.lanes);
-  const auto tiles = w.tiles({.block_columns = wide.block_columns, .group_rows = w.rows()});
+  const Index pitch = std::min<Index>(kTile, (n + table.lanes - 1) / table.lanes * table.lanes);
+  const Index block = pitch > 16 ? 96 : 384;  // rows of a panel that stay in the L1 cache
+  const auto tiles = w.tiles({.group_rows = w.rows(), .block_channels = block, .channel_step = pitch, .taps = {0}});
   const Index panels = (n + kTile - 1) / kTile;
-  const Index panel_floats = checked_mul(w.cols(), wide.pitch, "packed input");
+  const Index panel_floats = checked_mul(w.cols(), pitch, "packed input");
   const int threads = threads_for(checked_mul(w.nnz() + w.rows(), n, "work"));
   Index tile_rows = 0;
   for (Index tile = 0; tile < tiles->count(); ++tile)
@@ -94,8 +76,8 @@ void multiply(const Matrix& w, const ConstPanel& x, const float* bias, Activatio
                       .column_stride = x.column_stride,
                       .rows = std::min(kPackRows, w.cols() - row),
                       .columns = columns_of(panel),
-                      .target = packed + panel * panel_floats + row * wide.pitch,
-                      .target_stride = wide.pitch,
+                      .target = packed + panel * panel_floats + row * pitch,
+                      .target_stride = pitch,
                       .target_columns = width_of(panel)});
   });
   parallel::parallel_for(panels * tiles->count(), threads, [&](Index task, int worker) {
@@ -107,13 +89,12 @@ void multiply(const Matrix& w, const ConstPanel& x, const float* bias, Activatio
     tiles->multiply({.kernels = &table,
                      .tile = tile,
                      .x = packed + panel * panel_floats,
-                     .block_bases = wide.block_bases.data(),
-                     .offsets = wide.offsets.data(),
                      .width = width_of(panel),
                      .bias = bias,
                      .activation = activation,
                      .y = direct ? target : result,
                      .y_row_stride = direct ? y.row_stride : kTile,
+                     .fetch_y = false,
                      .partial = result});
     if (direct) return;
     table.panel_unpack({.source = result,

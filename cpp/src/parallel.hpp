@@ -1,7 +1,9 @@
 // The only file that names a thread.
 //
-// parallel_for(tasks, threads, body) calls body(task, worker) for every task in [0, tasks), worker in [0, threads). Tasks are
-// handed out as workers become free, so a result must not depend on which worker ran it. `body` must not throw.
+// parallel_for(tasks, threads, body) calls body(task, worker) for every task in [0, tasks), worker in [0, threads). Each worker
+// has a share of neighbouring tasks, the same in every call of as many tasks, because what a core wrote last it writes and
+// reads fastest; a worker done with its share takes from the others'. So a result must not depend on which worker ran a task.
+// `body` must not throw.
 //
 // The caller's subnormal and rounding modes hold in every worker for the length of the call. After fork() the child computes
 // serially when the parent had started workers: an OpenMP runtime does not survive a fork.
@@ -12,6 +14,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <vector>
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -19,7 +22,6 @@
 
 #if defined(SPARSE_ENGINE_STD_THREADS)
 #include <thread>
-#include <vector>
 #else
 #include <omp.h>
 #endif
@@ -72,6 +74,33 @@ inline const int fork_handler = pthread_atfork(
 
 inline bool serial_only() { return forked_after_workers.load(std::memory_order_relaxed); }
 
+// The tasks nobody has taken yet.
+class Shares {
+ public:
+  Shares(std::int64_t tasks, int workers) : shares_(static_cast<std::size_t>(workers)) {
+    for (int worker = 0; worker < workers; ++worker) {
+      shares_[worker].next.store(tasks * worker / workers, std::memory_order_relaxed);
+      shares_[worker].end = tasks * (worker + 1) / workers;
+    }
+  }
+
+  template <class Body>
+  void work(int worker, const Body& body) {
+    const std::size_t count = shares_.size();
+    for (std::size_t other = 0; other < count; ++other) {
+      Share& share = shares_[(static_cast<std::size_t>(worker) + other) % count];
+      for (std::int64_t task = share.next++; task < share.end; task = share.next++) body(task, worker);
+    }
+  }
+
+ private:
+  struct alignas(64) Share {  // a cache line each: the owner's counting stays in its core
+    std::atomic<std::int64_t> next{0};
+    std::int64_t end = 0;
+  };
+  std::vector<Share> shares_;
+};
+
 template <class Body>
 void parallel_for(std::int64_t tasks, int threads, const Body& body) {
   if (threads > tasks) threads = static_cast<int>(tasks);
@@ -81,27 +110,22 @@ void parallel_for(std::int64_t tasks, int threads, const Body& body) {
   }
   workers_started.store(true, std::memory_order_relaxed);
   const FloatEnvironment::Mode callers = FloatEnvironment::get();
+  Shares shares(tasks, threads);
 #if defined(SPARSE_ENGINE_STD_THREADS)
-  std::atomic<std::int64_t> next{0};
-  const auto work = [&](int worker) {
-    for (std::int64_t task = next++; task < tasks; task = next++) body(task, worker);
-  };
   std::vector<std::thread> workers;
   for (int worker = 1; worker < threads; ++worker)
     workers.emplace_back([&, worker] {
       FloatEnvironment::set(callers);
-      work(worker);
+      shares.work(worker, body);
     });
-  work(0);
+  shares.work(0, body);
   for (std::thread& worker : workers) worker.join();
 #else
 #pragma omp parallel num_threads(threads)
   {
     const FloatEnvironment::Mode own = FloatEnvironment::get();
     FloatEnvironment::set(callers);
-    const int worker = omp_get_thread_num();
-#pragma omp for schedule(dynamic, 1) nowait
-    for (std::int64_t task = 0; task < tasks; ++task) body(task, worker);
+    shares.work(omp_get_thread_num(), body);
     FloatEnvironment::set(own);
   }
 #endif

@@ -144,21 +144,39 @@ TEST(Csr, CountsTheMemoryOfLayoutsMadeForAProduct) {
   EXPECT_GE(before, csr.nnz() * 6 + 65 * 8);  // a float and at least 16 bits of column each, and the row starts
   multiplied(csr, reals(64 * 8, 7), 8);
   const Index after = csr.bytes();
-  EXPECT_GE(after, before + csr.nnz() * 6);
+  EXPECT_GE(after, before + csr.nnz() * 8);  // a float and its offset
   multiplied(csr, reals(64 * 8, 7), 8);
   EXPECT_EQ(csr.bytes(), after) << "a repeated product needs no new layout";
 }
 
+TEST(Csr, KeepsTheLastFewLayoutsOnly) {
+  const Csr csr = real_weights(64, 64, 0.5, 6).csr();
+  for (Index step = 1; step <= 8; ++step) csr.tiles({64, 64, step, {0}});
+  const Index full = csr.bytes();
+  const auto held = csr.tiles({64, 64, 1, {0}});
+  for (Index step = 9; step <= 40; ++step) csr.tiles({64, 64, step, {0}});
+  EXPECT_EQ(csr.bytes(), full);
+  EXPECT_EQ(held->row_end(held->count() - 1), 64) << "a layout in use outlives its place";
+  EXPECT_EQ(csr.tiles({64, 64, 40, {0}}), csr.tiles({64, 64, 40, {0}}));
+  EXPECT_NE(csr.tiles({64, 64, 1, {0}}), held);
+}
+
 TEST(Csr, RefusesTilesThatCannotBe) {
   const Csr csr = integer_weights(4, 4, 0.5, 8).csr();
-  for (const TileShape shape : {TileShape{0, 1}, {-1, 1}, {1, 0}, {1, -1}, {65537, 1}, {kMax, 1}, {kMin, kMin}})
+  for (const TileShape& shape :
+       {TileShape{1, 0, 1, {0}}, {1, -1, 1, {0}}, {0, 1, 1, {0}}, {-1, 1, 1, {0}}, {1, 1, -1, {0}}, {1, 1, 1, {}}})
     EXPECT_REFUSED(csr.tiles(shape), "tile shape");
+  constexpr Index kReach = Index{1} << 32;
+  for (const TileShape& shape : {TileShape{1, 1, kReach, {0}}, {1, 1 << 16, 1 << 16, {0}}, {1, 1, 1, {-1}}})
+    EXPECT_REFUSED(csr.tiles(shape), "a block reaches over");
+  EXPECT_REFUSED(csr.tiles({1, kMax, kMax, {0}}), "block");
+  EXPECT_REFUSED(csr.tiles({1, kMax, 0, {0, 0}}), "block");
 }
 
 TEST(Csr, CutsTilesThatCoverTheRowsAndNeverCrossAGroup) {
   const Csr csr = integer_weights(300, 10, 0.5, 9).csr();
   for (const Index group : {1, 7, 100, 150, 300, 1000}) {
-    const auto tiles = csr.tiles({4, group});
+    const auto tiles = csr.tiles({group, 4, 64, {0}});
     Index row = 0;
     for (Index tile = 0; tile < tiles->count(); ++tile) {
       EXPECT_EQ(tiles->row_begin(tile), row);

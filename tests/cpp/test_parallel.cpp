@@ -19,6 +19,7 @@
 #include <omp.h>
 #endif
 
+#include "parallel.hpp"
 #include "reference_conv.hpp"
 
 namespace sparse_engine {
@@ -235,6 +236,17 @@ TEST(Parallel, AChangeOfTheInstructionSetDuringACallLeavesItsResultRight) {
   done = true;
   changes.join();
   set_isa(before);
+}
+
+TEST(Parallel, AWorkerDoesItsOwnShareFirstAndThenTheOthers) {
+  parallel::Shares shares(10, 3);
+  std::vector<Index> done;
+  shares.work(1, [&](Index task, int worker) {
+    EXPECT_EQ(worker, 1);
+    done.push_back(task);
+  });
+  EXPECT_EQ(done, (std::vector<Index>{3, 4, 5, 6, 7, 8, 9, 0, 1, 2}));
+  shares.work(0, [](Index task, int) { FAIL() << task << " is done twice"; });
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <vector>
 
 #include "sparse_engine/types.hpp"
 
@@ -12,27 +13,31 @@ namespace sparse_engine {
 
 struct Kernels;  // one table per instruction set, see cpp/src/kernels
 
-// How a wide product is cut. Rows are cut into tiles that never cross a multiple of `group_rows` (the groups of a grouped
-// convolution); columns into blocks of `block_columns`, so that the part of X a block touches stays in the L1 cache.
+// How a wide product is cut, and where it finds X. Rows are cut into tiles that never cross a multiple of `group_rows` (the
+// groups of a grouped convolution). Columns are numbered channel by channel, tap by tap (a linear layer has one tap); column k
+// reads the floats of X from
+//   channel · channel_step + taps[tap],  channel = k / taps.size(),  tap = k % taps.size(),
+// on, so a linear layer and a convolution differ only in this. `block_channels` of them at a time, for the L1 cache.
 struct TileShape {
-  Index block_columns;
   Index group_rows;
+  Index block_channels;
+  Index channel_step;
+  std::vector<std::int32_t> taps;
+
+  bool operator==(const TileShape&) const = default;
 };
 
-// One tile of rows times up to 64 columns of X. Column k of the matrix reads
-//   x[block_bases[k / block_columns] + offsets[k] + 0 .. width),
-// so a linear layer and a convolution differ only in these two tables.
+// One tile of rows times up to 64 columns of X.
 struct TileJob {
   const Kernels* kernels;  // of the whole call: `width` and the layout of x fit these
   Index tile;
   const float* x;
-  const std::int64_t* block_bases;
-  const std::int32_t* offsets;
   Index width;        // columns computed, a multiple of the kernels' lanes
   const float* bias;  // per row of the whole matrix, or null
   Activation activation;
   float* y;  // tile rows × width, row-major, y_row_stride apart
   Index y_row_stride;
+  bool fetch_y;    // y is written for the first time and too large to be in the cache
   float* partial;  // where sums wait between blocks, tile rows × 64; null: in y
 };
 
@@ -68,7 +73,7 @@ class Matrix {
   virtual void multiply_vector(const VectorJob& job) const = 0;
   // First row at which at least `share` of `shares` of the stored weights lie before it: cuts work evenly among threads.
   virtual Index row_at_share(Index share, Index shares) const = 0;
-  // Laid out on first request and kept. Throws std::bad_alloc.
+  // Laid out on first request; the last few are kept. Throws std::bad_alloc.
   virtual std::shared_ptr<const Tiles> tiles(const TileShape& shape) const = 0;
 };
 

@@ -24,6 +24,15 @@ inline void copy_row(const float* source, float* target, int64_t count) {
   }
 }
 
+// Short pieces of rows that lie apart are no stream a processor would fetch by itself. Past the end of the array a prefetch
+// does nothing.
+constexpr int64_t kFetchedAhead = 8;
+
+inline void fetch_row(const float* row, int64_t count) {
+  constexpr int64_t kLineFloats = 16;
+  for (int64_t i = 0; i < count + kLineFloats; i += kLineFloats) __builtin_prefetch(row + i);
+}
+
 inline void transpose_quads(const float* source, int64_t source_stride, float* target, int64_t target_stride) {
   Quad a = load_quad(source), b = load_quad(source + source_stride);
   Quad c = load_quad(source + 2 * source_stride), d = load_quad(source + 3 * source_stride);
@@ -61,10 +70,12 @@ void panel_pack(const PackArgs& args) {
   if (args.row_stride == 1 && args.column_stride != 1) {
     transpose_block<Along::source>(args.source, args.column_stride, args.target, args.target_stride, args.rows, args.columns);
   } else {
+    const bool apart = args.row_stride > args.columns;
     for (int64_t r = 0; r < args.rows; ++r) {
       const float* s = args.source + r * args.row_stride;
       float* t = args.target + r * args.target_stride;
       if (args.column_stride == 1) {
+        if (apart) fetch_row(s + kFetchedAhead * args.row_stride, args.columns);
         copy_row(s, t, args.columns);
       } else {
         for (int64_t c = 0; c < args.columns; ++c) t[c] = s[c * args.column_stride];

@@ -66,16 +66,47 @@ inline Vec min(Vec a, Vec b) { return vminq_f32(a, b); }
 #error "no vector section for this instruction set: add one here"
 #endif
 
-// Four-lane pieces, for transposing: every set above has them.
+// Four-lane pieces, for transposing and for gathering: every set above has them.
 #if defined(__x86_64__)
 using Quad = __m128;
 inline Quad load_quad(const float* p) { return _mm_loadu_ps(p); }
 inline void store_quad(float* p, Quad v) { _mm_storeu_ps(p, v); }
 inline void transpose(Quad& a, Quad& b, Quad& c, Quad& d) { _MM_TRANSPOSE4_PS(a, b, c, d); }
+inline Quad zero_quad() { return _mm_setzero_ps(); }
+inline Quad add_quad(Quad a, Quad b) { return _mm_add_ps(a, b); }
+#if defined(__FMA__)
+inline Quad fma_quad(Quad a, Quad b, Quad c) { return _mm_fmadd_ps(a, b, c); }
+#else
+inline Quad fma_quad(Quad a, Quad b, Quad c) { return _mm_add_ps(_mm_mul_ps(a, b), c); }
+#endif
+// Four inserts: cheaper than the gather instruction wherever that one is microcoded, and never much worse.
+inline Quad gather_quad(const float* p, uint32_t a, uint32_t b, uint32_t c, uint32_t d) {
+  Quad v = _mm_load_ss(p + a);
+  v = _mm_insert_ps(v, _mm_load_ss(p + b), 0x10);
+  v = _mm_insert_ps(v, _mm_load_ss(p + c), 0x20);
+  return _mm_insert_ps(v, _mm_load_ss(p + d), 0x30);
+}
+inline float sum_quad(Quad v) {
+  v = _mm_add_ps(v, _mm_movehl_ps(v, v));
+  return _mm_cvtss_f32(_mm_add_ss(v, _mm_movehdup_ps(v)));
+}
 #else
 using Quad = float32x4_t;
 inline Quad load_quad(const float* p) { return vld1q_f32(p); }
 inline void store_quad(float* p, Quad v) { vst1q_f32(p, v); }
+inline Quad zero_quad() { return vdupq_n_f32(0.0f); }
+inline Quad add_quad(Quad a, Quad b) { return vaddq_f32(a, b); }
+inline Quad fma_quad(Quad a, Quad b, Quad c) { return vfmaq_f32(c, a, b); }
+inline Quad gather_quad(const float* p, uint32_t a, uint32_t b, uint32_t c, uint32_t d) {
+  Quad v = vld1q_dup_f32(p + a);
+  v = vld1q_lane_f32(p + b, v, 1);
+  v = vld1q_lane_f32(p + c, v, 2);
+  return vld1q_lane_f32(p + d, v, 3);
+}
+inline float sum_quad(Quad v) {
+  const float32x2_t half = vadd_f32(vget_low_f32(v), vget_high_f32(v));
+  return vget_lane_f32(half, 0) + vget_lane_f32(half, 1);
+}
 inline void transpose(Quad& a, Quad& b, Quad& c, Quad& d) {
   const float32x4x2_t ab = vtrnq_f32(a, b);
   const float32x4x2_t cd = vtrnq_f32(c, d);

@@ -15,12 +15,16 @@ namespace sparse_engine {
 // Columns of X that one tile of a wide product covers, whatever the vector width.
 inline constexpr int kTileColumns = 64;
 
+// A stored weight of a wide product and where it finds its row of X.
+struct TileEntry {
+  std::uint32_t offset;  // in elements of x, from where the block begins
+  float value;
+};
+
 // One block of columns of a tile of rows, see csr_spmm.hpp.
 struct CsrSpmmArgs {
-  const std::uint32_t* row_starts;  // rows + 1, into columns and values
-  const std::uint16_t* columns;     // relative to the block
-  const float* values;
-  const std::int32_t* offsets;  // of each column of the block, in elements of x
+  const std::uint32_t* row_starts;  // rows + 1, into entries
+  const TileEntry* entries;
   const float* x;
   const float* sums;  // what the blocks before left, unless this is the first
   std::int64_t sums_row_stride;
@@ -30,6 +34,7 @@ struct CsrSpmmArgs {
   std::uint32_t width;  // a multiple of the table's lanes
   const float* bias;    // first block only: starts the accumulator; null is zero
   bool first;           // start from bias instead of sums
+  bool fetch_y;         // y is out of the cache: ask for its lines some rows before they are written
   Activation activation;
 };
 
