@@ -62,7 +62,7 @@ void conv(benchmark::State& state, const bench::Case& c, bool channels_last) {
   const auto matrix = sparse_engine::Csr::from_dense(weights.data(), l.out, cols);
   const auto x = view<sparse_engine::ConstImages>(input.data(), l.batch, l.in, l.height, l.width, channels_last);
   const auto y = view<sparse_engine::Images>(output.data(), l.batch, l.out, size.height, size.width, channels_last);
-  const auto run = [&] { sparse_engine::conv2d(x, matrix, shape, nullptr, Activation::none, y); };
+  const auto run = [&] { sparse_engine::conv2d(x, matrix, shape, {}, y); };
   run();
   if (!right(l, weights, x, y)) return state.SkipWithError("outside the proven bound");
   for (auto _ : state) {

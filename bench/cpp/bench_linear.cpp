@@ -17,8 +17,7 @@ void linear(benchmark::State& state, const bench::Case& c) {
   const auto matrix = sparse_engine::Csr::from_dense(weights.data(), rows, cols);
   std::vector<float> y(static_cast<std::size_t>(columns * rows));
   const auto run = [&] {
-    sparse_engine::linear({x.data(), columns, cols, cols, 1}, matrix, nullptr, Activation::none,
-                          {y.data(), columns, rows, rows, 1});
+    sparse_engine::linear({x.data(), columns, cols, cols, 1}, matrix, {}, {y.data(), columns, rows, rows, 1});
   };
   run();
   for (Index i = 0; i < columns * rows; i += 97) {

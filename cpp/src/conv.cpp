@@ -1,8 +1,7 @@
 #include "sparse_engine/conv.hpp"
 
 #include <algorithm>
-#include <limits>
-#include <vector>
+#include <type_traits>
 
 #include "check.hpp"
 #include "conv_planes.hpp"
@@ -31,106 +30,143 @@ void check_arguments(const ConstImages& x, const Matrix& w, const Conv2dShape& s
         out.height, ", ", out.width, ")");
 }
 
-// What stays the same over one call.
-struct Call {
-  const Kernels& table;
-  const ConstImages& x;
-  const Conv2dShape& s;
-  const Geometry& g;
-  const Tiles& tiles;
-  Index group_channels, group_rows;
-  const float* bias;
-  Activation activation;
-  const Images& y;
-  Index image_floats;  // packed floats of one image
-  bool large_y;
-};
-
-// Some images of a call, packed into a buffer of their own and then multiplied. A pointwise product takes them as one long row
-// of columns, another takes each by itself.
-class Group {
+// A call cut into parts, each packed and multiplied by one thread alone: what one core packs another reads slowly. A part of a
+// pointwise product is a panel of its columns, which run on across images; of another, a band of output rows of one image,
+// whose planes hold the input rows it needs.
+class Parts {
  public:
-  Group(const Call& call, Index first_image, Index images, float* packed)
-      : c_(call), first_image_(first_image), products_(call.g.pointwise ? 1 : images), packed_(packed) {
-    positions_ = call.g.pointwise ? images * call.g.positions : call.g.positions;
-    panels_ = (positions_ + kTile - 1) / kTile;
-    // Panels of equal width: a narrow last one would cost nearly as much as a wide one.
-    const Index vectors = (positions_ + call.table.lanes - 1) / call.table.lanes;
-    panel_columns_ = (vectors + panels_ - 1) / panels_ * call.table.lanes;
-    pieces_ = (call.x.channels + kPackChannels - 1) / kPackChannels;
-    pack_tasks_ = (call.g.pointwise ? panels_ : images) * pieces_;
-    // The last tile of the last plane reads up to a tile past its end; panels are read as they were written.
-    if (!call.g.pointwise) std::fill_n(packed + images * call.image_floats, kSlack, 0.0f);
-  }
-
-  static constexpr Index kSlack = 2 * kTile;  // floats behind the images in the buffer
-
-  Index pack_tasks() const { return pack_tasks_; }
-  Index multiply_tasks() const { return products_ * panels_ * c_.tiles.count(); }
-
-  void pack(Index task) const {
-    const Index place = task / pieces_;
-    pack_piece(place, task % pieces_, packed_ + place * (c_.g.pointwise ? c_.x.channels * kTile : c_.image_floats));
-  }
-
-  void multiply(Index task, float* result) const {
-    const Index panel = task / c_.tiles.count() % panels_;
-    const Index product = task / c_.tiles.count() / panels_;
-    const Index begin = c_.g.pointwise ? panel * c_.x.channels * kTile : product * c_.image_floats + panel * panel_columns_;
-    multiply_tile(product, panel, task % c_.tiles.count(), packed_ + begin, result);
-  }
-
-  // Of a pointwise product: one panel from x to y, with room for channels × 64 floats.
-  Index panels() const { return panels_; }
-  void take_panel(Index panel, float* packed, float* result) const {
-    for (Index piece = 0; piece < pieces_; ++piece) pack_piece(panel, piece, packed);
-    for (Index tile = 0; tile < c_.tiles.count(); ++tile) multiply_tile(0, panel, tile, packed, result);
-  }
-
- private:
-  static constexpr Index kPackChannels = 16;
-
-  Index columns_of(Index panel) const { return std::min(panel_columns_, positions_ - panel * panel_columns_); }
-
-  void pack_piece(Index place, Index piece, float* target) const {
-    const Index channel = piece * kPackChannels;
-    const Index channels = std::min(kPackChannels, c_.x.channels - channel);
-    if (c_.g.pointwise) {
-      pack_pointwise(c_.table, c_.x, c_.s, c_.g, first_image_, place * panel_columns_, columns_of(place), channel, channels,
-                     target);
+  Parts(const Kernels& table, const ConstImages& x, const Conv2dShape& s, const Geometry& whole, const Matrix& w,
+        const Epilogue& epilogue, const Images& y, int threads)
+      : table_(table), x_(x), s_(s), g_(whole), epilogue_(epilogue), y_(y) {
+    group_channels_ = x.channels / s.groups;
+    group_rows_ = w.rows() / s.groups;
+    if (g_.pointwise) {
+      positions_ = checked_mul(x.batch, g_.positions, "columns");
+      parts_ = (positions_ + kTile - 1) / kTile;
+      // Panels of about equal width: a narrow last one would cost nearly as much as a wide one.
+      const Index vectors = (positions_ + table.lanes - 1) / table.lanes;
+      panel_columns_ = (vectors + parts_ - 1) / parts_ * table.lanes;
+      parts_ = (positions_ + panel_columns_ - 1) / panel_columns_;
+      part_floats_ = checked_mul(x.channels, kTile, "packed panel");
     } else {
-      pack_planes(c_.table, c_.x, c_.s, c_.g, first_image_ + place, channel, channels, target);
+      cut_into_bands(threads);
+      g_ = geometry(s, {band_rows_, whole.out.width});
+      parts_ = checked_mul(x.batch, bands_, "bands");
+      positions_ = g_.positions;
+      part_floats_ = checked_mul(x.channels, g_.channel_floats, "packed image");
+    }
+    tiles_ = w.tiles(tile_shape(s, g_, group_rows_, group_channels_));
+    // Few parts are multiplied by several threads, each packing them for itself.
+    splits_ = evenly(parts_, threads) ? 1 : std::min<Index>(threads, tiles_->count());
+    large_y_ = static_cast<Index>(sizeof(float)) * y.batch * y.channels * y.height * y.width > kCachedBytes;
+  }
+
+  Index tasks() const { return parts_ * splits_; }
+  Index packed_floats() const { return checked_add(part_floats_, kSlack, "packed input"); }
+  Index result_floats() const {
+    Index rows = 0;
+    for (Index tile = 0; tile < tiles_->count(); ++tile) rows = std::max(rows, tiles_->row_end(tile) - tiles_->row_begin(tile));
+    return rows * kTile;
+  }
+
+  // `packed` and `result` are the caller's own.
+  void run(Index task, float* packed, float* result) const {
+    const Index part = task / splits_, split = task % splits_;
+    const Index begin = tiles_->count() * split / splits_, end = tiles_->count() * (split + 1) / splits_;
+    if (g_.pointwise) {
+      const Index position = part * panel_columns_, columns = std::min(panel_columns_, positions_ - position);
+      pack_pointwise(table_, x_, s_, g_, position, columns, packed);
+      for (Index tile = begin; tile < end; ++tile)
+        multiply(tile, packed, {.image = 0, .first_row = 0, .position = position, .columns = columns}, result);
+      return;
+    }
+    const Index image = part / bands_, first_row = part % bands_ * band_rows_;
+    const Index rows = std::min(band_rows_, y_.height - first_row);
+    pack_planes(table_, x_, s_, g_, image, first_row, packed);
+    // The last tile of the last plane reads up to a tile past its end.
+    std::fill_n(packed + part_floats_, kSlack, 0.0f);
+    const Index positions = (rows - 1) * g_.pitch + g_.out.width;
+    const Index panels = (positions + kTile - 1) / kTile;
+    const Index vectors = (positions + table_.lanes - 1) / table_.lanes;
+    const Index panel_columns = (vectors + panels - 1) / panels * table_.lanes;
+    for (Index position = 0; position < positions; position += panel_columns) {
+      const Place place{.image = image,
+                        .first_row = first_row,
+                        .position = position,
+                        .columns = std::min(panel_columns, positions - position)};
+      for (Index tile = begin; tile < end; ++tile) multiply(tile, packed + position, place, result);
     }
   }
 
-  void multiply_tile(Index product, Index panel, Index tile, const float* x, float* result) const {
-    const Index first_row = c_.tiles.row_begin(tile), rows = c_.tiles.row_end(tile) - first_row;
-    const Index columns = columns_of(panel), width = (columns + c_.table.lanes - 1) / c_.table.lanes * c_.table.lanes;
-    const Index position = panel * panel_columns_, image = position / c_.g.positions;
-    // Within one image and without gaps the kernel writes y itself.
-    const Images& y = c_.y;
-    const bool gaps = !c_.g.pointwise || y.stride_w != 1 || y.stride_h != y.width;
-    const bool direct = !gaps && columns == width && (position + columns - 1) / c_.g.positions == image;
-    float* target = y.data + (first_image_ + image) * y.stride_n + first_row * y.stride_c + position % c_.g.positions;
-    c_.tiles.multiply({.kernels = &c_.table,
-                       .tile = tile,
-                       .x = x + first_row / c_.group_rows * c_.group_channels * c_.g.channel_floats,
-                       .width = width,
-                       .bias = c_.bias,
-                       .activation = c_.activation,
-                       .y = direct ? target : result,
-                       .y_row_stride = direct ? y.stride_c : kTile,
-                       .fetch_y = direct && c_.large_y,
-                       .partial = result});
-    if (direct) return;
-    unpack_positions(c_.table, c_.g, result, rows, first_row, position, columns, y, first_image_ + product);
+ private:
+  static constexpr Index kSlack = 2 * kTile;
+
+  static bool evenly(Index parts, Index threads) { return parts % threads == 0 || parts >= 4 * threads; }
+
+  // As few bands as give every thread as much to do, each at least a panel wide.
+  void cut_into_bands(Index threads) {
+    const Index height = y_.height, least_rows = std::min(height, (kTile + y_.width - 1) / y_.width);
+    bands_ = 1;
+    while (bands_ < threads && !evenly(y_.batch * bands_, threads) && height / (bands_ + 1) >= least_rows) ++bands_;
+    if (!evenly(y_.batch * bands_, threads)) bands_ = 1;
+    band_rows_ = (height + bands_ - 1) / bands_;
+    bands_ = (height + band_rows_ - 1) / band_rows_;
   }
 
-  const Call& c_;
-  Index first_image_;
-  Index products_;
-  float* packed_;
-  Index positions_, panels_, panel_columns_, pieces_, pack_tasks_;
+  // Columns [position, position + columns) of a product: of all images, or of the rows of one from first_row on.
+  struct Place {
+    Index image, first_row, position, columns;
+  };
+
+  template <class Float>
+  auto view(Float* data) const {
+    using View = std::conditional_t<std::is_const_v<Float>, ConstImages, Images>;
+    return View{data, y_.batch, y_.channels, y_.height, y_.width, y_.stride_n, y_.stride_c, y_.stride_h, y_.stride_w};
+  }
+
+  void multiply(Index tile, const float* x, const Place& p, float* result) const {
+    const Index first_channel = tiles_->row_begin(tile), channels = tiles_->row_end(tile) - first_channel;
+    const Index width = (p.columns + table_.lanes - 1) / table_.lanes * table_.lanes;
+    const Index offset = p.image * y_.stride_n + first_channel * y_.stride_c + p.first_row * y_.stride_h;
+    // Within one image and without gaps the kernel writes y itself.
+    const Index image = p.position / g_.positions;
+    const bool gaps = !g_.pointwise || y_.stride_w != 1 || y_.stride_h != y_.width;
+    const bool direct = !gaps && p.columns == width && (p.position + p.columns - 1) / g_.positions == image;
+    const Index place = offset + image * y_.stride_n + p.position % g_.positions;
+    const float* residual = epilogue_.residual;
+    if (residual && direct) {
+      residual += place;
+    } else if (residual) {
+      std::fill_n(result, channels * kTile, 0.0f);
+      pack_positions(table_, g_, view(residual + offset), channels, p.position, p.columns, result);
+      residual = result;
+    }
+    tiles_->multiply({.kernels = &table_,
+                      .tile = tile,
+                      .x = x + first_channel / group_rows_ * group_channels_ * g_.channel_floats,
+                      .width = width,
+                      .bias = epilogue_.bias,
+                      .initial = residual,
+                      .initial_row_stride = direct ? y_.stride_c : kTile,
+                      .activation = epilogue_.activation,
+                      .y = direct ? y_.data + place : result,
+                      .y_row_stride = direct ? y_.stride_c : kTile,
+                      .fetch_y = direct && large_y_,
+                      .partial = result});
+    if (!direct) unpack_positions(table_, g_, result, channels, p.position, p.columns, view(y_.data + offset));
+  }
+
+  const Kernels& table_;
+  const ConstImages& x_;
+  const Conv2dShape& s_;
+  Geometry g_;  // of all images of a pointwise product, of a band of another
+  const Epilogue& epilogue_;
+  const Images& y_;
+  std::shared_ptr<const Tiles> tiles_;
+  Index group_channels_, group_rows_;
+  Index bands_ = 1, band_rows_ = 0;  // of one image
+  Index positions_, panel_columns_ = 0, parts_, part_floats_, splits_;
+  bool large_y_;
 };
 
 }  // namespace
@@ -152,62 +188,20 @@ OutputSize conv2d_output_size(const Conv2dShape& s, Index height, Index width) {
           axis_size(width, s.kernel_w, s.stride_w, s.pad_left, s.pad_right, s.dilation_w, "width")};
 }
 
-void conv2d(const ConstImages& x, const Matrix& w, const Conv2dShape& s, const float* bias, Activation activation,
-            const Images& y) {
+void conv2d(const ConstImages& x, const Matrix& w, const Conv2dShape& s, const Epilogue& epilogue, const Images& y) {
   const OutputSize out = conv2d_output_size(s, x.height, x.width);
   check_arguments(x, w, s, out, y);
   const Geometry g = geometry(s, out);
   if (x.batch == 0 || w.rows() == 0) return;
 
-  const Kernels& table = kernels();
-  const Index group_channels = x.channels / s.groups;
-  const Index group_rows = w.rows() / s.groups;
-  const auto tiles = w.tiles(tile_shape(s, g, group_rows, group_channels));
-  const Index image_floats =
-      checked_mul(x.channels, g.pointwise ? (g.positions + kTile - 1) / kTile * kTile : g.channel_floats, "packed image");
-  const Call call{table,      x,    s,          g, *tiles,       group_channels,
-                  group_rows, bias, activation, y, image_floats, 4 * y.batch * y.channels * y.height * y.width > kCachedBytes};
   const int threads = threads_for(checked_mul(w.nnz() + w.rows(), checked_mul(g.positions, x.batch, "work"), "work"));
-  Index tile_rows = 0;
-  for (Index tile = 0; tile < tiles->count(); ++tile)
-    tile_rows = std::max(tile_rows, tiles->row_end(tile) - tiles->row_begin(tile));
-  const Index result_floats = tile_rows * kTile;
+  const Parts parts(kernels(), x, s, g, w, epilogue, y, threads);
+  const Index packed_floats = parts.packed_floats(), result_floats = parts.result_floats();
+  float* packed = room(Room::packed_input, checked_mul(threads, packed_floats, "packed input"));
   float* results = room(Room::output_tiles, threads * result_floats);
-
-  // What one core packs another reads slowly, so each thread takes its own part where there are enough: panels of a pointwise
-  // product, images of another. Otherwise all threads share as many images as stay in the shared cache.
-  const auto evenly = [&](Index parts) { return parts % threads == 0 || parts >= 4 * threads; };
-  const Index panel_floats = checked_mul(x.channels, kTile, "packed panel");
-  if (g.pointwise) {
-    float* packed = room(Room::packed_input, threads * panel_floats + Group::kSlack);
-    const Group group(call, 0, x.batch, packed);
-    if (evenly(group.panels())) {
-      parallel::parallel_for(group.panels(), threads, [&](Index panel, int worker) {
-        group.take_panel(panel, packed + worker * panel_floats, results + worker * result_floats);
-      });
-      return;
-    }
-  }
-  const bool each_its_own = !g.pointwise && evenly(x.batch);
-  constexpr Index kSharedFloats = 2 * 1024 * 1024;
-  const Index images_each = each_its_own ? 1 : std::clamp<Index>(kSharedFloats / std::max<Index>(1, image_floats), 1, x.batch);
-  const Index buffer_floats =
-      checked_add(checked_mul(images_each, image_floats, "packed images"), Group::kSlack, "packed images");
-  float* packed = room(Room::packed_input, checked_mul(each_its_own ? threads : 1, buffer_floats, "packed images"));
-  if (each_its_own) {
-    parallel::parallel_for(x.batch, threads, [&](Index image, int worker) {
-      const Group group(call, image, 1, packed + worker * buffer_floats);
-      for (Index task = 0; task < group.pack_tasks(); ++task) group.pack(task);
-      for (Index task = 0; task < group.multiply_tasks(); ++task) group.multiply(task, results + worker * result_floats);
-    });
-    return;
-  }
-  for (Index first = 0; first < x.batch; first += images_each) {
-    const Group group(call, first, std::min(images_each, x.batch - first), packed);
-    parallel::parallel_for(group.pack_tasks(), threads, [&](Index task, int) { group.pack(task); });
-    parallel::parallel_for(group.multiply_tasks(), threads,
-                           [&](Index task, int worker) { group.multiply(task, results + worker * result_floats); });
-  }
+  parallel::parallel_for(parts.tasks(), threads, [&](Index task, int worker) {
+    parts.run(task, packed + worker * packed_floats, results + worker * result_floats);
+  });
 }
 
 }  // namespace sparse_engine

@@ -63,12 +63,13 @@ void fill_zero(float* first, Index count) { std::fill_n(first, count, 0.0f); }
 
 }  // namespace
 
-void pack_planes(const Kernels& table, const ConstImages& x, const Conv2dShape& s, const Geometry& g, Index image,
-                 Index first_channel, Index channels, float* planes) {
-  const float* source = x.data + image * x.stride_n + first_channel * x.stride_c;
-  float* target = planes + first_channel * g.channel_floats;
+namespace {
+
+// Some channels at a time, so that a transposition from channels_last stays in the cache.
+void pack_channels(const Kernels& table, const ConstImages& x, const Conv2dShape& s, const Geometry& g, const float* source,
+                   Index first_row, Index channels, float* target) {
   for (Index phase_h = 0; phase_h < g.phases_h; ++phase_h) {
-    const Axis rows = axis(phase_h, s.stride_h, s.pad_top, x.height, g.plane_rows);
+    const Axis rows = axis(phase_h, s.stride_h, s.pad_top - first_row * s.stride_h, x.height, g.plane_rows);
     for (Index phase_w = 0; phase_w < g.phases_w; ++phase_w) {
       const Axis cols = axis(phase_w, s.stride_w, s.pad_left, x.width, g.pitch);
       float* phase = target + (phase_h * g.phases_w + phase_w) * g.phase_floats;
@@ -117,6 +118,17 @@ void pack_planes(const Kernels& table, const ConstImages& x, const Conv2dShape& 
   for (Index c = 0; c < channels; ++c) fill_zero(target + c * g.channel_floats + used, g.channel_floats - used);
 }
 
+constexpr Index kPackChannels = 16;
+
+}  // namespace
+
+void pack_planes(const Kernels& table, const ConstImages& x, const Conv2dShape& s, const Geometry& g, Index image,
+                 Index first_row, float* planes) {
+  for (Index channel = 0; channel < x.channels; channel += kPackChannels)
+    pack_channels(table, x, s, g, x.data + image * x.stride_n + channel * x.stride_c, first_row,
+                  std::min(kPackChannels, x.channels - channel), planes + channel * g.channel_floats);
+}
+
 namespace {
 
 // Calls run(image, h, w, columns, place) for each stretch of a panel's columns [first, first + count) that lies in one output
@@ -136,34 +148,50 @@ void for_each_run(const Geometry& g, bool gaps, Index first, Index count, const 
 
 }  // namespace
 
-void pack_pointwise(const Kernels& table, const ConstImages& x, const Conv2dShape& s, const Geometry& g, Index first_image,
-                    Index first, Index count, Index first_channel, Index channels, float* panel) {
+void pack_pointwise(const Kernels& table, const ConstImages& x, const Conv2dShape& s, const Geometry& g, Index first,
+                    Index count, float* panel) {
   const bool gaps = s.stride_h != 1 || s.stride_w != 1 || x.stride_h != x.width * x.stride_w;
-  for_each_run(g, gaps, first, count, [&](Index image, Index h, Index w, Index columns, Index place) {
-    table.panel_pack({.source = x.data + (first_image + image) * x.stride_n + first_channel * x.stride_c +
-                                h * s.stride_h * x.stride_h + w * s.stride_w * x.stride_w,
-                      .row_stride = x.stride_c,
-                      .column_stride = s.stride_w * x.stride_w,
-                      .rows = channels,
-                      .columns = columns,
-                      .target = panel + first_channel * kTile + place,
-                      .target_stride = kTile,
-                      .target_columns = place + columns == count ? kTile - place : columns});
+  for (Index channel = 0; channel < x.channels; channel += kPackChannels) {
+    for_each_run(g, gaps, first, count, [&](Index image, Index h, Index w, Index columns, Index place) {
+      table.panel_pack({.source = x.data + image * x.stride_n + channel * x.stride_c + h * s.stride_h * x.stride_h +
+                                  w * s.stride_w * x.stride_w,
+                        .row_stride = x.stride_c,
+                        .column_stride = s.stride_w * x.stride_w,
+                        .rows = std::min(kPackChannels, x.channels - channel),
+                        .columns = columns,
+                        .target = panel + channel * kTile + place,
+                        .target_stride = kTile,
+                        .target_columns = place + columns == count ? kTile - place : columns});
+    });
+  }
+}
+
+void unpack_positions(const Kernels& table, const Geometry& g, const float* result, Index channels, Index first_position,
+                      Index positions, const Images& y) {
+  const bool gaps = g.pitch != g.out.width || y.stride_h != g.pitch * y.stride_w;
+  for_each_run(g, gaps, first_position, positions, [&](Index image, Index h, Index w, Index columns, Index place) {
+    table.panel_unpack({.source = result + place,
+                        .source_stride = kTile,
+                        .rows = channels,
+                        .columns = columns,
+                        .target = y.data + image * y.stride_n + h * y.stride_h + w * y.stride_w,
+                        .row_stride = y.stride_c,
+                        .column_stride = y.stride_w});
   });
 }
 
-void unpack_positions(const Kernels& table, const Geometry& g, const float* result, Index rows, Index first_row,
-                      Index first_position, Index positions, const Images& y, Index first_image) {
+void pack_positions(const Kernels& table, const Geometry& g, const ConstImages& y, Index channels, Index first_position,
+                    Index positions, float* result) {
   const bool gaps = g.pitch != g.out.width || y.stride_h != g.pitch * y.stride_w;
   for_each_run(g, gaps, first_position, positions, [&](Index image, Index h, Index w, Index columns, Index place) {
-    table.panel_unpack(
-        {.source = result + place,
-         .source_stride = kTile,
-         .rows = rows,
-         .columns = columns,
-         .target = y.data + (first_image + image) * y.stride_n + first_row * y.stride_c + h * y.stride_h + w * y.stride_w,
-         .row_stride = y.stride_c,
-         .column_stride = y.stride_w});
+    table.panel_pack({.source = y.data + image * y.stride_n + h * y.stride_h + w * y.stride_w,
+                      .row_stride = y.stride_c,
+                      .column_stride = y.stride_w,
+                      .rows = channels,
+                      .columns = columns,
+                      .target = result + place,
+                      .target_stride = kTile,
+                      .target_columns = columns});
   });
 }
 

@@ -20,22 +20,26 @@ struct Geometry {
   Index pitch, plane_rows;   // of one phase
   Index phases_h, phases_w;  // phases that some tap reads
   Index phase_floats, channel_floats;
-  Index positions;  // columns of the product: output rows laid end to end, pitch apart
+  Index positions;  // columns of the product over one image: output rows laid end to end, pitch apart
 };
 
 Geometry geometry(const Conv2dShape& s, const OutputSize& out);
 
-// Copies channels [first_channel, first_channel + channels) of one image into their planes.
+// Copies what the output rows from first_row on read of one image into planes, channel by channel.
 void pack_planes(const Kernels& table, const ConstImages& x, const Conv2dShape& s, const Geometry& g, Index image,
-                 Index first_channel, Index channels, float* planes);
+                 Index first_row, float* planes);
 
-// Copies channels [first_channel, first_channel + channels) of the columns [first, first + count) of a pointwise product.
-void pack_pointwise(const Kernels& table, const ConstImages& x, const Conv2dShape& s, const Geometry& g, Index first_image,
-                    Index first, Index count, Index first_channel, Index channels, float* panel);
+// Copies the columns [first, first + count) of a pointwise product.
+void pack_pointwise(const Kernels& table, const ConstImages& x, const Conv2dShape& s, const Geometry& g, Index first,
+                    Index count, float* panel);
 
-// Writes the part of a tile's result that belongs to output rows; what lies between them is dropped.
-void unpack_positions(const Kernels& table, const Geometry& g, const float* result, Index rows, Index first_row,
-                      Index first_position, Index positions, const Images& y, Index first_image);
+// Writes the part of a tile's result that belongs to output rows, from y's first element on; what lies between them is dropped.
+void unpack_positions(const Kernels& table, const Geometry& g, const float* result, Index channels, Index first_position,
+                      Index positions, const Images& y);
+
+// The way back: copies from y what unpack_positions would write, and leaves the rest of `result` as it is.
+void pack_positions(const Kernels& table, const Geometry& g, const ConstImages& y, Index channels, Index first_position,
+                    Index positions, float* result);
 
 // Where the columns of one group's weights, rows × channels, find their taps in the planes.
 TileShape tile_shape(const Conv2dShape& s, const Geometry& g, Index rows, Index channels);

@@ -3,13 +3,11 @@
 #include <algorithm>
 #include <bit>
 #include <limits>
-#include <mutex>
-#include <new>
 #include <numeric>
 
 #include "check.hpp"
-#include "csr_tiles.hpp"
-#include "registry.hpp"
+#include "narrow.hpp"
+#include "row_tiles.hpp"
 
 // Column indices take 16 bits up to this many columns, 32 above. Tests lower it to run the wide path on small data.
 #ifndef SPARSE_ENGINE_NARROW_COLUMNS
@@ -18,8 +16,6 @@
 
 namespace sparse_engine {
 namespace {
-
-constexpr std::size_t kLayoutsKept = 8;  // a convolution has one per size of image
 
 Index checked_size(Index rows, Index cols) {
   check(rows >= 0 && cols >= 0, "shape = (", rows, ", ", cols, ") has a negative side");
@@ -44,8 +40,7 @@ struct Csr::State {
   };
   std::vector<Sample> samples;
 
-  std::mutex mutex;
-  std::vector<std::shared_ptr<const CsrTiles>> layouts;  // guarded by mutex
+  Layouts<RowTiles> layouts;
 
   bool is_narrow() const { return cols <= SPARSE_ENGINE_NARROW_COLUMNS; }
   Index column(Index i) const { return is_narrow() ? Index{narrow[i]} : Index{wide[i]}; }
@@ -141,10 +136,8 @@ Index Csr::cols() const { return state_->cols; }
 Index Csr::nnz() const { return static_cast<Index>(state_->values.size()); }
 
 Index Csr::bytes() const {
-  std::lock_guard lock(state_->mutex);
-  Index total = bytes_of(state_->starts) + bytes_of(state_->narrow) + bytes_of(state_->wide) + bytes_of(state_->values);
-  for (const auto& layout : state_->layouts) total += layout->bytes();
-  return total;
+  return bytes_of(state_->starts) + bytes_of(state_->narrow) + bytes_of(state_->wide) + bytes_of(state_->values) +
+         state_->layouts.bytes();
 }
 
 void Csr::to_dense(float* out) const {
@@ -154,24 +147,13 @@ void Csr::to_dense(float* out) const {
       out[row * cols() + state_->column(i)] = state_->values[i];
 }
 
-void Csr::multiply_vector(const VectorJob& job) const {
-  const auto run = [&](auto kernel, const auto& columns) {
-    kernel({
-        .row_starts = state_->starts.data() + job.row_begin,
-        .columns = columns.data(),
-        .values = state_->values.data(),
-        .x = job.x,
-        .bias = job.bias ? job.bias + job.row_begin : nullptr,
-        .y = job.y + job.row_begin * job.y_stride,
-        .y_stride = job.y_stride,
-        .rows = job.row_end - job.row_begin,
-        .activation = job.activation,
-    });
-  };
+void Csr::multiply_narrow(const NarrowJob& job) const {
+  const NarrowArgs narrow = narrow_args(job);
+  const Index* starts = state_->starts.data() + job.row_begin;
   if (state_->is_narrow()) {
-    run(kernels().csr_gemv16, state_->narrow);
+    job.kernels->csr_gemv16({starts, state_->narrow.data(), state_->values.data(), narrow});
   } else {
-    run(kernels().csr_gemv32, state_->wide);
+    job.kernels->csr_gemv32({starts, state_->wide.data(), state_->values.data(), narrow});
   }
 }
 
@@ -193,26 +175,11 @@ Index Csr::row_at_share(Index share, Index shares) const {
 }
 
 std::shared_ptr<const Tiles> Csr::tiles(const TileShape& shape) const {
-  check(shape.block_channels >= 1 && shape.group_rows >= 1 && shape.channel_step >= 0 && !shape.taps.empty(), "tile shape ",
-        shape.block_channels, " channels × ", shape.group_rows, " rows, ", shape.channel_step, " apart, ", shape.taps.size(),
-        " taps is out of range");
-  const auto [first_tap, last_tap] = std::minmax_element(shape.taps.begin(), shape.taps.end());
-  const Index reach = checked_add(checked_mul(shape.block_channels, shape.channel_step, "block"), *last_tap, "block");
-  check(*first_tap >= 0 && reach <= std::numeric_limits<std::uint32_t>::max(), "a block reaches over ", reach,
-        " elements of X, from ", *first_tap, "; it must lie within 0 and 2³²");
-  checked_mul(shape.block_channels, static_cast<Index>(shape.taps.size()), "block");
-  std::lock_guard lock(state_->mutex);
-  for (const auto& layout : state_->layouts)
-    if (layout->shape() == shape) return layout;
-  auto layout = std::make_shared<CsrTiles>(shape, rows(), cols());
-  if (state_->is_narrow()) {
-    layout->fill(state_->starts, state_->narrow, state_->values);
-  } else {
-    layout->fill(state_->starts, state_->wide, state_->values);
-  }
-  if (state_->layouts.size() == kLayoutsKept) state_->layouts.erase(state_->layouts.begin());
-  state_->layouts.push_back(layout);
-  return layout;
+  return state_->layouts.get(shape, [&] {
+    const State& s = *state_;
+    return s.is_narrow() ? std::make_shared<RowTiles>(shape, s.rows, s.cols, s.starts, s.narrow, s.values)
+                         : std::make_shared<RowTiles>(shape, s.rows, s.cols, s.starts, s.wide, s.values);
+  });
 }
 
 bool Csr::spot_check(const float* weights) const {

@@ -49,7 +49,7 @@ void bind_conv(pybind11::module_& m) {
                          stride(y, 0),     stride(y, 1), stride(y, 2), stride(y, 3)};
         const float* b = vector_or_null(bias, "bias", w.rows());
         py::gil_scoped_release released;
-        conv2d(in, w, shape, b, activation, out);
+        conv2d(in, w, shape, {.bias = b, .activation = activation}, out);
       },
       py::arg("x").noconvert(), py::arg("w"), py::arg("shape"), py::arg("bias").noconvert(), py::arg("activation"),
       py::arg("y").noconvert());

@@ -20,7 +20,7 @@ void bind_linear(pybind11::module_& m) {
         const ConstPanel in = const_panel(x, "X");
         const Panel out = panel(y, "Y");
         py::gil_scoped_release released;
-        multiply(w, in, nullptr, Activation::none, out);
+        multiply(w, in, {}, out);
       },
       py::arg("w"), py::arg("x").noconvert(), py::arg("y").noconvert());
   m.def(
@@ -30,7 +30,7 @@ void bind_linear(pybind11::module_& m) {
         const Panel out = panel(y, "y");
         const float* b = vector_or_null(bias, "bias", w.rows());
         py::gil_scoped_release released;
-        linear(in, w, b, activation, out);
+        linear(in, w, {.bias = b, .activation = activation}, out);
       },
       py::arg("x").noconvert(), py::arg("w"), py::arg("bias").noconvert(), py::arg("activation"), py::arg("y").noconvert());
 }

@@ -212,7 +212,7 @@ inline const float* pointer(const std::vector<float>& bias) { return bias.empty(
 inline std::vector<float> multiplied(const Matrix& w, const std::vector<float>& x, Index n, const std::vector<float>& bias = {},
                                      Activation activation = Activation::none) {
   std::vector<float> y(w.rows() * n, kNaN);
-  multiply(w, {x.data(), w.cols(), n, n, 1}, pointer(bias), activation, {y.data(), w.rows(), n, n, 1});
+  multiply(w, {x.data(), w.cols(), n, n, 1}, {.bias = pointer(bias), .activation = activation}, {y.data(), w.rows(), n, n, 1});
   return y;
 }
 

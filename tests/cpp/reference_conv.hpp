@@ -68,7 +68,7 @@ inline Images output_images(const ConvCase& c, float* y) {
 inline std::vector<float> convolved(const ConvCase& c, const Matrix& w, const std::vector<float>& x,
                                     const std::vector<float>& bias = {}, Activation activation = Activation::none) {
   std::vector<float> y(c.outputs(), kNaN);
-  conv2d(input_images(c, x.data()), w, c.shape, pointer(bias), activation, output_images(c, y.data()));
+  conv2d(input_images(c, x.data()), w, c.shape, {.bias = pointer(bias), .activation = activation}, output_images(c, y.data()));
   return y;
 }
 

@@ -115,7 +115,7 @@ class ConvRefusal : public testing::Test {
     ConstImages x{in.data(), 2, 4, 5, 6, 120, 30, 6, 1};
     Images y{out.data(), 2, 6, 3, 4, 72, 12, 4, 1};
     change(shape, x, y);
-    return refusal([&] { conv2d(x, w, shape, nullptr, Activation::none, y); });
+    return refusal([&] { conv2d(x, w, shape, {}, y); });
   }
 };
 
@@ -167,8 +167,7 @@ TEST_F(ConvRefusal, NamesAKernelOfMoreCellsThanATileCanNumber) {
   const Csr w = Parts{{0, 1}, {7}, {1}, 1, 4 * 300 * 300}.csr();
   std::vector<float> x(4 * 300 * 300), y(1);
   const ConvCase c{{.kernel_h = 300, .kernel_w = 300}, 1, 4, 300, 300, 1};
-  EXPECT_REFUSED(conv2d(input_images(c, x.data()), w, c.shape, nullptr, Activation::none, output_images(c, y.data())),
-                 "kernel");
+  EXPECT_REFUSED(conv2d(input_images(c, x.data()), w, c.shape, {}, output_images(c, y.data())), "kernel");
 }
 
 // In a process of its own, which may crash or take forever.

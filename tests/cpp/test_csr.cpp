@@ -142,10 +142,10 @@ TEST(Csr, CountsTheMemoryOfLayoutsMadeForAProduct) {
   const Csr csr = w.csr();
   const Index before = csr.bytes();
   EXPECT_GE(before, csr.nnz() * 6 + 65 * 8);  // a float and at least 16 bits of column each, and the row starts
-  multiplied(csr, reals(64 * 8, 7), 8);
+  multiplied(csr, reals(64 * 9, 7), 9);
   const Index after = csr.bytes();
   EXPECT_GE(after, before + csr.nnz() * 8);  // a float and its offset
-  multiplied(csr, reals(64 * 8, 7), 8);
+  multiplied(csr, reals(64 * 9, 7), 9);
   EXPECT_EQ(csr.bytes(), after) << "a repeated product needs no new layout";
 }
 

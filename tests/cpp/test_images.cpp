@@ -81,7 +81,7 @@ void expect_every_pair_of_layouts(const ConvCase& c) {
                         out.stride_c,
                         out.stride_h,
                         out.stride_w};
-        conv2d(from, csr, c.shape, bias.data(), Activation::none, to);
+        conv2d(from, csr, c.shape, {.bias = bias.data(), .activation = Activation::none}, to);
         visit(out, target, c.batch, c.filters, out_h, out_w, [&](Index, float& element) {
           y.push_back(element);
           element = kOutside;
@@ -111,7 +111,7 @@ TEST(Images, OfOneChannelManyTimesOverAreReadThroughAStrideOfZero) {
   const std::vector<float> plane = integers(30, 5);
   std::vector<float> x, y(c.outputs(), kNaN);
   for (int i = 0; i < 12; ++i) x.insert(x.end(), plane.begin(), plane.end());
-  conv2d({plane.data(), 2, 6, 5, 6, 0, 0, 6, 1}, w.csr(), c.shape, nullptr, Activation::none, output_images(c, y.data()));
+  conv2d({plane.data(), 2, 6, 5, 6, 0, 0, 6, 1}, w.csr(), c.shape, {}, output_images(c, y.data()));
   expect_exactly(y, convolution(c, w, x));
 }
 
@@ -138,7 +138,8 @@ TEST(Images, AreNotReadOrWrittenOutsideTheCallersArrays) {
       Guarded<float> x(inputs, side), bias(biases, side);
       for_each_isa([&] {
         Guarded<float> y(empty, side);
-        conv2d(input_images(c, x.data()), csr, c.shape, bias.data(), Activation::none, output_images(c, y.data()));
+        conv2d(input_images(c, x.data()), csr, c.shape, {.bias = bias.data(), .activation = Activation::none},
+               output_images(c, y.data()));
         expect_exactly(y.span(), expected);
         EXPECT_TRUE(y.untouched());
         // The same memory as channels_last.
@@ -147,7 +148,7 @@ TEST(Images, AreNotReadOrWrittenOutsideTheCallersArrays) {
         from.stride_c = 1, from.stride_h = c.width * c.channels, from.stride_w = c.channels;
         Images to = output_images(c, z.data());
         to.stride_c = 1, to.stride_h = to.width * c.filters, to.stride_w = c.filters;
-        conv2d(from, csr, c.shape, bias.data(), Activation::relu, to);
+        conv2d(from, csr, c.shape, {.bias = bias.data(), .activation = Activation::relu}, to);
         EXPECT_TRUE(z.untouched());
         EXPECT_EQ(std::count_if(z.span().begin(), z.span().end(), [](float value) { return std::isnan(value); }), 0);
       });

@@ -122,7 +122,8 @@ TEST(Linear, GivesTheSameBitsWhereverInABatchAColumnStands) {
   const std::vector<float> column = reals(500, 12);
   for_each_isa([&] {
     std::vector<float> first;
-    for (const Index n : {2, 9, 64, 131}) {
+    for (const Index n : {2, 5, 8, 9, 64, 131}) {  // up to eight columns sum in another order than more
+      if (n == 9) first.clear();
       std::vector<float> x;
       for (const float v : column) x.insert(x.end(), n, v);
       const std::vector<float> y = multiplied(csr, x, n);
@@ -202,12 +203,10 @@ TEST(Linear, RefusesShapesThatDisagree) {
   const Csr w = integer_weights(4, 6, 0.5, 31).csr();
   std::vector<float> x(100), y(100);
   const auto run = [&](Index x_rows, Index x_columns, Index y_rows, Index y_columns) {
-    multiply(w, {x.data(), x_rows, x_columns, x_columns, 1}, nullptr, Activation::none,
-             {y.data(), y_rows, y_columns, y_columns, 1});
+    multiply(w, {x.data(), x_rows, x_columns, x_columns, 1}, {}, {y.data(), y_rows, y_columns, y_columns, 1});
   };
   const auto run_linear = [&](Index x_rows, Index x_columns, Index y_rows, Index y_columns) {
-    linear({x.data(), x_rows, x_columns, x_columns, 1}, w, nullptr, Activation::none,
-           {y.data(), y_rows, y_columns, y_columns, 1});
+    linear({x.data(), x_rows, x_columns, x_columns, 1}, w, {}, {y.data(), y_rows, y_columns, y_columns, 1});
   };
   EXPECT_REFUSED(run(5, 3, 4, 3), "X has 5 rows");
   EXPECT_REFUSED(run(0, 0, 4, 0), "X has 0 rows");

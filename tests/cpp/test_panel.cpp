@@ -24,7 +24,8 @@ TEST(Panel, MultipliesInTheLayoutOfTorchLinear) {
     const Expected expected = product(w, columns, n, bias, Activation::relu);
     for_each_isa([&] {
       std::vector<float> y(n * 37, kNaN), transposed(n * 37);
-      linear({x.data(), n, 101, 101, 1}, w.csr(), bias.data(), Activation::relu, {y.data(), n, 37, 37, 1});
+      linear({x.data(), n, 101, 101, 1}, w.csr(), {.bias = bias.data(), .activation = Activation::relu},
+             {y.data(), n, 37, 37, 1});
       for (Index i = 0; i < n; ++i)
         for (Index row = 0; row < 37; ++row) transposed[row * n + i] = y[i * 37 + row];
       expect_exactly(transposed, expected);
@@ -63,7 +64,7 @@ TEST(Panel, TakesEveryPairOfStridesAndWritesNothingElse) {
           std::vector<float> source(in.size, kNaN), target(out.size, 77.0f), y;
           for (Index r = 0; r < 30; ++r)
             for (Index c = 0; c < n; ++c) source[in.origin + r * in.row_stride + c * in.column_stride] = x[r * n + c];
-          multiply(w.csr(), {source.data() + in.origin, 30, n, in.row_stride, in.column_stride}, nullptr, Activation::none,
+          multiply(w.csr(), {source.data() + in.origin, 30, n, in.row_stride, in.column_stride}, {},
                    {target.data() + out.origin, 21, n, out.row_stride, out.column_stride});
           for (Index r = 0; r < 21; ++r) {
             for (Index c = 0; c < n; ++c) {
@@ -86,7 +87,7 @@ TEST(Panel, TakesAnXWhoseColumnsAreOneAndTheSame) {
   for (const Index n : {1, 5, 70}) {
     std::vector<float> x, y(20 * n, kNaN);
     for (const float v : column) x.insert(x.end(), n, v);
-    multiply(w.csr(), {column.data(), 30, n, 1, 0}, nullptr, Activation::none, {y.data(), 20, n, n, 1});
+    multiply(w.csr(), {column.data(), 30, n, 1, 0}, {}, {y.data(), 20, n, n, 1});
     expect_exactly(y, product(w, x, n));
   }
 }
@@ -102,12 +103,14 @@ TEST(Panel, ReadsAndWritesNothingOutsideTheCallersArrays) {
         Guarded<float> x(values, side), bias(biases, side);
         for_each_isa([&] {
           Guarded<float> y(empty, side);
-          multiply(csr, {x.data(), cols, n, n, 1}, bias.data(), Activation::none, {y.data(), 35, n, n, 1});
+          multiply(csr, {x.data(), cols, n, n, 1}, {.bias = bias.data(), .activation = Activation::none},
+                   {y.data(), 35, n, n, 1});
           expect_exactly(y.span(), expected);
           EXPECT_TRUE(y.untouched());
           // The same memory read and written as transposed panels.
           Guarded<float> z(empty, side);
-          multiply(csr, {x.data(), cols, n, 1, cols}, bias.data(), Activation::relu, {z.data(), 35, n, 1, 35});
+          multiply(csr, {x.data(), cols, n, 1, cols}, {.bias = bias.data(), .activation = Activation::relu},
+                   {z.data(), 35, n, 1, 35});
           EXPECT_TRUE(z.untouched());
           EXPECT_EQ(std::count_if(z.span().begin(), z.span().end(), [](float v) { return std::isnan(v); }), 0);
         });

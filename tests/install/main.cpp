@@ -29,12 +29,12 @@ int main() {
 
   const std::vector<float> x = {1, 4, 2, 5, 4.5f, 5}, bias = {0, 1, 1};
   std::vector<float> y(6);
-  engine::multiply(w, {x.data(), 3, 2, 2, 1}, bias.data(), engine::Activation::relu, {y.data(), 3, 2, 2, 1});
+  engine::multiply(w, {x.data(), 3, 2, 2, 1}, {.bias = bias.data(), .activation = engine::Activation::relu},
+                   {y.data(), 3, 2, 2, 1});
   expect(y == std::vector<float>{10, 14, 1, 1, 0, 0}, "product");
 
   // The three columns as three channels of a 1 × 2 image, the rows as three filters of 1 × 1.
-  engine::conv2d({x.data(), 1, 3, 1, 2, 6, 2, 2, 1}, w, {.kernel_h = 1, .kernel_w = 1}, nullptr, engine::Activation::none,
-                 {y.data(), 1, 3, 1, 2, 6, 2, 2, 1});
+  engine::conv2d({x.data(), 1, 3, 1, 2, 6, 2, 2, 1}, w, {.kernel_h = 1, .kernel_w = 1}, {}, {y.data(), 1, 3, 1, 2, 6, 2, 2, 1});
   expect(y == std::vector<float>{10, 14, 0, 0, -6, -15}, "convolution");
 
   std::vector<std::uint8_t> bits(engine::mask_bytes(9));

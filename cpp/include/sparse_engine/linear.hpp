@@ -5,11 +5,12 @@
 
 namespace sparse_engine {
 
-// Y = act(W · X + b): X is cols × n, Y rows × n; bias has one entry per row of W, or is null. Y must not overlap X.
+// Y = act(W · X + b + residual): X is cols × n, Y rows × n. Y must not overlap X.
 // Throws std::invalid_argument when the shapes do not agree.
-void multiply(const Matrix& w, const ConstPanel& x, const float* bias, Activation activation, const Panel& y);
+void multiply(const Matrix& w, const ConstPanel& x, const Epilogue& epilogue, const Panel& y);
 
-// y = act(x · Wᵀ + b): x is n × cols, y n × rows, the layout of torch.nn.Linear. The same product with both panels transposed.
-void linear(const ConstPanel& x, const Matrix& w, const float* bias, Activation activation, const Panel& y);
+// y = act(x · Wᵀ + b + residual): x is n × cols, y n × rows, the layout of torch.nn.Linear. The same product with both panels
+// transposed.
+void linear(const ConstPanel& x, const Matrix& w, const Epilogue& epilogue, const Panel& y);
 
 }  // namespace sparse_engine

@@ -32,13 +32,15 @@ struct TileJob {
   const Kernels* kernels;  // of the whole call: `width` and the layout of x fit these
   Index tile;
   const float* x;
-  Index width;        // columns computed, a multiple of the kernels' lanes
-  const float* bias;  // per row of the whole matrix, or null
+  Index width;           // columns computed, a multiple of the kernels' lanes
+  const float* bias;     // per row of the whole matrix, or null
+  const float* initial;  // tile rows × width that sums begin with, initial_row_stride apart, or null; may be y or partial
+  Index initial_row_stride;
   Activation activation;
   float* y;  // tile rows × width, row-major, y_row_stride apart
   Index y_row_stride;
   bool fetch_y;    // y is written for the first time and too large to be in the cache
-  float* partial;  // where sums wait between blocks, tile rows × 64; null: in y
+  float* partial;  // where sums wait between blocks, tile rows × 64; may be y
 };
 
 // A matrix laid out for wide products.
@@ -51,15 +53,21 @@ class Tiles {
   virtual void multiply(const TileJob& job) const = 0;
 };
 
-// Rows [row_begin, row_end) of W times one contiguous vector.
-struct VectorJob {
+inline constexpr Index kNarrowColumns = 8;
+
+// Rows [row_begin, row_end) of W times one to eight columns of X: bound by the bytes of W.
+struct NarrowJob {
+  const Kernels* kernels;
   Index row_begin;
   Index row_end;
-  const float* x;
-  const float* bias;  // per row of the whole matrix, or null
+  Index columns;
+  const float* x;         // one column: contiguous; more: eight floats a row, those past `columns` are zero
+  const float* bias;      // per row of the whole matrix, or null
+  const float* residual;  // addressed as y is, or null; may be y
   Activation activation;
-  float* y;  // element of row r is y[r * y_stride]
-  Index y_stride;
+  float* y;  // element (r, c) is y[r * y_row_stride + c * y_column_stride]
+  Index y_row_stride;
+  Index y_column_stride;
 };
 
 class Matrix {
@@ -70,7 +78,7 @@ class Matrix {
   virtual Index nnz() const = 0;                // stored weights
   virtual Index bytes() const = 0;              // memory held, packed layouts included
   virtual void to_dense(float* out) const = 0;  // row-major, rows × cols
-  virtual void multiply_vector(const VectorJob& job) const = 0;
+  virtual void multiply_narrow(const NarrowJob& job) const = 0;
   // First row at which at least `share` of `shares` of the stored weights lie before it: cuts work evenly among threads.
   virtual Index row_at_share(Index share, Index shares) const = 0;
   // Laid out on first request; the last few are kept. Throws std::bad_alloc.

@@ -7,8 +7,15 @@ namespace sparse_engine {
 
 using Index = std::int64_t;
 
-// Applied to every output after bias. NaN passes through.
+// Applied to every output last. NaN passes through.
 enum class Activation { none, relu, relu6 };
+
+// What happens to every sum on its way to y: activation(sum + bias + residual).
+struct Epilogue {
+  const float* bias = nullptr;      // one per row of W
+  const float* residual = nullptr;  // laid out as y is; may be y itself
+  Activation activation = Activation::none;
+};
 
 // A strided dense matrix: element (r, c) is data[r * row_stride + c * column_stride]. Strides are in elements and may be
 // negative or zero (views of the caller's arrays are taken as they come).

@@ -1,11 +1,13 @@
-// CSR times a vector: y = W·x.
+// CSR times one to eight columns: Y = W·X, bound by the bytes of W.
 //
-// Method   One row at a time, sixteen weights at a time: four elements of x are gathered by inserts, four sums run side by side
-//          and are added at the end.
-// Cost     per four stored weights: five float loads, one or four index loads, three inserts, one fma.
-// Error    at most γ(k + 3)·Σ|w||x| per output, k = stored weights in the row; the order depends on k alone.
+// Method   One row at a time. One column: four elements of x are gathered by inserts, sixteen weights a step, four sums side by
+//          side. More: a row of X is eight floats, four weights a step, four sums of eight side by side.
+// Cost     one column, per four stored weights: five float loads, one or four index loads, three inserts, one fma;
+//          more, per stored weight: one splat, one index load, one load, one fma.
+// Error    at most γ(k + 4)·Σ|w||x| per output, k = stored weights in the row; the order depends on k alone.
 #pragma once
 
+#include "narrow.hpp"
 #include "simd.hpp"
 #include "table.hpp"
 
@@ -24,25 +26,45 @@ inline Quad gather_columns(const float* x, const uint32_t* columns) {
 }
 
 template <class Column>
+float csr_times_one(const float* w, const Column* c, int64_t count, const float* x) {
+  Quad sum0 = zero_quad(), sum1 = sum0, sum2 = sum0, sum3 = sum0;
+  int64_t i = 0;
+  for (; i + 16 <= count; i += 16) {
+    sum0 = fma_quad(load_quad(w + i), gather_columns(x, c + i), sum0);
+    sum1 = fma_quad(load_quad(w + i + 4), gather_columns(x, c + i + 4), sum1);
+    sum2 = fma_quad(load_quad(w + i + 8), gather_columns(x, c + i + 8), sum2);
+    sum3 = fma_quad(load_quad(w + i + 12), gather_columns(x, c + i + 12), sum3);
+  }
+  for (; i + 4 <= count; i += 4) sum0 = fma_quad(load_quad(w + i), gather_columns(x, c + i), sum0);
+  float sum = 0.0f;
+  for (; i < count; ++i) sum = fma(w[i], x[c[i]], sum);
+  return sum + sum_quad(add_quad(add_quad(sum0, sum1), add_quad(sum2, sum3)));
+}
+
+template <class Column>
+Oct csr_times_eight(const float* w, const Column* c, int64_t count, const float* x) {
+  Oct sum0 = splat_oct(0.0f), sum1 = sum0, sum2 = sum0, sum3 = sum0;
+  int64_t i = 0;
+  for (; i + 4 <= count; i += 4) {
+    sum0 = fma_oct(splat_oct(w[i]), load_oct(x + int64_t{c[i]} * 8), sum0);
+    sum1 = fma_oct(splat_oct(w[i + 1]), load_oct(x + int64_t{c[i + 1]} * 8), sum1);
+    sum2 = fma_oct(splat_oct(w[i + 2]), load_oct(x + int64_t{c[i + 2]} * 8), sum2);
+    sum3 = fma_oct(splat_oct(w[i + 3]), load_oct(x + int64_t{c[i + 3]} * 8), sum3);
+  }
+  for (; i < count; ++i) sum0 = fma_oct(splat_oct(w[i]), load_oct(x + int64_t{c[i]} * 8), sum0);
+  return add_oct(add_oct(sum0, sum1), add_oct(sum2, sum3));
+}
+
+template <class Column>
 void csr_gemv(const CsrGemvArgs<Column>& args) {
-  const float* x = args.x;
-  const float* w = args.values;
-  const Column* c = args.columns;
-  for (int64_t row = 0; row < args.rows; ++row) {
-    int64_t i = args.row_starts[row];
-    const int64_t end = args.row_starts[row + 1];
-    Quad sum0 = zero_quad(), sum1 = sum0, sum2 = sum0, sum3 = sum0;
-    for (; i + 16 <= end; i += 16) {
-      sum0 = fma_quad(load_quad(w + i), gather_columns(x, c + i), sum0);
-      sum1 = fma_quad(load_quad(w + i + 4), gather_columns(x, c + i + 4), sum1);
-      sum2 = fma_quad(load_quad(w + i + 8), gather_columns(x, c + i + 8), sum2);
-      sum3 = fma_quad(load_quad(w + i + 12), gather_columns(x, c + i + 12), sum3);
+  const CsrGemvArgs<Column> a = args;
+  for (int64_t row = 0; row < a.narrow.rows; ++row) {
+    const int64_t begin = a.row_starts[row], count = a.row_starts[row + 1] - begin;
+    if (a.narrow.columns == 1) {
+      finish_one(a.narrow, row, 0, csr_times_one(a.values + begin, a.columns + begin, count, a.narrow.x));
+    } else {
+      finish_eight(a.narrow, row, csr_times_eight(a.values + begin, a.columns + begin, count, a.narrow.x));
     }
-    for (; i + 4 <= end; i += 4) sum0 = fma_quad(load_quad(w + i), gather_columns(x, c + i), sum0);
-    float sum = args.bias ? args.bias[row] : 0.0f;
-    for (; i < end; ++i) sum = fma(w[i], x[c[i]], sum);
-    sum += sum_quad(add_quad(add_quad(sum0, sum1), add_quad(sum2, sum3)));
-    args.y[row * args.y_stride] = activate(sum, args.activation);
   }
 }
 

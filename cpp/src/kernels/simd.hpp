@@ -73,6 +73,7 @@ inline Quad load_quad(const float* p) { return _mm_loadu_ps(p); }
 inline void store_quad(float* p, Quad v) { _mm_storeu_ps(p, v); }
 inline void transpose(Quad& a, Quad& b, Quad& c, Quad& d) { _MM_TRANSPOSE4_PS(a, b, c, d); }
 inline Quad zero_quad() { return _mm_setzero_ps(); }
+inline Quad splat_quad(float s) { return _mm_set1_ps(s); }
 inline Quad add_quad(Quad a, Quad b) { return _mm_add_ps(a, b); }
 #if defined(__FMA__)
 inline Quad fma_quad(Quad a, Quad b, Quad c) { return _mm_fmadd_ps(a, b, c); }
@@ -95,6 +96,7 @@ using Quad = float32x4_t;
 inline Quad load_quad(const float* p) { return vld1q_f32(p); }
 inline void store_quad(float* p, Quad v) { vst1q_f32(p, v); }
 inline Quad zero_quad() { return vdupq_n_f32(0.0f); }
+inline Quad splat_quad(float s) { return vdupq_n_f32(s); }
 inline Quad add_quad(Quad a, Quad b) { return vaddq_f32(a, b); }
 inline Quad fma_quad(Quad a, Quad b, Quad c) { return vfmaq_f32(c, a, b); }
 inline Quad gather_quad(const float* p, uint32_t a, uint32_t b, uint32_t c, uint32_t d) {
@@ -115,6 +117,28 @@ inline void transpose(Quad& a, Quad& b, Quad& c, Quad& d) {
   c = vcombine_f32(vget_high_f32(ab.val[0]), vget_high_f32(cd.val[0]));
   d = vcombine_f32(vget_high_f32(ab.val[1]), vget_high_f32(cd.val[1]));
 }
+#endif
+
+// Eight lanes, for the rows of a narrow X.
+#if defined(__AVX2__)
+using Oct = __m256;
+inline Oct load_oct(const float* p) { return _mm256_loadu_ps(p); }
+inline void store_oct(float* p, Oct v) { _mm256_storeu_ps(p, v); }
+inline Oct splat_oct(float s) { return _mm256_set1_ps(s); }
+inline Oct fma_oct(Oct a, Oct b, Oct c) { return _mm256_fmadd_ps(a, b, c); }
+inline Oct add_oct(Oct a, Oct b) { return _mm256_add_ps(a, b); }
+#else
+struct Oct {
+  Quad low, high;
+};
+inline Oct load_oct(const float* p) { return {load_quad(p), load_quad(p + 4)}; }
+inline void store_oct(float* p, Oct v) {
+  store_quad(p, v.low);
+  store_quad(p + 4, v.high);
+}
+inline Oct splat_oct(float s) { return {splat_quad(s), splat_quad(s)}; }
+inline Oct fma_oct(Oct a, Oct b, Oct c) { return {fma_quad(a.low, b.low, c.low), fma_quad(a.high, b.high, c.high)}; }
+inline Oct add_oct(Oct a, Oct b) { return {add_quad(a.low, b.low), add_quad(a.high, b.high)}; }
 #endif
 
 // Scalar twins, for row ends: a tail rounds as the vector body does.

@@ -4,9 +4,10 @@
 #include "simd.hpp"
 //
 #include "csr_gemv.hpp"
-#include "csr_spmm.hpp"
 #include "mask.hpp"
+#include "narrow.hpp"
 #include "panel.hpp"
+#include "spmm.hpp"
 
 #define SPARSE_ENGINE_TEXT_(word) #word
 #define SPARSE_ENGINE_TEXT(word) SPARSE_ENGINE_TEXT_(word)

@@ -21,35 +21,41 @@ struct TileEntry {
   float value;
 };
 
-// One block of columns of a tile of rows, see csr_spmm.hpp.
-struct CsrSpmmArgs {
+// One block of columns of a tile of rows, see spmm.hpp.
+struct SpmmArgs {
   const std::uint32_t* row_starts;  // rows + 1, into entries
   const TileEntry* entries;
   const float* x;
-  const float* sums;  // what the blocks before left, unless this is the first
+  const float* sums;  // what sums begin with, or null; may be y
   std::int64_t sums_row_stride;
   float* y;
   std::int64_t y_row_stride;
   std::uint32_t rows;
   std::uint32_t width;  // a multiple of the table's lanes
-  const float* bias;    // first block only: starts the accumulator; null is zero
-  bool first;           // start from bias instead of sums
+  const float* bias;    // one per row, or null
   bool fetch_y;         // y is out of the cache: ask for its lines some rows before they are written
   Activation activation;
 };
 
-// Rows of a CSR matrix times one vector, see csr_gemv.hpp.
+// What rows times one to eight columns have in common, whatever the format.
+struct NarrowArgs {
+  std::int64_t rows;
+  std::int64_t columns;   // 1 to 8
+  const float* x;         // one column: contiguous; more: eight floats a row
+  const float* bias;      // one per row, or null
+  const float* residual;  // addressed as y is, or null
+  float* y;
+  std::int64_t y_row_stride, y_column_stride;
+  Activation activation;
+};
+
+// Rows of a CSR matrix times few columns, see csr_gemv.hpp.
 template <class Column>
 struct CsrGemvArgs {
   const std::int64_t* row_starts;  // rows + 1, into columns and values
   const Column* columns;
   const float* values;
-  const float* x;
-  const float* bias;
-  float* y;
-  std::int64_t y_stride;
-  std::int64_t rows;
-  Activation activation;
+  NarrowArgs narrow;
 };
 
 // Strided to row-major, see panel.hpp.

@@ -16,21 +16,19 @@ namespace {
 constexpr int kRowsAhead = 6;
 
 template <int kVectors>
-void csr_spmm_columns(const CsrSpmmArgs& args, int first_column) {
+void spmm_columns(const SpmmArgs& args, int first_column) {
   // In locals, because a store to y could change args for all the compiler knows.
-  const CsrSpmmArgs a = args;
+  const SpmmArgs a = args;
   const float* x = a.x + first_column;
-  const float* sums = a.sums + first_column;
+  const float* sums = a.sums ? a.sums + first_column : nullptr;
   float* y = a.y + first_column;
   const TileEntry* entry = a.entries + a.row_starts[0];
-  for (uint32_t row = 0; row < a.rows; ++row, sums += a.sums_row_stride, y += a.y_row_stride) {
+  for (uint32_t row = 0; row < a.rows; ++row, y += a.y_row_stride) {
     Vec sum[kVectors];
-    if (a.first) {
-      const Vec start = splat(a.bias ? a.bias[row] : 0.0f);
-      for (int v = 0; v < kVectors; ++v) sum[v] = start;
-    } else {
-      for (int v = 0; v < kVectors; ++v) sum[v] = load(sums + v * kLanes);
-    }
+    const Vec start = splat(a.bias ? a.bias[row] : 0.0f);
+    for (int v = 0; v < kVectors; ++v) sum[v] = start;
+    if (sums)
+      for (int v = 0; v < kVectors; ++v) sum[v] = add(sum[v], load(sums + row * a.sums_row_stride + v * kLanes));
     if (a.fetch_y) {  // may pass the end of y: a prefetch never faults
       const char* ahead = reinterpret_cast<const char*>(y) + kRowsAhead * a.y_row_stride * static_cast<int64_t>(sizeof(float));
       for (int byte = 0; byte <= kVectors * static_cast<int>(sizeof(Vec)); byte += 64) __builtin_prefetch(ahead + byte, 1);
@@ -47,21 +45,20 @@ void csr_spmm_columns(const CsrSpmmArgs& args, int first_column) {
   }
 }
 
-void csr_spmm(const CsrSpmmArgs& args) {
+void spmm(const SpmmArgs& args) {
   constexpr int kMaxVectors = 8;
   int column = 0;
   int vectors = static_cast<int>(args.width) / kLanes;
-  for (; vectors > kMaxVectors; vectors -= kMaxVectors, column += kMaxVectors * kLanes)
-    csr_spmm_columns<kMaxVectors>(args, column);
+  for (; vectors > kMaxVectors; vectors -= kMaxVectors, column += kMaxVectors * kLanes) spmm_columns<kMaxVectors>(args, column);
   switch (vectors) {
-    case 1: return csr_spmm_columns<1>(args, column);
-    case 2: return csr_spmm_columns<2>(args, column);
-    case 3: return csr_spmm_columns<3>(args, column);
-    case 4: return csr_spmm_columns<4>(args, column);
-    case 5: return csr_spmm_columns<5>(args, column);
-    case 6: return csr_spmm_columns<6>(args, column);
-    case 7: return csr_spmm_columns<7>(args, column);
-    case 8: return csr_spmm_columns<8>(args, column);
+    case 1: return spmm_columns<1>(args, column);
+    case 2: return spmm_columns<2>(args, column);
+    case 3: return spmm_columns<3>(args, column);
+    case 4: return spmm_columns<4>(args, column);
+    case 5: return spmm_columns<5>(args, column);
+    case 6: return spmm_columns<6>(args, column);
+    case 7: return spmm_columns<7>(args, column);
+    case 8: return spmm_columns<8>(args, column);
     default: return;
   }
 }

@@ -1,0 +1,24 @@
+// The end of a row times one to eight columns: bias, residual, activation, and the way to y.
+#pragma once
+
+#include "simd.hpp"
+#include "table.hpp"
+
+namespace sparse_engine::SPARSE_ENGINE_ISA {
+namespace {
+
+inline void finish_one(const NarrowArgs& a, int64_t row, int64_t column, float sum) {
+  const int64_t place = row * a.y_row_stride + column * a.y_column_stride;
+  if (a.bias) sum += a.bias[row];
+  if (a.residual) sum += a.residual[place];
+  a.y[place] = activate(sum, a.activation);
+}
+
+inline void finish_eight(const NarrowArgs& a, int64_t row, Oct sum) {
+  float sums[8];
+  store_oct(sums, sum);
+  for (int64_t column = 0; column < a.columns; ++column) finish_one(a, row, column, sums[column]);
+}
+
+}  // namespace
+}  // namespace sparse_engine::SPARSE_ENGINE_ISA
