@@ -26,7 +26,7 @@ inline Quad gather_columns(const float* x, const uint32_t* columns) {
 }
 
 template <class Column>
-float csr_times_one(const float* w, const Column* c, int64_t count, const float* x) {
+[[gnu::always_inline]] inline float csr_times_one(const float* w, const Column* c, int64_t count, const float* x) {
   Quad sum0 = zero_quad(), sum1 = sum0, sum2 = sum0, sum3 = sum0;
   int64_t i = 0;
   for (; i + 16 <= count; i += 16) {
@@ -58,13 +58,16 @@ Oct csr_times_eight(const float* w, const Column* c, int64_t count, const float*
 template <class Column>
 void csr_gemv(const CsrGemvArgs<Column>& args) {
   const CsrGemvArgs<Column> a = args;
-  for (int64_t row = 0; row < a.narrow.rows; ++row) {
-    const int64_t begin = a.row_starts[row], count = a.row_starts[row + 1] - begin;
-    if (a.narrow.columns == 1) {
-      finish_one(a.narrow, row, 0, csr_times_one(a.values + begin, a.columns + begin, count, a.narrow.x));
+  const NarrowArgs& n = a.narrow;
+  const bool one = n.columns == 1;
+  for (int64_t row = 0, begin = a.row_starts[0]; row < n.rows; ++row) {
+    const int64_t end = a.row_starts[row + 1];
+    if (one) {
+      finish_one(n, row, 0, csr_times_one(a.values + begin, a.columns + begin, end - begin, n.x));
     } else {
-      finish_eight(a.narrow, row, csr_times_eight(a.values + begin, a.columns + begin, count, a.narrow.x));
+      finish_eight(n, row, csr_times_eight(a.values + begin, a.columns + begin, end - begin, n.x));
     }
+    begin = end;
   }
 }
 

@@ -25,10 +25,14 @@ void spmm_columns(const SpmmArgs& args, int first_column) {
   const TileEntry* entry = a.entries + a.row_starts[0];
   for (uint32_t row = 0; row < a.rows; ++row, y += a.y_row_stride) {
     Vec sum[kVectors];
-    const Vec start = splat(a.bias ? a.bias[row] : 0.0f);
-    for (int v = 0; v < kVectors; ++v) sum[v] = start;
-    if (sums)
-      for (int v = 0; v < kVectors; ++v) sum[v] = add(sum[v], load(sums + row * a.sums_row_stride + v * kLanes));
+    if (sums) {
+      for (int v = 0; v < kVectors; ++v) sum[v] = load(sums + v * kLanes);
+      sums += a.sums_row_stride;
+    } else {
+      for (int v = 0; v < kVectors; ++v) sum[v] = splat(0.0f);
+    }
+    if (a.bias)
+      for (int v = 0; v < kVectors; ++v) sum[v] = add(sum[v], splat(a.bias[row]));
     if (a.fetch_y) {  // may pass the end of y: a prefetch never faults
       const char* ahead = reinterpret_cast<const char*>(y) + kRowsAhead * a.y_row_stride * static_cast<int64_t>(sizeof(float));
       for (int byte = 0; byte <= kVectors * static_cast<int>(sizeof(Vec)); byte += 64) __builtin_prefetch(ahead + byte, 1);
