@@ -159,9 +159,9 @@ void pack_pointwise(const Kernels& table, const ConstImages& x, const Conv2dShap
                         .column_stride = s.stride_w * x.stride_w,
                         .rows = std::min(kPackChannels, x.channels - channel),
                         .columns = columns,
-                        .target = panel + channel * kTile + place,
-                        .target_stride = kTile,
-                        .target_columns = place + columns == count ? kTile - place : columns});
+                        .target = panel + channel * g.channel_floats + place,
+                        .target_stride = g.channel_floats,
+                        .target_columns = place + columns == count ? g.channel_floats - place : columns});
     });
   }
 }
@@ -197,10 +197,21 @@ void pack_positions(const Kernels& table, const Geometry& g, const ConstImages& 
 
 namespace {
 
-// Channels whose touched part stays in the L1 cache, as a power of two so that sizes of input share layouts.
-Index channels_per_block(const Conv2dShape& s, const Geometry& g, Index channels) {
-  if (g.pointwise) return std::min<Index>(128, channels);  // 128 × 64 floats fill the L1 cache
-  constexpr Index kBlockFloats = 32 * 1024 / sizeof(float);
+// Floats of X that a block of columns touches. They fill the L1 cache; where few weights are stored, a row's sums coming and
+// going cost more than its X coming from the L2 cache.
+Index block_floats(double density) {
+  constexpr Index kCacheFloats = 32 * 1024 / sizeof(float);
+  return density >= 0.07 ? kCacheFloats : density >= 0.03 ? kCacheFloats * 3 / 2 : kCacheFloats * 3;
+}
+
+// Channels of a block, for a convolution with planes as a power of two so that sizes of input share layouts.
+Index channels_per_block(const Conv2dShape& s, const Geometry& g, Index channels, double density) {
+  const Index floats = block_floats(density);
+  if (g.pointwise) {
+    // About equal blocks: a short last one would cost nearly as much as a long one.
+    const Index most = floats / g.channel_floats, blocks = std::max<Index>(1, (channels + most - 1) / most);
+    return std::max<Index>(1, (channels + blocks - 1) / blocks);
+  }
   const Index width = std::min(kTile, g.positions);
   const Index phases = g.phases_h * g.phases_w;
   const Index rows_read = (s.kernel_h - 1) * s.dilation_h / s.stride_h;
@@ -208,14 +219,14 @@ Index channels_per_block(const Conv2dShape& s, const Geometry& g, Index channels
   const Index apart = (rows_read + 1) * (width + cols_read);
   const Index touched = phases * std::min(apart, width + rows_read * g.pitch + cols_read) + kLineFloats;
   Index block = 1;
-  while (block * 2 * touched <= kBlockFloats && block < channels) block *= 2;
+  while (block * 2 * touched <= floats && block < channels) block *= 2;
   return std::min(block, kMaxTaps / (s.kernel_h * s.kernel_w));
 }
 
 }  // namespace
 
-TileShape tile_shape(const Conv2dShape& s, const Geometry& g, Index rows, Index channels) {
-  const Index block = std::max<Index>(1, channels_per_block(s, g, channels));
+TileShape tile_shape(const Conv2dShape& s, const Geometry& g, Index rows, Index channels, double density) {
+  const Index block = std::max<Index>(1, channels_per_block(s, g, channels, density));
   check(checked_mul(block, g.channel_floats, "plane") <= std::numeric_limits<std::int32_t>::max(), "a feature map of ",
         g.channel_floats, " padded elements is too large for direct convolution");
   TileShape shape{.group_rows = rows, .block_channels = block, .channel_step = g.channel_floats, .taps = {}};

@@ -1,0 +1,175 @@
+#include "parts.hpp"
+
+#include <algorithm>
+#include <bit>
+#include <type_traits>
+
+#include "check.hpp"
+#include "parallel.hpp"
+#include "registry.hpp"
+#include "work.hpp"
+
+namespace sparse_engine {
+namespace {
+
+constexpr Index kTile = kTileColumns;
+constexpr Index kCachedBytes = 4 * 1024 * 1024;  // more than this of y is not in the cores' own caches
+
+// A call cut into parts, each packed and multiplied by one thread alone: what one core packs another reads slowly. A part of a
+// pointwise product is a panel of its columns, which run on across images; of another, a band of output rows of one image,
+// whose planes hold the input rows it needs.
+class Parts {
+ public:
+  Parts(const Kernels& table, const ConstImages& x, const Conv2dShape& s, const Geometry& whole, const Matrix& w,
+        const Epilogue& epilogue, const Images& y, int threads)
+      : table_(table), x_(x), s_(s), g_(whole), epilogue_(epilogue), y_(y) {
+    group_channels_ = x.channels / s.groups;
+    group_rows_ = w.rows() / s.groups;
+    if (g_.pointwise) {
+      positions_ = checked_mul(x.batch, g_.positions, "columns");
+      parts_ = (positions_ + kTile - 1) / kTile;
+      // Panels of about equal width: a narrow last one would cost nearly as much as a wide one.
+      const Index vectors = (positions_ + table.lanes - 1) / table.lanes;
+      panel_columns_ = (vectors + parts_ - 1) / parts_ * table.lanes;
+      parts_ = (positions_ + panel_columns_ - 1) / panel_columns_;
+      // A power of two, so that sizes of input share layouts.
+      g_.channel_floats = std::min<Index>(kTile, static_cast<Index>(std::bit_ceil(static_cast<std::uint64_t>(panel_columns_))));
+      part_floats_ = checked_mul(x.channels, g_.channel_floats, "packed panel");
+    } else {
+      cut_into_bands(threads);
+      g_ = geometry(s, {band_rows_, whole.out.width});
+      parts_ = checked_mul(x.batch, bands_, "bands");
+      positions_ = g_.positions;
+      part_floats_ = checked_mul(x.channels, g_.channel_floats, "packed image");
+    }
+    const double density =
+        static_cast<double>(w.nnz()) / std::max(1.0, static_cast<double>(w.rows()) * static_cast<double>(w.cols()));
+    tiles_ = w.tiles(tile_shape(s, g_, group_rows_, group_channels_, density));
+    // Few parts are multiplied by several threads, each packing them for itself.
+    splits_ = evenly(parts_, threads) ? 1 : std::min<Index>(threads, tiles_->count());
+    large_y_ = static_cast<Index>(sizeof(float)) * y.batch * y.channels * y.height * y.width > kCachedBytes;
+  }
+
+  Index tasks() const { return parts_ * splits_; }
+  Index packed_floats() const { return checked_add(part_floats_, kSlack, "packed input"); }
+  Index result_floats() const {
+    Index rows = 0;
+    for (Index tile = 0; tile < tiles_->count(); ++tile) rows = std::max(rows, tiles_->row_end(tile) - tiles_->row_begin(tile));
+    return rows * kTile;
+  }
+
+  // `packed` and `result` are the caller's own.
+  void run(Index task, float* packed, float* result) const {
+    const Index part = task / splits_, split = task % splits_;
+    const Index begin = tiles_->count() * split / splits_, end = tiles_->count() * (split + 1) / splits_;
+    if (g_.pointwise) {
+      const Index position = part * panel_columns_, columns = std::min(panel_columns_, positions_ - position);
+      pack_pointwise(table_, x_, s_, g_, position, columns, packed);
+      for (Index tile = begin; tile < end; ++tile)
+        multiply(tile, packed, {.image = 0, .first_row = 0, .position = position, .columns = columns}, result);
+      return;
+    }
+    const Index image = part / bands_, first_row = part % bands_ * band_rows_;
+    const Index rows = std::min(band_rows_, y_.height - first_row);
+    pack_planes(table_, x_, s_, g_, image, first_row, packed);
+    // The last tile of the last plane reads up to a tile past its end.
+    std::fill_n(packed + part_floats_, kSlack, 0.0f);
+    const Index positions = (rows - 1) * g_.pitch + g_.out.width;
+    const Index panels = (positions + kTile - 1) / kTile;
+    const Index vectors = (positions + table_.lanes - 1) / table_.lanes;
+    const Index panel_columns = (vectors + panels - 1) / panels * table_.lanes;
+    for (Index position = 0; position < positions; position += panel_columns) {
+      const Place place{.image = image,
+                        .first_row = first_row,
+                        .position = position,
+                        .columns = std::min(panel_columns, positions - position)};
+      for (Index tile = begin; tile < end; ++tile) multiply(tile, packed + position, place, result);
+    }
+  }
+
+ private:
+  static constexpr Index kSlack = 2 * kTile;
+
+  static bool evenly(Index parts, Index threads) { return parts % threads == 0 || parts >= 4 * threads; }
+
+  // As few bands as give every thread as much to do, each at least a panel wide.
+  void cut_into_bands(Index threads) {
+    const Index height = y_.height, least_rows = std::min(height, (kTile + y_.width - 1) / y_.width);
+    bands_ = 1;
+    while (bands_ < threads && !evenly(y_.batch * bands_, threads) && height / (bands_ + 1) >= least_rows) ++bands_;
+    if (!evenly(y_.batch * bands_, threads)) bands_ = 1;
+    band_rows_ = (height + bands_ - 1) / bands_;
+    bands_ = (height + band_rows_ - 1) / band_rows_;
+  }
+
+  // Columns [position, position + columns) of a product: of all images, or of the rows of one from first_row on.
+  struct Place {
+    Index image, first_row, position, columns;
+  };
+
+  template <class Float>
+  auto view(Float* data) const {
+    using View = std::conditional_t<std::is_const_v<Float>, ConstImages, Images>;
+    return View{data, y_.batch, y_.channels, y_.height, y_.width, y_.stride_n, y_.stride_c, y_.stride_h, y_.stride_w};
+  }
+
+  void multiply(Index tile, const float* x, const Place& p, float* result) const {
+    const Index first_channel = tiles_->row_begin(tile), channels = tiles_->row_end(tile) - first_channel;
+    const Index width = (p.columns + table_.lanes - 1) / table_.lanes * table_.lanes;
+    const Index offset = p.image * y_.stride_n + first_channel * y_.stride_c + p.first_row * y_.stride_h;
+    // Within one image and without gaps the kernel writes y itself.
+    const Index image = p.position / g_.positions;
+    const bool gaps = !g_.pointwise || y_.stride_w != 1 || y_.stride_h != y_.width;
+    const bool direct = !gaps && p.columns == width && (p.position + p.columns - 1) / g_.positions == image;
+    const Index place = offset + image * y_.stride_n + p.position % g_.positions;
+    const float* residual = epilogue_.residual;
+    if (residual && direct) {
+      residual += place;
+    } else if (residual) {
+      std::fill_n(result, channels * kTile, 0.0f);
+      pack_positions(table_, g_, view(residual + offset), channels, p.position, p.columns, result);
+      residual = result;
+    }
+    tiles_->multiply({.kernels = &table_,
+                      .tile = tile,
+                      .x = x + first_channel / group_rows_ * group_channels_ * g_.channel_floats,
+                      .width = width,
+                      .bias = epilogue_.bias,
+                      .initial = residual,
+                      .initial_row_stride = direct ? y_.stride_c : kTile,
+                      .activation = epilogue_.activation,
+                      .y = direct ? y_.data + place : result,
+                      .y_row_stride = direct ? y_.stride_c : kTile,
+                      .fetch_y = direct && large_y_,
+                      .partial = result});
+    if (!direct) unpack_positions(table_, g_, result, channels, p.position, p.columns, view(y_.data + offset));
+  }
+
+  const Kernels& table_;
+  const ConstImages& x_;
+  const Conv2dShape& s_;
+  Geometry g_;  // of all images of a pointwise product, of a band of another
+  const Epilogue& epilogue_;
+  const Images& y_;
+  std::shared_ptr<const Tiles> tiles_;
+  Index group_channels_, group_rows_;
+  Index bands_ = 1, band_rows_ = 0;  // of one image
+  Index positions_, panel_columns_ = 0, parts_, part_floats_, splits_;
+  bool large_y_;
+};
+
+}  // namespace
+
+void multiply_in_parts(const ConstImages& x, const Matrix& w, const Conv2dShape& s, const Geometry& g, const Epilogue& epilogue,
+                       const Images& y) {
+  const int threads = threads_for(checked_mul(w.nnz() + w.rows(), checked_mul(g.positions, x.batch, "work"), "work"));
+  const Parts parts(kernels(), x, s, g, w, epilogue, y, threads);
+  const Index packed_floats = parts.packed_floats(), result_floats = parts.result_floats();
+  float* packed = room(Room::packed_input, checked_mul(threads, packed_floats, "packed input"));
+  float* results = room(Room::output_tiles, threads * result_floats);
+  parallel::parallel_for(parts.tasks(), threads, [&](Index task, int worker) {
+    parts.run(task, packed + worker * packed_floats, results + worker * result_floats);
+  });
+}
+
+}  // namespace sparse_engine
