@@ -5,6 +5,7 @@
 #include <pybind11/pybind11.h>
 
 #include <optional>
+#include <span>
 #include <string>
 
 #include "sparse_engine/types.hpp"
@@ -28,6 +29,22 @@ inline Index stride(const Floats& a, int axis) { return a.strides(axis) / static
 inline ConstPanel const_panel(const Floats& a, const char* name) {
   check_rank(a, name, 2);
   return {a.data(), a.shape(0), a.shape(1), stride(a, 0), stride(a, 1)};
+}
+
+inline ConstPanel contiguous_panel(const Floats& a, const char* name) {
+  const ConstPanel p = const_panel(a, name);
+  const bool strides_matter = p.rows > 0 && p.columns > 0;
+  if (strides_matter && ((p.columns > 1 && p.column_stride != 1) || (p.rows > 1 && p.row_stride != p.columns)))
+    throw py::value_error(std::string(name) + " must be C-contiguous");
+  return p;
+}
+
+template <class T>
+std::span<const T> contiguous(const py::array_t<T, 0>& a, const char* name) {
+  check_rank(a, name, 1);
+  if (a.shape(0) > 1 && a.strides(0) != static_cast<py::ssize_t>(sizeof(T)))
+    throw py::value_error(std::string(name) + " must be contiguous");
+  return {a.data(), static_cast<std::size_t>(a.shape(0))};
 }
 
 inline Panel panel(Floats& a, const char* name) {

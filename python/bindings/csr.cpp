@@ -8,19 +8,8 @@ namespace {
 
 using Indices = py::array_t<std::int64_t, 0>;
 
-template <class T>
-std::span<const T> contiguous(const py::array_t<T, 0>& a, const char* name) {
-  check_rank(a, name, 1);
-  if (a.shape(0) > 1 && a.strides(0) != static_cast<py::ssize_t>(sizeof(T)))
-    throw py::value_error(std::string(name) + " must be contiguous");
-  return {a.data(), static_cast<std::size_t>(a.shape(0))};
-}
-
 std::shared_ptr<Csr> from_dense(const Floats& weights) {
-  const ConstPanel w = const_panel(weights, "weights");
-  const bool strides_matter = w.rows > 0 && w.columns > 0;
-  if (strides_matter && ((w.columns > 1 && w.column_stride != 1) || (w.rows > 1 && w.row_stride != w.columns)))
-    throw py::value_error("weights must be C-contiguous");
+  const ConstPanel w = contiguous_panel(weights, "weights");
   py::gil_scoped_release released;
   return std::make_shared<Csr>(Csr::from_dense(w.data, w.rows, w.columns));
 }
@@ -40,21 +29,9 @@ py::tuple to_parts(const Csr& csr) {
                         py::array_t<float>(static_cast<py::ssize_t>(csr.values().size()), csr.values().data()));
 }
 
-py::array_t<float> to_dense(const Matrix& matrix) {
-  py::array_t<float> out({matrix.rows(), matrix.cols()});
-  matrix.to_dense(out.mutable_data());
-  return out;
-}
-
 }  // namespace
 
 void bind_csr(pybind11::module_& m) {
-  py::class_<Matrix, std::shared_ptr<Matrix>>(m, "Matrix")
-      .def_property_readonly("rows", &Matrix::rows)
-      .def_property_readonly("cols", &Matrix::cols)
-      .def_property_readonly("nnz", &Matrix::nnz)
-      .def_property_readonly("nbytes", &Matrix::bytes)
-      .def("to_dense", &to_dense);
   py::class_<Csr, Matrix, std::shared_ptr<Csr>>(m, "Csr")
       .def_static("from_dense", &from_dense, py::arg("weights").noconvert())
       .def_static("from_parts", &from_parts, py::arg("indptr").noconvert(), py::arg("indices").noconvert(),

@@ -12,8 +12,9 @@ Matrices, `linear` and `conv2d` need numpy only; what works on models imports to
 
 from typing import TYPE_CHECKING, Any
 
+from .csr import CSRMatrix
 from .mask import Mask, keep_largest
-from .matrix import CSRMatrix
+from .matrix import Matrix
 from .ops import conv2d, linear
 from .runtime import isa, num_threads, set_isa, set_num_threads, show_config, supported_isas
 from .spec import Spec
@@ -46,6 +47,7 @@ __all__ = [
     "Mask",
     "MaskedConv1d",
     "MaskedConv3d",
+    "Matrix",
     "Report",
     "SparseConv2d",
     "SparseLinear",

@@ -1,4 +1,4 @@
-"""Sparse matrices: validated once, then immutable."""
+"""What every sparse matrix has: validated once, then immutable."""
 
 from typing import Any
 
@@ -9,68 +9,17 @@ from . import _core
 from .arrays import empty_like, float32_view
 
 
-class CSRMatrix:
-    """Compressed sparse rows, float32: unstructured sparsity.
+class Matrix:
+    """A sparse float32 matrix W of shape (M, K). `W @ X` multiplies; `engine.linear` and `engine.conv2d` take one.
 
-    Make one with `from_dense`, `from_parts` or `from_scipy`. Immutable, safe to use from several threads. `A @ X` multiplies.
-    A weight that is not stored is absent, not zero: Inf or NaN in an operand does not reach an output through it.
+    Immutable, safe to use from several threads. A weight that is not stored is absent, not zero: Inf or NaN in an operand does
+    not reach an output through it.
     """
 
     __slots__ = ("_native",)
 
-    def __init__(self, native: _core.Csr) -> None:
+    def __init__(self, native: _core.Matrix) -> None:
         self._native = native
-
-    @classmethod
-    def from_dense(cls, weights: Any) -> "CSRMatrix":
-        """Keep the entries of `weights` that are not 0.
-
-        Args:
-            weights: float32 (M, K), numpy or torch, any strides.
-        """
-        w = float32_view(weights, "weights")
-        if w.ndim != 2:
-            raise ValueError(f"weights has shape {w.shape}; a matrix has two dimensions (weights.reshape(len(weights), -1))")
-        return cls(_core.Csr.from_dense(np.ascontiguousarray(w)))
-
-    @classmethod
-    def from_parts(cls, indptr: Any, indices: Any, values: Any, shape: tuple[int, int]) -> "CSRMatrix":
-        """Build from the three CSR arrays, which are copied and validated; untrusted input is fine.
-
-        Args:
-            indptr: integers (M + 1,), from 0 to nnz, never decreasing.
-            indices: integers (nnz,), columns in [0, K); sorted here when they are not, a column twice in a row is refused.
-            values: float32 (nnz,).
-            shape: (M, K).
-        Raises:
-            ValueError: a rule is broken, naming the entry.
-            TypeError: indices that are not integers, values that are not float32.
-        """
-        try:
-            rows, cols = (_index(side, "shape") for side in shape)
-        except (TypeError, ValueError):
-            raise ValueError(f"shape = {shape!r} must be two integers (rows, columns) of at most 63 bits") from None
-        data = np.asarray(values)
-        if data.dtype != np.float32 or data.ndim != 1:
-            raise TypeError(f"values must be a one-dimensional float32 array, not {data.ndim}-dimensional {data.dtype}")
-        native = _core.Csr.from_parts(
-            _indices(indptr, "indptr"), _indices(indices, "indices"), np.ascontiguousarray(data), rows, cols
-        )
-        return cls(native)
-
-    @classmethod
-    def from_scipy(cls, matrix: Any) -> "CSRMatrix":
-        """Build from any scipy sparse matrix or array; values become float32, duplicates are added up."""
-        csr = matrix.tocsr(copy=True)
-        csr.sum_duplicates()
-        return cls.from_parts(csr.indptr, csr.indices, csr.data.astype(np.float32), csr.shape)
-
-    def to_scipy(self) -> Any:
-        """A new `scipy.sparse.csr_array`. Needs scipy."""
-        from scipy.sparse import csr_array
-
-        indptr, indices, values = self._native.to_parts()
-        return csr_array((values, indices, indptr), shape=self.shape)
 
     def to_dense(self) -> NDArray[np.float32]:
         """A new (M, K) array with zeros where no weight is stored."""
@@ -106,7 +55,35 @@ class CSRMatrix:
     def __repr__(self) -> str:
         rows, cols = self.shape
         density = self.nnz / (rows * cols) if rows * cols else 1.0
-        return f"CSRMatrix(shape={self.shape}, nnz={self.nnz}, density={density:.4f})"
+        return f"{type(self).__name__}(shape={self.shape}, nnz={self.nnz}, density={density:.4f}{self._extra_repr()})"
+
+    def _extra_repr(self) -> str:
+        return ""
+
+
+def dense_weights(weights: Any) -> NDArray[np.float32]:
+    """`weights` as a C-contiguous float32 (M, K) array."""
+    w = float32_view(weights, "weights")
+    if w.ndim != 2:
+        raise ValueError(f"weights has shape {w.shape}; a matrix has two dimensions (weights.reshape(len(weights), -1))")
+    return np.ascontiguousarray(w)
+
+
+def matrix_shape(shape: Any) -> tuple[int, int]:
+    """`shape` as two integers; ValueError when it is none."""
+    try:
+        rows, cols = (_index(side, "shape") for side in shape)
+    except (TypeError, ValueError):
+        raise ValueError(f"shape = {shape!r} must be two integers (rows, columns) of at most 63 bits") from None
+    return rows, cols
+
+
+def float32_values(values: Any, rank: int) -> NDArray[np.float32]:
+    """`values` as a C-contiguous float32 array of `rank` dimensions."""
+    data = np.asarray(values)
+    if data.dtype != np.float32 or data.ndim != rank:
+        raise TypeError(f"values must be a {rank}-dimensional float32 array, not {data.ndim}-dimensional {data.dtype}")
+    return np.ascontiguousarray(data)
 
 
 def _index(value: Any, name: str) -> int:
@@ -115,7 +92,8 @@ def _index(value: Any, name: str) -> int:
     return int(value.__index__())
 
 
-def _indices(value: Any, name: str) -> NDArray[np.int64]:
+def index_array(value: Any, name: str) -> NDArray[np.int64]:
+    """A copy of `value` as int64 (nnz,); TypeError for anything but integers."""
     array = np.asarray(value)
     if array.ndim != 1:
         raise ValueError(f"{name} has {array.ndim} dimensions; it needs 1")

@@ -4,12 +4,12 @@ from typing import Any
 
 from . import _core
 from .arrays import empty_like, float32_view, is_tensor
-from .matrix import CSRMatrix
+from .matrix import Matrix
 
 ACTIVATIONS = {None: _core.Activation.none, "relu": _core.Activation.relu, "relu6": _core.Activation.relu6}
 
 
-def linear(x: Any, matrix: CSRMatrix, bias: Any = None, activation: str | None = None) -> Any:
+def linear(x: Any, matrix: Matrix, bias: Any = None, activation: str | None = None) -> Any:
     """y = act(x · Wᵀ + b), the sparse `torch.nn.functional.linear`.
 
     Args:
@@ -43,7 +43,7 @@ def linear(x: Any, matrix: CSRMatrix, bias: Any = None, activation: str | None =
 
 def conv2d(
     x: Any,
-    matrix: CSRMatrix,
+    matrix: Matrix,
     kernel_size: int | tuple[int, int],
     bias: Any = None,
     stride: int | tuple[int, int] = 1,

@@ -1,0 +1,26 @@
+#include "sparse_engine/matrix.hpp"
+
+#include "arrays.hpp"
+#include "bind.hpp"
+
+namespace sparse_engine::bindings {
+namespace {
+
+py::array_t<float> to_dense(const Matrix& matrix) {
+  py::array_t<float> out({matrix.rows(), matrix.cols()});
+  matrix.to_dense(out.mutable_data());
+  return out;
+}
+
+}  // namespace
+
+void bind_matrix(pybind11::module_& m) {
+  py::class_<Matrix, std::shared_ptr<Matrix>>(m, "Matrix")
+      .def_property_readonly("rows", &Matrix::rows)
+      .def_property_readonly("cols", &Matrix::cols)
+      .def_property_readonly("nnz", &Matrix::nnz)
+      .def_property_readonly("nbytes", &Matrix::bytes)
+      .def("to_dense", &to_dense);
+}
+
+}  // namespace sparse_engine::bindings

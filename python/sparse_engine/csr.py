@@ -1,0 +1,60 @@
+"""Compressed sparse rows: unstructured sparsity."""
+
+from typing import Any
+
+import numpy as np
+
+from . import _core
+from .matrix import Matrix, dense_weights, float32_values, index_array, matrix_shape
+
+
+class CSRMatrix(Matrix):
+    """Compressed sparse rows, float32: unstructured sparsity.
+
+    Make one with `from_dense`, `from_parts` or `from_scipy`.
+    """
+
+    __slots__ = ()
+    _native: _core.Csr
+
+    @classmethod
+    def from_dense(cls, weights: Any) -> "CSRMatrix":
+        """Keep the entries of `weights` that are not 0.
+
+        Args:
+            weights: float32 (M, K), numpy or torch, any strides.
+        """
+        return cls(_core.Csr.from_dense(dense_weights(weights)))
+
+    @classmethod
+    def from_parts(cls, indptr: Any, indices: Any, values: Any, shape: tuple[int, int]) -> "CSRMatrix":
+        """Build from the three CSR arrays, which are copied and validated; untrusted input is fine.
+
+        Args:
+            indptr: integers (M + 1,), from 0 to nnz, never decreasing.
+            indices: integers (nnz,), columns in [0, K); sorted here when they are not, a column twice in a row is refused.
+            values: float32 (nnz,).
+            shape: (M, K).
+        Raises:
+            ValueError: a rule is broken, naming the entry.
+            TypeError: indices that are not integers, values that are not float32.
+        """
+        rows, cols = matrix_shape(shape)
+        native = _core.Csr.from_parts(
+            index_array(indptr, "indptr"), index_array(indices, "indices"), float32_values(values, 1), rows, cols
+        )
+        return cls(native)
+
+    @classmethod
+    def from_scipy(cls, matrix: Any) -> "CSRMatrix":
+        """Build from any scipy sparse matrix or array; values become float32, duplicates are added up."""
+        csr = matrix.tocsr(copy=True)
+        csr.sum_duplicates()
+        return cls.from_parts(csr.indptr, csr.indices, csr.data.astype(np.float32), csr.shape)
+
+    def to_scipy(self) -> Any:
+        """A new `scipy.sparse.csr_array`. Needs scipy."""
+        from scipy.sparse import csr_array
+
+        indptr, indices, values = self._native.to_parts()
+        return csr_array((values, indices, indptr), shape=self.shape)
