@@ -1,9 +1,10 @@
 """The two operations, on numpy arrays and torch tensors."""
 
+import math
 from typing import Any
 
 from . import _core
-from .arrays import empty_like, float32_view, is_tensor
+from .arrays import float32_view, is_tensor, new_result
 from .matrix import Matrix
 
 ACTIVATIONS = {None: _core.Activation.none, "relu": _core.Activation.relu, "relu6": _core.Activation.relu6}
@@ -27,16 +28,14 @@ def linear(x: Any, matrix: Matrix, bias: Any = None, activation: str | None = No
     if view.ndim == 0 or view.shape[-1] != cols:
         raise ValueError(f"x has shape {view.shape}; W of shape {matrix.shape} needs (..., {cols})")
     lead = view.shape[:-1]
-    y = empty_like(x, (*lead, rows))
-    count = 1
-    for side in lead:
-        count *= side
+    y, target = new_result((*lead, rows), is_tensor(x))
+    count = math.prod(lead)
     _core.linear(
         view.reshape(count, cols),
         matrix._native,
         _bias(bias, rows),
         _activation(activation),
-        float32_view(y, "y").reshape(count, rows),
+        target.reshape(count, rows),
     )
     return y
 
@@ -81,18 +80,18 @@ def conv2d(
     batched = view if view.ndim == 4 else view[None]
     height, width = shape.output_size(batched.shape[2], batched.shape[3])
     size = (batched.shape[0], matrix.shape[0], height, width)
-    y = empty_like_format(x, size) if is_tensor(x) and x.dim() == 4 else empty_like(x, size)
-    _core.conv2d(batched, matrix._native, shape, _bias(bias, matrix.shape[0]), _activation(activation), float32_view(y, "y"))
+    y, target = new_result(size, is_tensor(x), view.ndim == 4 and is_channels_last(x))
+    _core.conv2d(batched, matrix._native, shape, _bias(bias, matrix.shape[0]), _activation(activation), target)
     return y if view.ndim == 4 else y[0]
 
 
-def empty_like_format(x: Any, shape: tuple[int, ...]) -> Any:
-    """Uninitialised tensor in the memory format torch would give the result: channels_last in, channels_last out."""
+def is_channels_last(x: Any) -> bool:
+    """Whether torch would give a result for `x` in the channels_last memory format."""
+    if not is_tensor(x) or x.is_contiguous():
+        return False
     import torch
 
-    channels_last = not x.is_contiguous() and x.is_contiguous(memory_format=torch.channels_last)
-    memory_format = torch.channels_last if channels_last else torch.contiguous_format
-    return torch.empty(shape, dtype=x.dtype, memory_format=memory_format)
+    return bool(x.is_contiguous(memory_format=torch.channels_last))
 
 
 def _pair(name: str, value: int | tuple[int, int]) -> tuple[int, int]:
