@@ -6,6 +6,7 @@ PYBIND11_MODULE(_core, m) {
   bind_runtime(m);
   bind_buffers(m);
   bind_matrix(m);
+  bind_bsr(m);
   bind_csr(m);
   bind_linear(m);
   bind_conv(m);

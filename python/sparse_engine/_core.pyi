@@ -43,6 +43,23 @@ class Csr(Matrix):
     def spot_check(self, weights: NDArray[np.float32]) -> bool: ...
     def to_parts(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]: ...
 
+class Bsr(Matrix):
+    @staticmethod
+    def from_dense(weights: NDArray[np.float32], height: int, width: int) -> Bsr: ...
+    @staticmethod
+    def from_parts(
+        indptr: NDArray[np.int64],
+        indices: NDArray[np.int64],
+        values: NDArray[np.float32],
+        rows: int,
+        cols: int,
+        height: int,
+        width: int,
+    ) -> Bsr: ...
+    @property
+    def block(self) -> tuple[int, int]: ...
+    def to_parts(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]: ...
+
 class Conv2dShape:
     def __init__(
         self,

@@ -78,6 +78,17 @@ def matrix_shape(shape: Any) -> tuple[int, int]:
     return rows, cols
 
 
+def positive_pair(value: Any, name: str) -> tuple[int, int]:
+    """`value` as two integers of at least 1; ValueError when it is none."""
+    try:
+        first, second = (_index(side, name) for side in value)
+    except (TypeError, ValueError):
+        raise ValueError(f"{name} = {value!r} must be two integers (height, width)") from None
+    if first < 1 or second < 1:
+        raise ValueError(f"{name} = {value!r}; both must be at least 1")
+    return first, second
+
+
 def float32_values(values: Any, rank: int) -> NDArray[np.float32]:
     """`values` as a C-contiguous float32 array of `rank` dimensions."""
     data = np.asarray(values)
