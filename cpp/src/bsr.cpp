@@ -92,8 +92,8 @@ Bsr Bsr::from_parts(std::span<const std::int64_t> row_starts, std::span<const st
   const Index blocks = static_cast<Index>(column_indices.size());
   check(static_cast<Index>(row_starts.size()) == block_rows + 1, "indptr has ", row_starts.size(), " entries; ", rows,
         " rows in blocks of ", block.height, " need ", block_rows, " + 1");
-  check(static_cast<Index>(values.size()) == checked_mul(blocks, area, "values"), "values has ", values.size(),
-        " entries; ", blocks, " blocks of ", block.height, " × ", block.width, " need ", blocks, " · ", area);
+  check(static_cast<Index>(values.size()) == checked_mul(blocks, area, "values"), "values has ", values.size(), " entries; ",
+        blocks, " blocks of ", block.height, " × ", block.width, " need ", blocks, " · ", area);
   state->starts.assign(row_starts.begin(), row_starts.end());  // validated as copied: the caller may write meanwhile
   const std::vector<Index>& starts = state->starts;
   check(starts.front() == 0, "indptr[0] = ", starts.front(), "; it must be 0");
@@ -157,6 +157,8 @@ Index Bsr::row_at_share(Index share, Index shares) const {
   const State& s = *state_;
   return s.block.height * start_at_share(s.starts, share, shares);
 }
+
+Index Bsr::strip_height() const { return std::gcd(state_->block.height, Index{4}); }
 
 std::shared_ptr<const Tiles> Bsr::tiles(const TileShape& shape) const {
   return state_->layouts.get(shape, [&]() -> std::shared_ptr<const Tiles> {

@@ -198,15 +198,18 @@ void pack_positions(const Kernels& table, const Geometry& g, const ConstImages& 
 namespace {
 
 // Floats of X that a block of columns touches. They fill the L1 cache; where few weights are stored, a row's sums coming and
-// going cost more than its X coming from the L2 cache.
-Index block_floats(double density) {
+// going cost more than its X coming from the L2 cache; and where four rows share a load, the L2 cache is fast enough.
+Index block_floats(const Matrix& w) {
   constexpr Index kCacheFloats = 32 * 1024 / sizeof(float);
+  if (w.strip_height() == 4) return kCacheFloats * 4;
+  const double density =
+      static_cast<double>(w.nnz()) / std::max(1.0, static_cast<double>(w.rows()) * static_cast<double>(w.cols()));
   return density >= 0.07 ? kCacheFloats : density >= 0.03 ? kCacheFloats * 3 / 2 : kCacheFloats * 3;
 }
 
 // Channels of a block, for a convolution with planes as a power of two so that sizes of input share layouts.
-Index channels_per_block(const Conv2dShape& s, const Geometry& g, Index channels, double density) {
-  const Index floats = block_floats(density);
+Index channels_per_block(const Conv2dShape& s, const Geometry& g, Index channels, const Matrix& matrix) {
+  const Index floats = block_floats(matrix);
   if (g.pointwise) {
     // About equal blocks: a short last one would cost nearly as much as a long one.
     const Index most = floats / g.channel_floats, blocks = std::max<Index>(1, (channels + most - 1) / most);
@@ -225,8 +228,8 @@ Index channels_per_block(const Conv2dShape& s, const Geometry& g, Index channels
 
 }  // namespace
 
-TileShape tile_shape(const Conv2dShape& s, const Geometry& g, Index rows, Index channels, double density) {
-  const Index block = std::max<Index>(1, channels_per_block(s, g, channels, density));
+TileShape tile_shape(const Conv2dShape& s, const Geometry& g, Index rows, Index channels, const Matrix& matrix) {
+  const Index block = std::max<Index>(1, channels_per_block(s, g, channels, matrix));
   check(checked_mul(block, g.channel_floats, "plane") <= std::numeric_limits<std::int32_t>::max(), "a feature map of ",
         g.channel_floats, " padded elements is too large for direct convolution");
   TileShape shape{.group_rows = rows, .block_channels = block, .channel_step = g.channel_floats, .taps = {}};

@@ -41,7 +41,7 @@ void unpack_positions(const Kernels& table, const Geometry& g, const float* resu
 void pack_positions(const Kernels& table, const Geometry& g, const ConstImages& y, Index channels, Index first_position,
                     Index positions, float* result);
 
-// Where the columns of one group's weights, rows × channels, find their taps in the planes; `density` of them are stored.
-TileShape tile_shape(const Conv2dShape& s, const Geometry& g, Index rows, Index channels, double density);
+// Where the columns of one group's weights, rows × channels, find their taps in the planes.
+TileShape tile_shape(const Conv2dShape& s, const Geometry& g, Index rows, Index channels, const Matrix& w);
 
 }  // namespace sparse_engine

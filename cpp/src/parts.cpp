@@ -42,9 +42,7 @@ class Parts {
       positions_ = g_.positions;
       part_floats_ = checked_mul(x.channels, g_.channel_floats, "packed image");
     }
-    const double density =
-        static_cast<double>(w.nnz()) / std::max(1.0, static_cast<double>(w.rows()) * static_cast<double>(w.cols()));
-    tiles_ = w.tiles(tile_shape(s, g_, group_rows_, group_channels_, density));
+    tiles_ = w.tiles(tile_shape(s, g_, group_rows_, group_channels_, w));
     // Few parts are multiplied by several threads, each packing them for itself.
     splits_ = evenly(parts_, threads) ? 1 : std::min<Index>(threads, tiles_->count());
     large_y_ = static_cast<Index>(sizeof(float)) * y.batch * y.channels * y.height * y.width > kCachedBytes;

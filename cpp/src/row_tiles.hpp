@@ -125,9 +125,9 @@ class StripTiles final : public Tiles {
     for (Index block = 0; block < passes; ++block) {
       const bool first = block == 0, last = block == passes - 1;
       // strip_starts_ holds strips + 1 entries for every (tile, block) before this one.
-      args.strip_starts = blocks_ == 0 ? kNoStrips
-                                       : strip_starts_.data() + (row_begin(job.tile) / height + job.tile) * blocks_ +
-                                             block * (strips + 1);
+      args.strip_starts =
+          blocks_ == 0 ? kNoStrips
+                       : strip_starts_.data() + (row_begin(job.tile) / height + job.tile) * blocks_ + block * (strips + 1);
       args.entries = blocks_ == 0 ? nullptr : entries_.data() + block_starts_[job.tile * blocks_ + block];
       args.x = job.x + block * shape_.block_channels * shape_.channel_step;
       args.bias = first && job.bias ? job.bias + row_begin(job.tile) : nullptr;

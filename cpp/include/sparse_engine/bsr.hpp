@@ -40,6 +40,7 @@ class Bsr final : public Matrix {
   void to_dense(float* out) const override;
   void multiply_narrow(const NarrowJob& job) const override;
   Index row_at_share(Index share, Index shares) const override;
+  Index strip_height() const override;
   std::shared_ptr<const Tiles> tiles(const TileShape& shape) const override;
 
   BlockShape block() const;
