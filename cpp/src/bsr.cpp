@@ -25,6 +25,7 @@ struct Bsr::State {
           ") does not divide the shape (", rows, ", ", cols, "); pad the weights");
     check(cols <= std::numeric_limits<std::uint32_t>::max(), "shape = (", rows, ", ", cols, "): at most 2³² − 1 columns");
     checked_mul(checked_mul(rows, cols, "shape"), sizeof(float), "shape in bytes");
+    checked_mul(checked_add(rows, 1, "shape"), sizeof(Index), "shape in bytes");
     checked_mul(block.height, block.width, "block");
   }
 
