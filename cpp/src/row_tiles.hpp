@@ -15,8 +15,8 @@ namespace sparse_engine {
 
 inline constexpr Index kMaxTileRows = 256;  // 256 × 64 floats of output stay in the L2 cache
 
-template <class T>
-inline Index bytes_of(const std::vector<T>& v) {
+template <class T, class Allocator>
+inline Index bytes_of(const std::vector<T, Allocator>& v) {
   return static_cast<Index>(v.capacity() * sizeof(T));
 }
 
@@ -75,16 +75,16 @@ class Layouts {
 class RowTiles final : public Tiles {
  public:
   // Row r holds columns[starts[r]] … columns[starts[r + 1] - 1], ascending, and as many values.
-  template <class Column>
-  RowTiles(const TileShape& shape, Index rows, Index cols, const std::vector<Index>& starts, const std::vector<Column>& columns,
-           const std::vector<float>& values)
+  template <class Columns, class Values>
+  RowTiles(const TileShape& shape, Index rows, Index cols, const std::vector<Index>& starts, const Columns& columns,
+           const Values& values)
       : shape_(shape), rows_(rows), tile_starts_(tile_starts(rows, shape.group_rows)) {
     const Index taps = static_cast<Index>(shape.taps.size());
     const Index block_columns = shape.block_channels * taps;
     blocks_ = (cols + block_columns - 1) / block_columns;
     block_starts_.reserve(count() * blocks_);
     row_starts_.reserve((rows_ + count()) * blocks_);
-    entries_.reserve(values.size());
+    entries_.reserve(starts.back());
     std::vector<Index> cursor(starts.begin(), starts.end());
     for (Index tile = 0; tile < count(); ++tile) {
       for (Index block = 0; block < blocks_; ++block) {

@@ -7,6 +7,7 @@ PYBIND11_MODULE(_core, m) {
   bind_buffers(m);
   bind_matrix(m);
   bind_csr(m);
+  bind_bitmask(m);
   bind_linear(m);
   bind_conv(m);
   bind_mask(m);

@@ -12,6 +12,7 @@ Matrices, `linear` and `conv2d` need numpy only; what works on models imports to
 
 from typing import TYPE_CHECKING, Any
 
+from .bitmask import BitmaskMatrix
 from .csr import CSRMatrix
 from .mask import Mask, keep_largest
 from .matrix import Matrix
@@ -43,6 +44,7 @@ _TORCH_NAMES = {
 }
 
 __all__ = [
+    "BitmaskMatrix",
     "CSRMatrix",
     "Mask",
     "MaskedConv1d",

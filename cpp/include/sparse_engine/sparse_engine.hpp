@@ -2,6 +2,7 @@
 #pragma once
 
 #include "sparse_engine/buffers.hpp"
+#include "sparse_engine/bitmask.hpp"
 #include "sparse_engine/conv.hpp"
 #include "sparse_engine/csr.hpp"
 #include "sparse_engine/linear.hpp"
