@@ -72,7 +72,8 @@ REGIMES = {
         "N = 1, beyond L3", "linear", sized(DECODE, 1), goals(1.7, 2.1, 2.7, 3.8, 6.3, 11, 20), ("csr", "bitmask")
     ),
     "vector16": Regime(
-        "N = 1, beyond L3, 16-bit values", "linear", sized(DECODE, 1), goals(3.0, 3.6, 4.8, 6.5, 9.5, 14, 22), ("bitmask16",)
+        "N = 1, beyond L3, 16-bit values", "linear", sized(DECODE, 1), goals(3.0, 3.6, 4.8, 6.5, 9.5, 14, 22),
+        ("csr16", "bitmask16"),
     ),
     "narrow": Regime(
         "N = 2–8, beyond L3", "linear", sized(DECODE, 2, 4, 8), goals(1.6, 1.9, 2.5, 3.4, 5.5, 9, 15), ("csr", "bitmask")
@@ -112,11 +113,12 @@ def block_pattern(rows: int, cols: int, sparsity: float, height: int) -> np.ndar
 
 
 def matrix(weights: np.ndarray, kind: str) -> Any:
-    if kind == "csr":
-        return engine.CSRMatrix.from_dense(weights)
+    dtype = "bfloat16" if kind.endswith("16") else "float32"
+    if kind.startswith("csr"):
+        return engine.CSRMatrix.from_dense(weights, dtype=dtype)
     if kind.startswith("bsr"):
         return engine.BSRMatrix.from_dense(weights, (int(kind[3:]), 1))
-    return engine.BitmaskMatrix.from_dense(weights, dtype="bfloat16" if kind.endswith("16") else "float32")
+    return engine.BitmaskMatrix.from_dense(weights, dtype=dtype)
 
 
 def check(y: torch.Tensor, w: torch.Tensor, x: torch.Tensor, apply: Callable[..., torch.Tensor], what: str) -> None:

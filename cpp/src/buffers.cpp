@@ -1,22 +1,18 @@
 #include "sparse_engine/buffers.hpp"
 
-#include <sys/mman.h>
-
 #include <algorithm>
 #include <bit>
-#include <cstdlib>
 #include <deque>
 #include <mutex>
-#include <new>
 
 #include "check.hpp"
+#include "storage.hpp"
 
 namespace sparse_engine {
 namespace {
 
 constexpr std::size_t kKeptBuffers = 64;  // a look through them is quick
 constexpr std::size_t kLineBytes = 64;
-constexpr std::size_t kHugePageBytes = std::size_t{2} << 20;
 
 // Sizes that share buffers: eight to each doubling, so that at most an eighth is wasted.
 std::size_t rounded(std::size_t bytes) {
@@ -55,7 +51,7 @@ class Kept {
   void shrink(std::size_t limit) {  // the oldest go first
     for (; total_ > limit || free_.size() > (limit == 0 ? 0 : kKeptBuffers); free_.pop_front()) {
       total_ -= free_.front().bytes;
-      std::free(free_.front().data);
+      free_array(free_.front().data);
     }
   }
 
@@ -81,14 +77,7 @@ std::shared_ptr<float[]> result_buffer(Index floats) {
   check(asked < (std::size_t{1} << 62), "a result of ", floats, " elements is too large");
   const std::size_t bytes = rounded(asked);
   float* data = kept().take(bytes);
-  if (data == nullptr) {
-    const bool large = bytes >= 2 * kHugePageBytes;
-    data = static_cast<float*>(std::aligned_alloc(large ? kHugePageBytes : kLineBytes, bytes));
-    if (data == nullptr) throw std::bad_alloc();
-#if defined(MADV_HUGEPAGE)
-    if (large) madvise(data, bytes / kHugePageBytes * kHugePageBytes, MADV_HUGEPAGE);  // a wish: refusal costs nothing
-#endif
-  }
+  if (data == nullptr) data = static_cast<float*>(allocate_array(bytes));
   return {data, [bytes](float* p) { kept().give(p, bytes); }};
 }
 

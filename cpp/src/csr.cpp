@@ -4,10 +4,13 @@
 #include <bit>
 #include <limits>
 #include <numeric>
+#include <variant>
 
 #include "check.hpp"
 #include "narrow.hpp"
 #include "row_tiles.hpp"
+#include "storage.hpp"
+#include "values.hpp"
 
 // Column indices take 16 bits up to this many columns, 32 above. Tests lower it to run the wide path on small data.
 #ifndef SPARSE_ENGINE_NARROW_COLUMNS
@@ -27,12 +30,14 @@ Index checked_size(Index rows, Index cols) {
 
 }  // namespace
 
+// The arrays of columns and values go on for kSlackElements zeros.
 struct Csr::State {
-  Index rows = 0, cols = 0;
+  Index rows = 0, cols = 0, nnz = 0;
+  ValueType type = ValueType::float32;
   std::vector<Index> starts;
-  std::vector<std::uint16_t> narrow;  // exactly one of the two holds the columns
-  std::vector<std::uint32_t> wide;
-  std::vector<float> values;
+  Array<std::uint16_t> narrow;  // exactly one of the two holds the columns
+  Array<std::uint32_t> wide;
+  std::variant<Array<float>, Array<BFloat16>, Array<Float16>> values;
 
   struct Sample {
     Index position;  // in the row-major dense array
@@ -44,18 +49,15 @@ struct Csr::State {
 
   bool is_narrow() const { return cols <= SPARSE_ENGINE_NARROW_COLUMNS; }
   Index column(Index i) const { return is_narrow() ? Index{narrow[i]} : Index{wide[i]}; }
-  void take_samples() {
-    constexpr Index kSamples = 16;
-    const Index nnz = static_cast<Index>(values.size());
-    for (Index s = 0; s < std::min(kSamples, nnz); ++s) {
-      const Index i = s * nnz / std::min(kSamples, nnz);
-      const Index row = std::upper_bound(starts.begin(), starts.end(), i) - starts.begin() - 1;
-      samples.push_back({row * cols + column(i), values[i]});
-    }
+  float value(Index i) const {
+    return std::visit([&](const auto& array) { return widened(array[i]); }, values);
   }
-  void reserve(Index nnz) {
-    is_narrow() ? narrow.reserve(nnz) : wide.reserve(nnz);
-    values.reserve(nnz);
+  float as_stored(float v) const {
+    return with_float_type(type, [&](auto kind) { return widened(rounded<decltype(kind)>(v)); });
+  }
+  void reserve(Index most) {
+    is_narrow() ? narrow.reserve(most + kSlackElements) : wide.reserve(most + kSlackElements);
+    with_float_type(type, [&](auto kind) { values.emplace<Array<decltype(kind)>>().reserve(most + kSlackElements); });
   }
   void push(Index column, float value) {
     if (is_narrow()) {
@@ -63,8 +65,21 @@ struct Csr::State {
     } else {
       wide.push_back(static_cast<std::uint32_t>(column));
     }
-    values.push_back(value);
+    std::visit([&]<class Value>(Array<Value>& array) { array.push_back(rounded<Value>(value)); }, values);
+    ++nnz;
   }
+  void seal() {
+    is_narrow() ? narrow.resize(nnz + kSlackElements) : wide.resize(nnz + kSlackElements);
+    std::visit([&](auto& array) { array.resize(nnz + kSlackElements); }, values);
+    constexpr Index kSamples = 16;
+    for (Index s = 0; s < std::min(kSamples, nnz); ++s) {
+      const Index i = s * nnz / std::min(kSamples, nnz);
+      const Index row = std::upper_bound(starts.begin(), starts.end(), i) - starts.begin() - 1;
+      samples.push_back({row * cols + column(i), value(i)});
+    }
+  }
+  template <class Column, class Value>
+  void multiply(const NarrowJob& job, const Array<Column>& columns, const Array<Value>& array) const;
 };
 
 Csr::Csr(std::unique_ptr<State> state) : state_(std::move(state)) {}
@@ -72,21 +87,25 @@ Csr::Csr(Csr&&) noexcept = default;
 Csr& Csr::operator=(Csr&&) noexcept = default;
 Csr::~Csr() = default;
 
-Csr Csr::from_dense(const float* weights, Index rows, Index cols) {
+Csr Csr::from_dense(const float* weights, Index rows, Index cols, ValueType type) {
   const Index size = checked_size(rows, cols);
   auto state = std::make_unique<State>();
   state->rows = rows;
   state->cols = cols;
+  state->type = type;
   state->reserve(size - std::count(weights, weights + size, 0.0f));
   state->starts.reserve(rows + 1);
   state->starts.push_back(0);
   for (Index row = 0; row < rows; ++row) {
     const float* w = weights + row * cols;
-    for (Index col = 0; col < cols; ++col)
-      if (w[col] != 0.0f) state->push(col, w[col]);
-    state->starts.push_back(static_cast<Index>(state->values.size()));
+    for (Index col = 0; col < cols; ++col) {
+      if (is_zero(w[col]) || is_zero(state->as_stored(w[col]))) continue;
+      check_fits(type, w[col], "weights[", row, ", ", col, "]");
+      state->push(col, w[col]);
+    }
+    state->starts.push_back(state->nnz);
   }
-  state->take_samples();
+  state->seal();
   return Csr(std::move(state));
 }
 
@@ -127,34 +146,56 @@ Csr Csr::from_parts(std::span<const std::int64_t> row_starts, std::span<const st
       state->push(row_entries[i].first, row_entries[i].second);
     }
   }
-  state->take_samples();
+  state->seal();
   return Csr(std::move(state));
 }
 
 Index Csr::rows() const { return state_->rows; }
 Index Csr::cols() const { return state_->cols; }
-Index Csr::nnz() const { return static_cast<Index>(state_->values.size()); }
+Index Csr::nnz() const { return state_->nnz; }
+ValueType Csr::value_type() const { return state_->type; }
 
 Index Csr::bytes() const {
-  return bytes_of(state_->starts) + bytes_of(state_->narrow) + bytes_of(state_->wide) + bytes_of(state_->values) +
-         state_->layouts.bytes();
+  return bytes_of(state_->starts) + bytes_of(state_->narrow) + bytes_of(state_->wide) +
+         std::visit([](const auto& array) { return bytes_of(array); }, state_->values) + state_->layouts.bytes();
 }
 
 void Csr::to_dense(float* out) const {
   std::fill_n(out, rows() * cols(), 0.0f);
   for (Index row = 0; row < rows(); ++row)
     for (Index i = state_->starts[row]; i < state_->starts[row + 1]; ++i)
-      out[row * cols() + state_->column(i)] = state_->values[i];
+      out[row * cols() + state_->column(i)] = state_->value(i);
+}
+
+template <class Column, class Value>
+void Csr::State::multiply(const NarrowJob& job, const Array<Column>& columns, const Array<Value>& array) const {
+  const Kernels& table = *job.kernels;
+  const CsrGemvArgs<Column, Value> args{starts.data() + job.row_begin, columns.data(), array.data(), narrow_args(job)};
+  constexpr bool kNarrow = sizeof(Column) == sizeof(std::uint16_t);
+  if constexpr (std::is_same_v<Value, BFloat16>) {
+    if constexpr (kNarrow)
+      return table.csr_gemv16_bfloat16(args);
+    else
+      return table.csr_gemv32_bfloat16(args);
+  } else if constexpr (std::is_same_v<Value, Float16>) {
+    if constexpr (kNarrow)
+      return table.csr_gemv16_float16(args);
+    else
+      return table.csr_gemv32_float16(args);
+  } else {
+    if constexpr (kNarrow)
+      return table.csr_gemv16_float32(args);
+    else
+      return table.csr_gemv32_float32(args);
+  }
 }
 
 void Csr::multiply_narrow(const NarrowJob& job) const {
-  const NarrowArgs narrow = narrow_args(job);
-  const Index* starts = state_->starts.data() + job.row_begin;
-  if (state_->is_narrow()) {
-    job.kernels->csr_gemv16({starts, state_->narrow.data(), state_->values.data(), narrow});
-  } else {
-    job.kernels->csr_gemv32({starts, state_->wide.data(), state_->values.data(), narrow});
-  }
+  std::visit(
+      [&](const auto& array) {
+        state_->is_narrow() ? state_->multiply(job, state_->narrow, array) : state_->multiply(job, state_->wide, array);
+      },
+      state_->values);
 }
 
 Index Csr::row_at_share(Index share, Index shares) const { return start_at_share(state_->starts, share, shares); }
@@ -162,23 +203,32 @@ Index Csr::row_at_share(Index share, Index shares) const { return start_at_share
 std::shared_ptr<const Tiles> Csr::tiles(const TileShape& shape) const {
   return state_->layouts.get(shape, [&] {
     const State& s = *state_;
-    return s.is_narrow() ? std::make_shared<RowTiles>(shape, s.rows, s.cols, s.starts, s.narrow, s.values)
-                         : std::make_shared<RowTiles>(shape, s.rows, s.cols, s.starts, s.wide, s.values);
+    const auto lay_out = [&](const auto& values) {
+      return s.is_narrow() ? std::make_shared<RowTiles>(shape, s.rows, s.cols, s.starts, s.narrow, values)
+                           : std::make_shared<RowTiles>(shape, s.rows, s.cols, s.starts, s.wide, values);
+    };
+    const auto* floats = std::get_if<Array<float>>(&s.values);
+    return floats != nullptr ? lay_out(*floats) : lay_out(values());
   });
 }
 
 bool Csr::spot_check(const float* weights) const {
   return std::all_of(state_->samples.begin(), state_->samples.end(), [&](const State::Sample& s) {
-    return std::bit_cast<std::uint32_t>(weights[s.position]) == std::bit_cast<std::uint32_t>(s.value);
+    return std::bit_cast<std::uint32_t>(state_->as_stored(weights[s.position])) == std::bit_cast<std::uint32_t>(s.value);
   });
 }
 
 std::span<const std::int64_t> Csr::row_starts() const { return state_->starts; }
-std::span<const float> Csr::values() const { return state_->values; }
+
+std::vector<float> Csr::values() const {
+  std::vector<float> widened_values(nnz());
+  for (Index i = 0; i < nnz(); ++i) widened_values[i] = state_->value(i);
+  return widened_values;
+}
 
 std::vector<std::int64_t> Csr::column_indices() const {
-  if (state_->is_narrow()) return {state_->narrow.begin(), state_->narrow.end()};
-  return {state_->wide.begin(), state_->wide.end()};
+  if (state_->is_narrow()) return {state_->narrow.begin(), state_->narrow.begin() + nnz()};
+  return {state_->wide.begin(), state_->wide.begin() + nnz()};
 }
 
 }  // namespace sparse_engine

@@ -15,8 +15,8 @@ namespace sparse_engine {
 
 inline constexpr Index kMaxTileRows = 256;  // 256 × 64 floats of output stay in the L2 cache
 
-template <class T>
-inline Index bytes_of(const std::vector<T>& v) {
+template <class T, class Allocator>
+inline Index bytes_of(const std::vector<T, Allocator>& v) {
   return static_cast<Index>(v.capacity() * sizeof(T));
 }
 
@@ -75,16 +75,16 @@ template <int height>
 class StripTiles final : public Tiles {
  public:
   // Strip s holds columns[starts[s]] … columns[starts[s + 1] - 1], ascending, and `height` values, one a row, for each.
-  template <class Column>
+  template <class Columns, class Values>
   StripTiles(const TileShape& shape, Index rows, Index cols, const std::vector<Index>& starts,
-             const std::vector<Column>& columns, const std::vector<float>& values)
+             const Columns& columns, const Values& values)
       : shape_(shape), tile_starts_(tile_starts(rows, shape.group_rows)) {
     const Index taps = static_cast<Index>(shape.taps.size());
     const Index block_columns = shape.block_channels * taps;
     blocks_ = (cols + block_columns - 1) / block_columns;
     block_starts_.reserve(count() * blocks_);
     strip_starts_.reserve((rows / height + count()) * blocks_);
-    entries_.reserve(columns.size());
+    entries_.reserve(starts.back());
     std::vector<Index> cursor(starts.begin(), starts.end());
     for (Index tile = 0; tile < count(); ++tile) {
       for (Index block = 0; block < blocks_; ++block) {
@@ -98,7 +98,7 @@ class StripTiles final : public Tiles {
             const Index channel = columns[i] / taps, tap = columns[i] % taps;
             TileEntry<height>& entry = entries_.emplace_back();
             entry.offset = static_cast<std::uint32_t>((channel - first) * shape_.channel_step + shape_.taps[tap]);
-            std::copy_n(values.data() + i * height, height, entry.values);
+            for (int r = 0; r < height; ++r) entry.values[r] = values[i * height + r];
           }
         }
         strip_starts_.push_back(static_cast<std::uint32_t>(entries_.size() - base));

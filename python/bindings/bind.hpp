@@ -8,6 +8,7 @@ namespace sparse_engine::bindings {
 void bind_runtime(pybind11::module_& m);
 void bind_buffers(pybind11::module_& m);
 void bind_matrix(pybind11::module_& m);
+void bind_bitmask(pybind11::module_& m);
 void bind_bsr(pybind11::module_& m);
 void bind_csr(pybind11::module_& m);
 void bind_linear(pybind11::module_& m);

@@ -12,6 +12,7 @@ Matrices, `linear` and `conv2d` need numpy only; what works on models imports to
 
 from typing import TYPE_CHECKING, Any
 
+from .bitmask import BitmaskMatrix
 from .bsr import BSRMatrix
 from .csr import CSRMatrix
 from .mask import Mask, keep_largest
@@ -44,6 +45,7 @@ _TORCH_NAMES = {
 }
 
 __all__ = [
+    "BitmaskMatrix",
     "BSRMatrix",
     "CSRMatrix",
     "Mask",

@@ -10,7 +10,7 @@ from .arrays import float32_view, is_tensor, new_result
 
 
 class Matrix:
-    """A sparse float32 matrix W of shape (M, K). `W @ X` multiplies; `engine.linear` and `engine.conv2d` take one.
+    """A sparse matrix W of shape (M, K). `W @ X` multiplies; `engine.linear` and `engine.conv2d` take one.
 
     Immutable, safe to use from several threads. A weight that is not stored is absent, not zero: Inf or NaN in an operand does
     not reach an output through it.
@@ -95,6 +95,15 @@ def float32_values(values: Any, rank: int) -> NDArray[np.float32]:
     if data.dtype != np.float32 or data.ndim != rank:
         raise TypeError(f"values must be a {rank}-dimensional float32 array, not {data.ndim}-dimensional {data.dtype}")
     return np.ascontiguousarray(data)
+
+
+def value_type(dtype: Any) -> _core.ValueType:
+    """What the values of a matrix are stored as."""
+    try:
+        return _core.ValueType[dtype]
+    except KeyError:
+        names = ", ".join(repr(kind.name) for kind in _core.ValueType)
+        raise ValueError(f"dtype = {dtype!r} is not one of: {names}") from None
 
 
 def _index(value: Any, name: str) -> int:

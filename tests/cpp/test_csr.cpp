@@ -18,7 +18,7 @@ constexpr std::int64_t kMax = std::numeric_limits<std::int64_t>::max();
 constexpr std::int64_t kMin = std::numeric_limits<std::int64_t>::min();
 
 std::vector<std::int64_t> starts(const Csr& csr) { return {csr.row_starts().begin(), csr.row_starts().end()}; }
-std::vector<float> stored(const Csr& csr) { return {csr.values().begin(), csr.values().end()}; }
+std::vector<float> stored(const Csr& csr) { return csr.values(); }
 
 TEST(Csr, GivesBackTheDenseArrayItWasMadeFrom) {
   for (const Index rows : {0, 1, 2, 9, 33}) {
@@ -196,6 +196,53 @@ TEST(Csr, MovesWithItsContents) {
   third = std::move(second);
   EXPECT_EQ(third.nnz(), 5);
   EXPECT_EQ(multiplied(third, {1, 1, 1, 1, 1}, 1), (std::vector<float>{3, 0, 12}));
+}
+
+// Values of sixteen bits.
+
+TEST(Csr, RoundsToSixteenBitsAndMultipliesWhatItStores) {
+  for (const ValueType type : {ValueType::bfloat16, ValueType::float16})
+    for (const Index cols : {1, 15, 16, 17, 97, 300})
+      for (const Index n : {1, 2, 8, 9, 70}) {
+        SCOPED_TRACE(std::to_string(cols) + " columns times " + std::to_string(n));
+        Weights w = real_weights(23, cols, 0.4, cols + n);
+        const Csr csr = Csr::from_dense(w.values.data(), w.rows, w.cols, type);
+        const Bitmask same = Bitmask::from_dense(w.values.data(), w.rows, w.cols, type);
+        EXPECT_EQ(csr.values(), same.values());
+        EXPECT_TRUE(csr.spot_check(w.values.data()));
+        w.values = dense(csr);
+        const std::vector<float> x = reals(cols * n, 7), bias = reals(23, 8);
+        const Expected expected = product(w, x, n, bias);
+        for_each_isa([&] { expect_within_bound(multiplied(csr, x, n, bias), expected); });
+      }
+}
+
+TEST(Csr, ReadsNothingOfTheNextRowInTheLastStepOfARow) {
+  // Rows of every length modulo the step; the next row's columns and values are poison.
+  for (const ValueType type : {ValueType::float32, ValueType::bfloat16, ValueType::float16})
+    for (Index length = 0; length < 40; ++length) {
+      Weights w = integer_weights(2, 100, 1, 3);
+      std::fill(w.values.begin() + length, w.values.begin() + 50, 0.0f);
+      std::fill(w.values.begin() + 50, w.values.begin() + 100, 0.0f);
+      std::fill(w.values.begin() + 100, w.values.begin() + 150, 0.0f);
+      std::fill(w.values.begin() + 150, w.values.end(), kInf);
+      std::vector<float> x = integers(100, 4);
+      const Expected expected = product(w, x, 1);
+      std::fill(x.begin() + 50, x.end(), kNaN);
+      const Csr csr = Csr::from_dense(w.values.data(), 2, 100, type);
+      for_each_isa([&] {
+        const std::vector<float> y = multiplied(csr, x, 1);
+        EXPECT_EQ(y[0], expected.values[0]) << length;
+        EXPECT_TRUE(std::isnan(y[1]));
+      });
+    }
+}
+
+TEST(Csr, RefusesValuesThatSixteenBitsCannotHold) {
+  const std::vector<float> weights = {1, 65520};
+  EXPECT_REFUSED(Csr::from_dense(weights.data(), 1, 2, ValueType::float16), "weights[0, 1] = 65520 does not fit float16");
+  EXPECT_REFUSED(Csr::from_dense(weights.data(), 1, 2, ValueType::int8), "not int8");
+  EXPECT_NO_THROW(Csr::from_dense(weights.data(), 1, 2, ValueType::bfloat16));
 }
 
 }  // namespace

@@ -19,6 +19,7 @@ from pathlib import Path
 SOURCES = {".cpp", ".hpp", ".h", ".inc"}
 STANDARD = re.compile(r"^[a-z_]+$")  # standard C++ headers have neither dot nor slash
 KERNEL_SYSTEM = {"immintrin.h", "arm_neon.h", "stdint.h", "cstdint"}
+MEMORY_SYSTEM = {"sys/mman.h"}
 PARALLEL_SYSTEM = {"pthread.h", "sys/stat.h", "omp.h", "immintrin.h"}
 FOUNDATION = {"matrix", "runtime", "sparse_engine", "types"}  # public headers that are no concept of their own
 THREAD_HEADERS = {"thread", "future", "barrier", "latch", "semaphore", "stop_token", "execution"}
@@ -29,7 +30,7 @@ KERNEL_WORDS = re.compile(
 )
 FAST_MATH = re.compile(r"-Ofast\b|fast-math\b|-funsafe-math-optimizations\b|-fassociative-math\b")
 FORBIDDEN_STEMS = {"util", "utils", "helper", "helpers", "common"}
-WITHOUT_TORCH = ["__init__", "arrays", "cli", "mask", "matrix", "runtime", "spec", "version"]
+WITHOUT_TORCH = ["__init__", "arrays", "bitmask", "bsr", "cli", "csr", "mask", "matrix", "runtime", "spec", "version"]
 IGNORED = shutil.ignore_patterns(".git", "build*", "__pycache__", ".venv", "dist")
 
 
@@ -72,6 +73,8 @@ def include_allowed(layer, path, name, system):
     if layer == "kernels":  # intrinsics and fixed-width integers only
         own = name == "sparse_engine/types.hpp" or ("/" not in name and (path.parent / name).is_file())
         return name in KERNEL_SYSTEM if system else own
+    if name in MEMORY_SYSTEM:
+        return path.name == "storage.cpp" and layer == "src"
     if name in THREAD_HEADERS or name in PARALLEL_SYSTEM:
         return path.name == "parallel.hpp" and layer == "src"
     if system:

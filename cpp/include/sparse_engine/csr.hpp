@@ -12,8 +12,10 @@ namespace sparse_engine {
 
 class Csr final : public Matrix {
  public:
-  // Keeps the entries of a row-major rows × cols array that are not 0 (−0 is 0; NaN is kept).
-  static Csr from_dense(const float* weights, Index rows, Index cols);
+  // Keeps the entries of a row-major rows × cols array that are not 0 (−0 is 0; NaN is kept), rounded to `type` (to nearest,
+  // ties to even); what rounds to 0 is not stored. Throws std::invalid_argument for int8 and for a finite weight that rounds to
+  // infinity.
+  static Csr from_dense(const float* weights, Index rows, Index cols, ValueType type = ValueType::float32);
 
   // Copies, then validates the copy: row_starts has rows + 1 entries, begins at 0, never decreases and ends at the number of
   // values; column indices lie in [0, cols). Rows are sorted; a column that occurs twice in a row is refused.
@@ -34,12 +36,13 @@ class Csr final : public Matrix {
   Index row_at_share(Index share, Index shares) const override;
   std::shared_ptr<const Tiles> tiles(const TileShape& shape) const override;
 
-  // Whether some weights spread over the matrix still equal those of the row-major array it was made from. Cheap enough for
+  // Whether some weights spread over the matrix still round to what the row-major array it was made from did. Cheap enough for
   // every call, and it notices any change that touches most weights; it proves nothing about the others.
   bool spot_check(const float* weights) const;
 
+  ValueType value_type() const;
   std::span<const std::int64_t> row_starts() const;
-  std::span<const float> values() const;
+  std::vector<float> values() const;                 // a widened copy
   std::vector<std::int64_t> column_indices() const;  // a widened copy
 
  private:

@@ -7,6 +7,17 @@ namespace sparse_engine {
 
 using Index = std::int64_t;
 
+// What a matrix keeps its weights as. Arithmetic is float32 whatever that is. int8 comes with one scale per row.
+enum class ValueType { float32, bfloat16, float16, int8 };
+
+struct BFloat16 {
+  std::uint16_t bits;  // the upper half of a float32
+};
+
+struct Float16 {
+  std::uint16_t bits;  // IEEE binary16
+};
+
 // Applied to every output last. NaN passes through.
 enum class Activation { none, relu, relu6 };
 

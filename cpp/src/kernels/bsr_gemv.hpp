@@ -13,54 +13,41 @@
 namespace sparse_engine::SPARSE_ENGINE_ISA {
 namespace {
 
-struct EightRows {
-  static constexpr int kRows = 8;
-  using Sum = Oct;
-  static Sum zero() { return splat_oct(0.0f); }
-  static Sum fma(const float* w, float x, Sum sum) { return fma_oct(load_oct(w), splat_oct(x), sum); }
-  static Sum add(Sum a, Sum b) { return add_oct(a, b); }
-  static void store(float* p, Sum sum) { store_oct(p, sum); }
-};
+// A column of eight, four or one rows of a block, times one element of x.
+inline Oct add_rows(const float* w, float x, Oct sum) { return fma_oct(load_oct(w), splat_oct(x), sum); }
+inline Quad add_rows(const float* w, float x, Quad sum) { return fma_quad(load_quad(w), splat_quad(x), sum); }
+inline float add_rows(const float* w, float x, float sum) { return fma(*w, x, sum); }
 
-struct FourRows {
-  static constexpr int kRows = 4;
-  using Sum = Quad;
-  static Sum zero() { return zero_quad(); }
-  static Sum fma(const float* w, float x, Sum sum) { return fma_quad(load_quad(w), splat_quad(x), sum); }
-  static Sum add(Sum a, Sum b) { return add_quad(a, b); }
-  static void store(float* p, Sum sum) { store_quad(p, sum); }
-};
+inline Oct both(Oct a, Oct b) { return add_oct(a, b); }
+inline Quad both(Quad a, Quad b) { return add_quad(a, b); }
+inline float both(float a, float b) { return a + b; }
 
-struct OneRow {
-  static constexpr int kRows = 1;
-  using Sum = float;
-  static Sum zero() { return 0.0f; }
-  static Sum fma(const float* w, float x, Sum sum) { return SPARSE_ENGINE_ISA::fma(*w, x, sum); }
-  static Sum add(Sum a, Sum b) { return a + b; }
-  static void store(float* p, Sum sum) { *p = sum; }
-};
+inline void store_rows(float* p, Oct sum) { store_oct(p, sum); }
+inline void store_rows(float* p, Quad sum) { store_quad(p, sum); }
+inline void store_rows(float* p, float sum) { *p = sum; }
 
-// Rows [inside, inside + kRows) of one block row; `row` is the first of them in y.
-template <class Rows>
+// Rows from `inside` on of one block row; `row` is the first of them in y.
+template <class Sum>
 void block_rows_times_one(const BsrGemvArgs& a, int64_t begin, int64_t end, int64_t inside, int64_t row) {
   const int64_t height = a.block_height, width = a.block_width;
   const float* w = a.values + begin * height * width + inside;
-  typename Rows::Sum sum[4] = {Rows::zero(), Rows::zero(), Rows::zero(), Rows::zero()};
+  Sum sum[4] = {};
   int64_t block = begin;
   if (width == 1) {
     for (; block + 4 <= end; block += 4, w += 4 * height)
-      for (int s = 0; s < 4; ++s) sum[s] = Rows::fma(w + s * height, a.narrow.x[a.block_columns[block + s]], sum[s]);
+      for (int s = 0; s < 4; ++s) sum[s] = add_rows(w + s * height, a.narrow.x[a.block_columns[block + s]], sum[s]);
   }
   for (; block < end; ++block) {
     const float* x = a.narrow.x + int64_t{a.block_columns[block]} * width;
     int64_t c = 0;
     for (; c + 4 <= width; c += 4, w += 4 * height)
-      for (int s = 0; s < 4; ++s) sum[s] = Rows::fma(w + s * height, x[c + s], sum[s]);
-    for (; c < width; ++c, w += height) sum[0] = Rows::fma(w, x[c], sum[0]);
+      for (int s = 0; s < 4; ++s) sum[s] = add_rows(w + s * height, x[c + s], sum[s]);
+    for (; c < width; ++c, w += height) sum[0] = add_rows(w, x[c], sum[0]);
   }
-  float sums[Rows::kRows];
-  Rows::store(sums, Rows::add(Rows::add(sum[0], sum[1]), Rows::add(sum[2], sum[3])));
-  for (int r = 0; r < Rows::kRows; ++r) finish_one(a.narrow, row + r, 0, sums[r]);
+  constexpr int kRows = sizeof(Sum) / sizeof(float);
+  float sums[kRows];
+  store_rows(sums, both(both(sum[0], sum[1]), both(sum[2], sum[3])));
+  for (int r = 0; r < kRows; ++r) finish_one(a.narrow, row + r, 0, sums[r]);
 }
 
 template <int kRows>
@@ -87,9 +74,9 @@ void bsr_gemv(const BsrGemvArgs& args) {
     const int64_t begin = a.block_starts[block_row], end = a.block_starts[block_row + 1];
     int64_t inside = 0;
     if (one) {
-      for (; inside + 8 <= a.block_height; inside += 8) block_rows_times_one<EightRows>(a, begin, end, inside, first + inside);
-      for (; inside + 4 <= a.block_height; inside += 4) block_rows_times_one<FourRows>(a, begin, end, inside, first + inside);
-      for (; inside < a.block_height; ++inside) block_rows_times_one<OneRow>(a, begin, end, inside, first + inside);
+      for (; inside + 8 <= a.block_height; inside += 8) block_rows_times_one<Oct>(a, begin, end, inside, first + inside);
+      for (; inside + 4 <= a.block_height; inside += 4) block_rows_times_one<Quad>(a, begin, end, inside, first + inside);
+      for (; inside < a.block_height; ++inside) block_rows_times_one<float>(a, begin, end, inside, first + inside);
     } else {
       for (; inside + 4 <= a.block_height; inside += 4) block_rows_times_eight<4>(a, begin, end, inside, first + inside);
       for (; inside < a.block_height; ++inside) block_rows_times_eight<1>(a, begin, end, inside, first + inside);

@@ -25,39 +25,46 @@ inline Quad gather_columns(const float* x, const uint32_t* columns) {
   return gather_quad(x, columns[0], columns[1], columns[2], columns[3]);
 }
 
-template <class Column>
-[[gnu::always_inline]] inline float csr_times_one(const float* w, const Column* c, int64_t count, const float* x) {
+// Asks for what the loop reads this many bytes later: the processor's own prefetching stops at every page.
+constexpr int64_t kFetchBytes = 1024;
+inline void fetch(const void* p) { __builtin_prefetch(static_cast<const char*>(p) + kFetchBytes); }
+
+template <class Column, class Value>
+[[gnu::always_inline]] inline float csr_times_one(const Value* w, const Column* c, int64_t count, const float* x) {
   Quad sum0 = zero_quad(), sum1 = sum0, sum2 = sum0, sum3 = sum0;
   int64_t i = 0;
   for (; i + 16 <= count; i += 16) {
+    fetch(w + i);
+    fetch(c + i);
     sum0 = fma_quad(load_quad(w + i), gather_columns(x, c + i), sum0);
     sum1 = fma_quad(load_quad(w + i + 4), gather_columns(x, c + i + 4), sum1);
     sum2 = fma_quad(load_quad(w + i + 8), gather_columns(x, c + i + 8), sum2);
     sum3 = fma_quad(load_quad(w + i + 12), gather_columns(x, c + i + 12), sum3);
   }
   for (; i + 4 <= count; i += 4) sum0 = fma_quad(load_quad(w + i), gather_columns(x, c + i), sum0);
-  float sum = 0.0f;
-  for (; i < count; ++i) sum = fma(w[i], x[c[i]], sum);
-  return sum + sum_quad(add_quad(add_quad(sum0, sum1), add_quad(sum2, sum3)));
+  // What follows the row are the next one's columns or zeros, so all four may be read.
+  if (i < count)
+    sum1 = fma_quad(first_lanes(load_quad(w + i), count - i), first_lanes(gather_columns(x, c + i), count - i), sum1);
+  return sum_quad(add_quad(add_quad(sum0, sum1), add_quad(sum2, sum3)));
 }
 
-template <class Column>
-Oct csr_times_eight(const float* w, const Column* c, int64_t count, const float* x) {
+template <class Column, class Value>
+[[gnu::always_inline]] inline Oct csr_times_eight(const Value* w, const Column* c, int64_t count, const float* x) {
   Oct sum0 = splat_oct(0.0f), sum1 = sum0, sum2 = sum0, sum3 = sum0;
   int64_t i = 0;
   for (; i + 4 <= count; i += 4) {
-    sum0 = fma_oct(splat_oct(w[i]), load_oct(x + int64_t{c[i]} * 8), sum0);
-    sum1 = fma_oct(splat_oct(w[i + 1]), load_oct(x + int64_t{c[i + 1]} * 8), sum1);
-    sum2 = fma_oct(splat_oct(w[i + 2]), load_oct(x + int64_t{c[i + 2]} * 8), sum2);
-    sum3 = fma_oct(splat_oct(w[i + 3]), load_oct(x + int64_t{c[i + 3]} * 8), sum3);
+    sum0 = fma_oct(splat_oct(widen(w[i])), load_oct(x + int64_t{c[i]} * 8), sum0);
+    sum1 = fma_oct(splat_oct(widen(w[i + 1])), load_oct(x + int64_t{c[i + 1]} * 8), sum1);
+    sum2 = fma_oct(splat_oct(widen(w[i + 2])), load_oct(x + int64_t{c[i + 2]} * 8), sum2);
+    sum3 = fma_oct(splat_oct(widen(w[i + 3])), load_oct(x + int64_t{c[i + 3]} * 8), sum3);
   }
-  for (; i < count; ++i) sum0 = fma_oct(splat_oct(w[i]), load_oct(x + int64_t{c[i]} * 8), sum0);
+  for (; i < count; ++i) sum0 = fma_oct(splat_oct(widen(w[i])), load_oct(x + int64_t{c[i]} * 8), sum0);
   return add_oct(add_oct(sum0, sum1), add_oct(sum2, sum3));
 }
 
-template <class Column>
-void csr_gemv(const CsrGemvArgs<Column>& args) {
-  const CsrGemvArgs<Column> a = args;
+template <class Column, class Value>
+void csr_gemv(const CsrGemvArgs<Column, Value>& args) {
+  const CsrGemvArgs<Column, Value> a = args;
   const NarrowArgs& n = a.narrow;
   const bool one = n.columns == 1;
   for (int64_t row = 0, begin = a.row_starts[0]; row < n.rows; ++row) {
@@ -71,8 +78,12 @@ void csr_gemv(const CsrGemvArgs<Column>& args) {
   }
 }
 
-void csr_gemv16(const CsrGemvArgs<uint16_t>& args) { csr_gemv(args); }
-void csr_gemv32(const CsrGemvArgs<uint32_t>& args) { csr_gemv(args); }
+void csr_gemv16_float32(const CsrGemvArgs<uint16_t, float>& args) { csr_gemv(args); }
+void csr_gemv16_bfloat16(const CsrGemvArgs<uint16_t, BFloat16>& args) { csr_gemv(args); }
+void csr_gemv16_float16(const CsrGemvArgs<uint16_t, Float16>& args) { csr_gemv(args); }
+void csr_gemv32_float32(const CsrGemvArgs<uint32_t, float>& args) { csr_gemv(args); }
+void csr_gemv32_bfloat16(const CsrGemvArgs<uint32_t, BFloat16>& args) { csr_gemv(args); }
+void csr_gemv32_float16(const CsrGemvArgs<uint32_t, Float16>& args) { csr_gemv(args); }
 
 }  // namespace
 }  // namespace sparse_engine::SPARSE_ENGINE_ISA

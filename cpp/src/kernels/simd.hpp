@@ -4,6 +4,8 @@
 
 #include <stdint.h>
 
+#include "sparse_engine/types.hpp"
+
 #if defined(__x86_64__)
 #include <immintrin.h>
 #elif defined(__aarch64__)
@@ -91,6 +93,12 @@ inline float sum_quad(Quad v) {
   v = _mm_add_ps(v, _mm_movehl_ps(v, v));
   return _mm_cvtss_f32(_mm_add_ss(v, _mm_movehdup_ps(v)));
 }
+inline Quad and_quad(Quad v, const uint32_t* mask) {
+  return _mm_and_ps(v, _mm_castsi128_ps(_mm_loadu_si128((const __m128i*)mask)));
+}
+inline Quad load_quad(const BFloat16* p) {
+  return _mm_castsi128_ps(_mm_unpacklo_epi16(_mm_setzero_si128(), _mm_loadl_epi64((const __m128i*)p)));
+}
 #else
 using Quad = float32x4_t;
 inline Quad load_quad(const float* p) { return vld1q_f32(p); }
@@ -109,6 +117,10 @@ inline float sum_quad(Quad v) {
   const float32x2_t half = vadd_f32(vget_low_f32(v), vget_high_f32(v));
   return vget_lane_f32(half, 0) + vget_lane_f32(half, 1);
 }
+inline Quad and_quad(Quad v, const uint32_t* mask) {
+  return vreinterpretq_f32_u32(vandq_u32(vreinterpretq_u32_f32(v), vld1q_u32(mask)));
+}
+inline Quad load_quad(const BFloat16* p) { return vreinterpretq_f32_u32(vshll_n_u16(vld1_u16(&p->bits), 16)); }
 inline void transpose(Quad& a, Quad& b, Quad& c, Quad& d) {
   const float32x4x2_t ab = vtrnq_f32(a, b);
   const float32x4x2_t cd = vtrnq_f32(c, d);
@@ -116,6 +128,43 @@ inline void transpose(Quad& a, Quad& b, Quad& c, Quad& d) {
   b = vcombine_f32(vget_low_f32(ab.val[1]), vget_low_f32(cd.val[1]));
   c = vcombine_f32(vget_high_f32(ab.val[0]), vget_high_f32(cd.val[0]));
   d = vcombine_f32(vget_high_f32(ab.val[1]), vget_high_f32(cd.val[1]));
+}
+#endif
+
+// The first `count` of four lanes, zeros in the others.
+constexpr uint32_t kLaneMasks[8] = {~0u, ~0u, ~0u, ~0u, 0, 0, 0, 0};
+inline Quad first_lanes(Quad v, int64_t count) { return and_quad(v, kLaneMasks + 4 - count); }
+
+// Values that are kept narrower than float.
+inline float widen(float v) { return v; }
+inline float widen(int8_t v) { return v; }
+inline float widen(BFloat16 v) {
+  const uint32_t bits = static_cast<uint32_t>(v.bits) << 16;
+  float wide;
+  __builtin_memcpy(&wide, &bits, sizeof(wide));
+  return wide;
+}
+#if defined(__F16C__)
+inline float widen(Float16 v) { return _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(v.bits))); }
+inline Quad load_quad(const Float16* p) { return _mm_cvtph_ps(_mm_loadl_epi64((const __m128i*)p)); }
+#elif defined(__aarch64__)
+inline Quad load_quad(const Float16* p) { return vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(&p->bits))); }
+inline float widen(Float16 v) { return vgetq_lane_f32(vcvt_f32_f16(vreinterpret_f16_u16(vdup_n_u16(v.bits))), 0); }
+#else
+inline float widen(Float16 v) {
+  const uint32_t sign = static_cast<uint32_t>(v.bits & 0x8000) << 16, exponent = v.bits >> 10 & 31, fraction = v.bits & 0x3ff;
+  if (exponent == 0) {  // subnormal: an integer times 2⁻²⁴
+    const float magnitude = static_cast<float>(fraction) * 0x1p-24f;
+    return sign ? -magnitude : magnitude;
+  }
+  const uint32_t bits = sign | (exponent == 31 ? 255 : exponent + 112) << 23 | fraction << 13;
+  float wide;
+  __builtin_memcpy(&wide, &bits, sizeof(wide));
+  return wide;
+}
+inline Quad load_quad(const Float16* p) {
+  const float wide[4] = {widen(p[0]), widen(p[1]), widen(p[2]), widen(p[3])};
+  return load_quad(wide);
 }
 #endif
 
@@ -127,6 +176,7 @@ inline void store_oct(float* p, Oct v) { _mm256_storeu_ps(p, v); }
 inline Oct splat_oct(float s) { return _mm256_set1_ps(s); }
 inline Oct fma_oct(Oct a, Oct b, Oct c) { return _mm256_fmadd_ps(a, b, c); }
 inline Oct add_oct(Oct a, Oct b) { return _mm256_add_ps(a, b); }
+inline float sum_oct(Oct v) { return sum_quad(add_quad(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1))); }
 #else
 struct Oct {
   Quad low, high;
@@ -139,6 +189,7 @@ inline void store_oct(float* p, Oct v) {
 inline Oct splat_oct(float s) { return {splat_quad(s), splat_quad(s)}; }
 inline Oct fma_oct(Oct a, Oct b, Oct c) { return {fma_quad(a.low, b.low, c.low), fma_quad(a.high, b.high, c.high)}; }
 inline Oct add_oct(Oct a, Oct b) { return {add_quad(a.low, b.low), add_quad(a.high, b.high)}; }
+inline float sum_oct(Oct v) { return sum_quad(add_quad(v.low, v.high)); }
 #endif
 
 // Scalar twins, for row ends: a tail rounds as the vector body does.

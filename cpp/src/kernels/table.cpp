@@ -3,6 +3,7 @@
 
 #include "simd.hpp"
 //
+#include "bitmask_gemv.hpp"
 #include "bsr_gemv.hpp"
 #include "csr_gemv.hpp"
 #include "mask.hpp"

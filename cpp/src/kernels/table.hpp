@@ -51,12 +51,26 @@ struct NarrowArgs {
   Activation activation;
 };
 
+// Kernels of single rows read whole vectors: arrays of columns, values and masks go on for this many elements, all zero.
+inline constexpr int kSlackElements = 32;
+
 // Rows of a CSR matrix times few columns, see csr_gemv.hpp.
-template <class Column>
+template <class Column, class Value>
 struct CsrGemvArgs {
   const std::int64_t* row_starts;  // rows + 1, into columns and values
   const Column* columns;
-  const float* values;
+  const Value* values;
+  NarrowArgs narrow;
+};
+
+// Rows of a bitmask matrix times few columns, see bitmask_gemv.hpp.
+template <class Value>
+struct BitmaskArgs {
+  const std::int64_t* row_starts;  // rows + 1, into values
+  const std::uint64_t* masks;      // per row one bit a column, lowest first, whole words
+  const Value* values;
+  const float* scales;  // per row, or null
+  std::int64_t cols;
   NarrowArgs narrow;
 };
 

@@ -1,0 +1,27 @@
+// Arrays as large as a matrix: from some megabytes on they begin at a huge page and ask for such, because a product that reads
+// W once spends up to a quarter of its time on translating addresses of small ones.
+#pragma once
+
+#include <cstddef>
+#include <vector>
+
+namespace sparse_engine {
+
+void* allocate_array(std::size_t bytes);  // throws std::bad_alloc
+void free_array(void* array) noexcept;
+
+template <class T>
+struct ArrayAllocator {
+  using value_type = T;
+  ArrayAllocator() = default;
+  template <class U>
+  ArrayAllocator(const ArrayAllocator<U>&) noexcept {}
+  T* allocate(std::size_t count) { return static_cast<T*>(allocate_array(count * sizeof(T))); }
+  void deallocate(T* array, std::size_t) noexcept { free_array(array); }
+  bool operator==(const ArrayAllocator&) const = default;
+};
+
+template <class T>
+using Array = std::vector<T, ArrayAllocator<T>>;
+
+}  // namespace sparse_engine
