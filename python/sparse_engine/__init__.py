@@ -45,8 +45,8 @@ _TORCH_NAMES = {
 }
 
 __all__ = [
-    "BitmaskMatrix",
     "BSRMatrix",
+    "BitmaskMatrix",
     "CSRMatrix",
     "Mask",
     "MaskedConv1d",
