@@ -2,21 +2,25 @@
 
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from . import _core
 from .arrays import empty_like, float32_view, is_tensor
 from .matrix import Matrix
 
-ACTIVATIONS = {None: _core.Activation.none, "relu": _core.Activation.relu, "relu6": _core.Activation.relu6}
+ACTIVATIONS = {None if a is _core.Activation.none else a.name: a for a in _core.Activation}
 
 
-def linear(x: Any, matrix: Matrix, bias: Any = None, activation: str | None = None) -> Any:
-    """y = act(x · Wᵀ + b), the sparse `torch.nn.functional.linear`.
+def linear(x: Any, matrix: Matrix, bias: Any = None, activation: str | None = None, residual: Any = None) -> Any:
+    """y = act(x · Wᵀ + b + residual), the sparse `torch.nn.functional.linear`.
 
     Args:
         x: float32 (..., K), any strides; numpy or torch.
         matrix: W, shape (M, K).
         bias: float32 (M,), or None.
-        activation: None, "relu" or "relu6".
+        activation: None, "relu", "relu6", "gelu" (exact, not the tanh approximation), "silu", "sigmoid", "tanh" or "hardswish".
+        residual: float32 of the result's shape, added before the activation, or None.
     Returns:
         float32 (..., M), the kind of `x`. No gradients.
     Raises:
@@ -28,6 +32,8 @@ def linear(x: Any, matrix: Matrix, bias: Any = None, activation: str | None = No
         raise ValueError(f"x has shape {view.shape}; W of shape {matrix.shape} needs (..., {cols})")
     lead = view.shape[:-1]
     y = empty_like(x, (*lead, rows))
+    out = float32_view(y, "y")
+    added = _residual(residual, out, out.shape)
     count = 1
     for side in lead:
         count *= side
@@ -36,7 +42,8 @@ def linear(x: Any, matrix: Matrix, bias: Any = None, activation: str | None = No
         matrix._native,
         _bias(bias, rows),
         _activation(activation),
-        float32_view(y, "y").reshape(count, rows),
+        out.reshape(count, rows),
+        None if added is None else added.reshape(count, rows),
     )
     return y
 
@@ -51,8 +58,9 @@ def conv2d(
     dilation: int | tuple[int, int] = 1,
     groups: int = 1,
     activation: str | None = None,
+    residual: Any = None,
 ) -> Any:
-    """act(conv(x, W) + b), the sparse `torch.nn.functional.conv2d`, without an im2col matrix.
+    """act(conv(x, W) + b + residual), the sparse `torch.nn.functional.conv2d`, without an im2col matrix.
 
     Args:
         x: float32 (N, Cin, H, W) or (Cin, H, W), any strides (channels_last included); numpy or torch.
@@ -60,7 +68,7 @@ def conv2d(
         kernel_size, stride, padding, dilation: one number or (height, width), in cells.
         bias: float32 (Cout,), or None.
         groups: blocks of channels that do not see each other; divides Cin and Cout.
-        activation: None, "relu" or "relu6".
+        activation, residual: as for `linear`.
     Returns:
         float32 (N, Cout, H', W') or (Cout, H', W'), the kind and memory order of `x`. No gradients.
     Raises:
@@ -82,7 +90,9 @@ def conv2d(
     height, width = shape.output_size(batched.shape[2], batched.shape[3])
     size = (batched.shape[0], matrix.shape[0], height, width)
     y = empty_like_format(x, size) if is_tensor(x) and x.dim() == 4 else empty_like(x, size)
-    _core.conv2d(batched, matrix._native, shape, _bias(bias, matrix.shape[0]), _activation(activation), float32_view(y, "y"))
+    out = float32_view(y, "y")
+    added = _residual(residual, out, size if view.ndim == 4 else size[1:])
+    _core.conv2d(batched, matrix._native, shape, _bias(bias, matrix.shape[0]), _activation(activation), out, added)
     return y if view.ndim == 4 else y[0]
 
 
@@ -109,6 +119,21 @@ def _bias(bias: Any, rows: int) -> Any:
     if view.shape != (rows,):
         raise ValueError(f"bias has shape {view.shape}; W with {rows} rows needs ({rows},)")
     return view if view.flags.c_contiguous else view.copy()
+
+
+def _residual(residual: Any, out: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np.float32] | None:
+    """`residual` in the memory order of `out`, a copy where it has another; `shape` is what the caller calls the result's."""
+    if residual is None:
+        return None
+    view = float32_view(residual, "residual")
+    if view.shape != shape:
+        raise ValueError(f"residual has shape {view.shape}; it needs the result's, {shape}")
+    view = view.reshape(out.shape)
+    if view.strides == out.strides:
+        return view
+    laid_out = np.empty_like(out)  # keeps the order of the axes
+    laid_out[...] = view
+    return laid_out
 
 
 def _activation(name: str | None) -> _core.Activation:

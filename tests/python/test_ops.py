@@ -30,6 +30,69 @@ def test_activations_follow_the_bias(every_isa, rng, name, reference):
         engine.linear(x, engine.CSRMatrix.from_dense(w), activation="rule")
 
 
+TORCH_ACTIVATIONS = {
+    None: lambda v: v,
+    "relu": torch.nn.functional.relu,
+    "relu6": torch.nn.functional.relu6,
+    "gelu": torch.nn.functional.gelu,
+    "silu": torch.nn.functional.silu,
+    "sigmoid": torch.sigmoid,
+    "tanh": torch.tanh,
+    "hardswish": torch.nn.functional.hardswish,
+}
+
+
+@pytest.mark.parametrize("name", TORCH_ACTIVATIONS)
+def test_activations_are_torchs(every_isa, rng, name):
+    w = sparse_weights(rng, (33, 40), 0.5)
+    for n in (1, 5, 70):
+        x = torch.from_numpy(3 * rng.standard_normal((n, 40)).astype(np.float32))
+        y = engine.linear(x, engine.CSRMatrix.from_dense(w), activation=name)
+        expected = TORCH_ACTIVATIONS[name](torch.nn.functional.linear(x.double(), torch.from_numpy(w).double()))
+        torch.testing.assert_close(y.double(), expected, rtol=1e-5, atol=1e-5)
+    image = torch.from_numpy(rng.standard_normal((2, 10, 7, 9)).astype(np.float32))
+    y = engine.conv2d(image, engine.CSRMatrix.from_dense(w), 2, activation=name)
+    expected = torch.nn.functional.conv2d(image.double(), torch.from_numpy(w.reshape(33, 10, 2, 2)).double())
+    torch.testing.assert_close(y.double(), TORCH_ACTIVATIONS[name](expected), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("lead", [(), (1,), (5,), (2, 3), (70,), (0,)])
+def test_a_residual_is_added_before_the_activation(every_isa, rng, lead):
+    w = integers(rng, (33, 60), 4)
+    x, residual = integers(rng, (*lead, 60), 8), integers(rng, (*lead, 33), 8)
+    expected = np.maximum(x @ w.T + residual, 0)
+    matrix = engine.CSRMatrix.from_dense(w)
+    turned = np.ascontiguousarray(residual.T).T
+    for r in (residual, turned, np.repeat(residual, 2, axis=-1)[..., ::2], torch.from_numpy(residual)):
+        np.testing.assert_array_equal(engine.linear(x, matrix, activation="relu", residual=r), expected)
+        assert isinstance(engine.linear(torch.from_numpy(x), matrix, residual=r), torch.Tensor)
+    np.testing.assert_array_equal(residual, np.asarray(turned))  # read only
+    with pytest.raises(ValueError, match="residual has shape"):
+        engine.linear(x, matrix, residual=residual[..., :-1])
+    with pytest.raises(TypeError, match="residual has dtype float64"):
+        engine.linear(x, matrix, residual=residual.astype(np.float64))
+
+
+@pytest.mark.parametrize("kernel", [1, 3])
+def test_a_residual_of_either_memory_order_is_added_to_a_convolution(every_isa, rng, kernel):
+    w = integers(rng, (20, 6, kernel, kernel), 4)
+    matrix = engine.CSRMatrix.from_dense(w.reshape(20, -1))
+    x = torch.from_numpy(integers(rng, (3, 6, 9, 8), 8))
+    residual = torch.from_numpy(integers(rng, (3, 20, 9, 8), 8))
+    expected = torch.relu(torch.nn.functional.conv2d(x, torch.from_numpy(w), padding=kernel // 2) + residual)
+    last = torch.channels_last
+    for image in (x, x.contiguous(memory_format=last)):
+        for r in (residual, residual.contiguous(memory_format=last), residual[:1].expand(3, -1, -1, -1)):
+            y = engine.conv2d(image, matrix, kernel, padding=kernel // 2, activation="relu", residual=r)
+            torch.testing.assert_close(y[0], expected[0], rtol=0, atol=0)
+            if r.stride(0) != 0:
+                torch.testing.assert_close(y, expected, rtol=0, atol=0)
+    y = engine.conv2d(x[0], matrix, kernel, padding=kernel // 2, activation="relu", residual=residual[0])
+    torch.testing.assert_close(y, expected[0], rtol=0, atol=0)
+    with pytest.raises(ValueError, match=r"residual has shape \(3, 20, 9, 8\); it needs the result's, \(20, 9, 8\)"):
+        engine.conv2d(x[0], matrix, kernel, padding=kernel // 2, residual=residual)
+
+
 GEOMETRIES = [
     # cin, cout, kernel, size, stride, padding, dilation, groups
     (3, 8, 3, (9, 11), 1, 1, 1, 1),

@@ -3,6 +3,7 @@
 
 #include "simd.hpp"
 //
+#include "activation.hpp"
 #include "csr_gemv.hpp"
 #include "mask.hpp"
 #include "narrow.hpp"
