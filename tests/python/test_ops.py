@@ -166,3 +166,75 @@ def test_convolution_refuses_geometry_that_makes_no_sense(rng):
             engine.conv2d(x, matrix, **arguments)
     with pytest.raises(ValueError, match="takes"):
         engine.conv2d(x[0, 0], matrix, 3)
+
+
+@pytest.mark.parametrize(
+    "geometry", [(3, 8, 3, 11, 1, 1, 1, 1), (8, 70, 5, 140, 2, 2, 3, 2), (6, 6, 1, 9, 3, 0, 1, 6), (4, 3, 1, 8, 1, 0, 1, 1)]
+)
+@pytest.mark.parametrize("batch", [0, 1, 3])
+def test_convolution_over_one_axis_lies_within_the_proven_bound(every_isa, rng, geometry, batch):
+    cin, cout, kernel, length, stride, padding, dilation, groups = geometry
+    w = sparse_weights(rng, (cout, cin // groups, kernel), 0.5)
+    b = rng.standard_normal(cout).astype(np.float32)
+    x = rng.standard_normal((batch, cin, length)).astype(np.float32)
+    matrix = engine.CSRMatrix.from_dense(w.reshape(cout, -1))
+    options = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+
+    def exact(lines, weights, bias):
+        parts = [torch.from_numpy(np.asarray(a, np.float64)) for a in (lines, weights, bias)]
+        return torch.nn.functional.conv1d(*parts, **options).numpy()
+
+    terms = np.count_nonzero(w.reshape(cout, -1), axis=1)[:, None]
+    bound = gamma(terms + 2) * exact(np.abs(x), np.abs(w), np.abs(b)) + 1e-40
+    turned = torch.from_numpy(np.ascontiguousarray(x.transpose(0, 2, 1))).transpose(1, 2)
+    for given in (x, torch.from_numpy(x), turned):
+        y = engine.conv1d(given, matrix, kernel, b, **options)
+        assert isinstance(y, type(given))
+        assert np.all(np.abs(np.asarray(y, np.float64) - exact(x, w, b)) <= bound)
+    for line in x:
+        ones = np.ones(bound.shape[1:], np.float32)
+        y = engine.conv1d(line, matrix, (kernel,), b, **options, activation="relu", residual=ones)
+        assert np.all(np.abs(y - np.maximum(exact(line[None], w, b)[0] + 1, 0)) <= bound.max() + 1e-5)
+
+
+def test_padding_may_differ_from_side_to_side(every_isa, rng):
+    w = integers(rng, (5, 4, 2, 3), 4)
+    matrix = engine.CSRMatrix.from_dense(w.reshape(5, -1))
+    x = integers(rng, (2, 4, 7, 9), 8)
+    conv = torch.nn.functional.conv2d
+    for top, bottom, left, right in [(1, 0, 0, 2), (0, 3, 1, 0), (0, 0, 4, 0), (2, 1, 1, 3)]:
+        padded = torch.nn.functional.pad(torch.from_numpy(x), (left, right, top, bottom))
+        for stride in (1, 2):
+            y = engine.conv2d(x, matrix, (2, 3), padding=((top, bottom), (left, right)), stride=stride)
+            np.testing.assert_array_equal(y, conv(padded, torch.from_numpy(w), stride=stride))
+        line = engine.conv1d(x[:, :, 0], engine.CSRMatrix.from_dense(w[:, :, 0].reshape(5, -1)), 3, padding=(left, right))
+        np.testing.assert_array_equal(line, conv(padded[:, :, top : top + 1], torch.from_numpy(w[:, :, :1])).squeeze(2))
+    np.testing.assert_array_equal(
+        engine.conv2d(x, matrix, (2, 3), padding=(1, (0, 2))), engine.conv2d(x, matrix, (2, 3), padding=((1, 1), (0, 2)))
+    )
+
+
+@pytest.mark.parametrize("dilation", [1, 2])
+@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel:UserWarning")
+def test_padding_has_torchs_two_names(rng, dilation):
+    w, x = integers(rng, (5, 4, 2, 3), 4), integers(rng, (2, 4, 7, 9), 8)
+    matrix, line = engine.CSRMatrix.from_dense(w.reshape(5, -1)), engine.CSRMatrix.from_dense(w[:, :, 0].reshape(5, -1))
+    for name in ("same", "valid"):
+        expected = torch.nn.functional.conv2d(torch.from_numpy(x), torch.from_numpy(w), padding=name, dilation=dilation)
+        np.testing.assert_array_equal(engine.conv2d(x, matrix, (2, 3), padding=name, dilation=dilation), expected)
+        expected = torch.nn.functional.conv1d(
+            torch.from_numpy(x[:, :, 1]), torch.from_numpy(w[:, :, 0]), padding=name, dilation=dilation
+        )
+        np.testing.assert_array_equal(engine.conv1d(x[:, :, 1], line, 3, padding=name, dilation=dilation), expected)
+    with pytest.raises(ValueError, match="'same' needs stride 1"):
+        engine.conv2d(x, matrix, (2, 3), padding="same", stride=2)
+    for bad in ("full", (1, 2, 3), (1, (2, 3, 4)), ((1, 2), 1.5), 0.5, None):
+        with pytest.raises(ValueError, match=r"padding = .* must be one integer"):
+            engine.conv2d(x, matrix, (2, 3), padding=bad)
+        with pytest.raises(ValueError, match=r"padding = .* must be one integer"):
+            engine.conv1d(x[:, :, 1], line, 3, padding=bad)
+    for option in ("kernel_size", "stride", "dilation"):
+        with pytest.raises(ValueError, match=f"{option} = .* must be one integer$"):
+            engine.conv1d(x[:, :, 1], line, **{"kernel_size": 3, option: (1, 2)})
+    with pytest.raises(ValueError, match="takes"):
+        engine.conv1d(x, line, 3)

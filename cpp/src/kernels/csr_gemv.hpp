@@ -63,7 +63,7 @@ void csr_gemv(const CsrGemvArgs<Column>& args) {
   for (int64_t row = 0, begin = a.row_starts[0]; row < n.rows; ++row) {
     const int64_t end = a.row_starts[row + 1];
     if (one) {
-      finish_one(n, row, csr_times_one(a.values + begin, a.columns + begin, end - begin, n.x));
+      finish_one(n, row, 0, csr_times_one(a.values + begin, a.columns + begin, end - begin, n.x));
     } else {
       finish_eight(n, row, csr_times_eight(a.values + begin, a.columns + begin, end - begin, n.x));
     }

@@ -8,8 +8,8 @@
 namespace sparse_engine::SPARSE_ENGINE_ISA {
 namespace {
 
-inline void finish_one(const NarrowArgs& a, int64_t row, float sum) {
-  const int64_t place = row * a.y_row_stride;
+inline void finish_one(const NarrowArgs& a, int64_t row, int64_t column, float sum) {
+  const int64_t place = row * a.y_row_stride + column * a.y_column_stride;
   if (a.bias) sum += a.bias[row];
   if (a.residual) sum += a.residual[place];
   a.y[place] = activate(sum, a.activation);
