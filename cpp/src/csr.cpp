@@ -40,7 +40,7 @@ struct Csr::State {
   };
   std::vector<Sample> samples;
 
-  Layouts<RowTiles> layouts;
+  Layouts layouts;
 
   bool is_narrow() const { return cols <= SPARSE_ENGINE_NARROW_COLUMNS; }
   Index column(Index i) const { return is_narrow() ? Index{narrow[i]} : Index{wide[i]}; }
@@ -157,22 +157,7 @@ void Csr::multiply_narrow(const NarrowJob& job) const {
   }
 }
 
-Index Csr::row_at_share(Index share, Index shares) const {
-  const auto& starts = state_->starts;
-  if (share >= shares) return rows();
-  // Rows cost something even when empty, so both count.
-  const auto target = static_cast<double>(nnz() + rows()) * static_cast<double>(share) / static_cast<double>(shares);
-  Index low = 0, high = rows();
-  while (low < high) {
-    const Index middle = low + (high - low) / 2;
-    if (static_cast<double>(starts[middle] + middle) < target) {
-      low = middle + 1;
-    } else {
-      high = middle;
-    }
-  }
-  return low;
-}
+Index Csr::row_at_share(Index share, Index shares) const { return start_at_share(state_->starts, share, shares); }
 
 std::shared_ptr<const Tiles> Csr::tiles(const TileShape& shape) const {
   return state_->layouts.get(shape, [&] {

@@ -1,5 +1,7 @@
-// From what an operation asks of a format to what every narrow kernel is told.
+// What formats share for narrow products: what a kernel is told, and how rows are cut among threads.
 #pragma once
+
+#include <vector>
 
 #include "kernels/table.hpp"
 #include "sparse_engine/matrix.hpp"
@@ -17,6 +19,24 @@ inline NarrowArgs narrow_args(const NarrowJob& job) {
           .y_row_stride = job.y_row_stride,
           .y_column_stride = job.y_column_stride,
           .activation = job.activation};
+}
+
+// First row at which at least `share` of `shares` of the work lies before it; row r's stored weights begin at starts[r].
+inline Index start_at_share(const std::vector<Index>& starts, Index share, Index shares) {
+  const Index rows = static_cast<Index>(starts.size()) - 1;
+  if (share >= shares) return rows;
+  // Rows cost something even when empty, so both count.
+  const auto target = static_cast<double>(starts.back() + rows) * static_cast<double>(share) / static_cast<double>(shares);
+  Index low = 0, high = rows;
+  while (low < high) {
+    const Index middle = low + (high - low) / 2;
+    if (static_cast<double>(starts[middle] + middle) < target) {
+      low = middle + 1;
+    } else {
+      high = middle;
+    }
+  }
+  return low;
 }
 
 }  // namespace sparse_engine

@@ -34,8 +34,7 @@ inline std::vector<Index> tile_starts(Index rows, Index group_rows) {
   return starts;
 }
 
-// A layout of `Layout` per shape asked for; the last few are kept.
-template <class Layout>
+// A layout per shape asked for; the last few are kept.
 class Layouts {
  public:
   // `make()` lays the matrix out anew.
@@ -52,7 +51,7 @@ class Layouts {
     std::lock_guard lock(mutex_);
     for (const auto& layout : kept_)
       if (layout->shape() == shape) return layout;
-    std::shared_ptr<const Layout> layout = make();
+    std::shared_ptr<const Tiles> layout = make();
     if (kept_.size() == kKept) kept_.erase(kept_.begin());
     kept_.push_back(layout);
     return layout;
@@ -68,23 +67,24 @@ class Layouts {
  private:
   static constexpr std::size_t kKept = 8;  // a convolution has one per size of image
   std::mutex mutex_;
-  std::vector<std::shared_ptr<const Layout>> kept_;  // guarded by mutex_
+  std::vector<std::shared_ptr<const Tiles>> kept_;  // guarded by mutex_
 };
 
-// Tile by tile of rows, in it block by block of columns, in it row by row; the order the kernel reads.
-class RowTiles final : public Tiles {
+// Tile by tile of rows, in it block by block of columns, in it strip by strip of `height` rows; the order the kernels read.
+template <int height>
+class StripTiles final : public Tiles {
  public:
-  // Row r holds columns[starts[r]] … columns[starts[r + 1] - 1], ascending, and as many values.
+  // Strip s holds columns[starts[s]] … columns[starts[s + 1] - 1], ascending, and `height` values, one a row, for each.
   template <class Column>
-  RowTiles(const TileShape& shape, Index rows, Index cols, const std::vector<Index>& starts, const std::vector<Column>& columns,
-           const std::vector<float>& values)
-      : shape_(shape), rows_(rows), tile_starts_(tile_starts(rows, shape.group_rows)) {
+  StripTiles(const TileShape& shape, Index rows, Index cols, const std::vector<Index>& starts,
+             const std::vector<Column>& columns, const std::vector<float>& values)
+      : shape_(shape), tile_starts_(tile_starts(rows, shape.group_rows)) {
     const Index taps = static_cast<Index>(shape.taps.size());
     const Index block_columns = shape.block_channels * taps;
     blocks_ = (cols + block_columns - 1) / block_columns;
     block_starts_.reserve(count() * blocks_);
-    row_starts_.reserve((rows_ + count()) * blocks_);
-    entries_.reserve(values.size());
+    strip_starts_.reserve((rows / height + count()) * blocks_);
+    entries_.reserve(columns.size());
     std::vector<Index> cursor(starts.begin(), starts.end());
     for (Index tile = 0; tile < count(); ++tile) {
       for (Index block = 0; block < blocks_; ++block) {
@@ -92,15 +92,16 @@ class RowTiles final : public Tiles {
         const Index first = block * shape_.block_channels;
         const Index last = (first + shape_.block_channels) * taps;
         block_starts_.push_back(base);
-        for (Index row = row_begin(tile); row < row_end(tile); ++row) {
-          row_starts_.push_back(static_cast<std::uint32_t>(entries_.size() - base));
-          for (Index& i = cursor[row]; i < starts[row + 1] && static_cast<Index>(columns[i]) < last; ++i) {
+        for (Index strip = row_begin(tile) / height; strip < row_end(tile) / height; ++strip) {
+          strip_starts_.push_back(static_cast<std::uint32_t>(entries_.size() - base));
+          for (Index& i = cursor[strip]; i < starts[strip + 1] && static_cast<Index>(columns[i]) < last; ++i) {
             const Index channel = columns[i] / taps, tap = columns[i] % taps;
-            entries_.push_back(
-                {static_cast<std::uint32_t>((channel - first) * shape_.channel_step + shape_.taps[tap]), values[i]});
+            TileEntry<height>& entry = entries_.emplace_back();
+            entry.offset = static_cast<std::uint32_t>((channel - first) * shape_.channel_step + shape_.taps[tap]);
+            std::copy_n(values.data() + i * height, height, entry.values);
           }
         }
-        row_starts_.push_back(static_cast<std::uint32_t>(entries_.size() - base));
+        strip_starts_.push_back(static_cast<std::uint32_t>(entries_.size() - base));
       }
     }
   }
@@ -108,22 +109,25 @@ class RowTiles final : public Tiles {
   Index count() const override { return static_cast<Index>(tile_starts_.size()) - 1; }
   Index row_begin(Index tile) const override { return tile_starts_[tile]; }
   Index row_end(Index tile) const override { return tile_starts_[tile + 1]; }
-  Index bytes() const { return bytes_of(tile_starts_) + bytes_of(block_starts_) + bytes_of(row_starts_) + bytes_of(entries_); }
-  const TileShape& shape() const { return shape_; }
+  Index bytes() const override {
+    return bytes_of(tile_starts_) + bytes_of(block_starts_) + bytes_of(strip_starts_) + bytes_of(entries_);
+  }
+  const TileShape& shape() const override { return shape_; }
 
   void multiply(const TileJob& job) const override {
     const Kernels& table = *job.kernels;
-    const Index rows = row_end(job.tile) - row_begin(job.tile);
-    static constexpr std::uint32_t kNoRows[kMaxTileRows + 1] = {};
-    SpmmArgs args{};
-    args.rows = static_cast<std::uint32_t>(rows);
+    const Index strips = (row_end(job.tile) - row_begin(job.tile)) / height;
+    static constexpr std::uint32_t kNoStrips[kMaxTileRows + 1] = {};
+    SpmmArgs<height> args{};
+    args.strips = static_cast<std::uint32_t>(strips);
     args.width = static_cast<std::uint32_t>(job.width);
     const Index passes = std::max<Index>(1, blocks_);  // no columns at all: the result is the bias
     for (Index block = 0; block < passes; ++block) {
       const bool first = block == 0, last = block == passes - 1;
-      // row_starts_ holds rows + 1 entries for every (tile, block) before this one.
-      args.row_starts =
-          blocks_ == 0 ? kNoRows : row_starts_.data() + (row_begin(job.tile) + job.tile) * blocks_ + block * (rows + 1);
+      // strip_starts_ holds strips + 1 entries for every (tile, block) before this one.
+      args.strip_starts = blocks_ == 0 ? kNoStrips
+                                       : strip_starts_.data() + (row_begin(job.tile) / height + job.tile) * blocks_ +
+                                             block * (strips + 1);
       args.entries = blocks_ == 0 ? nullptr : entries_.data() + block_starts_[job.tile * blocks_ + block];
       args.x = job.x + block * shape_.block_channels * shape_.channel_step;
       args.bias = first && job.bias ? job.bias + row_begin(job.tile) : nullptr;
@@ -133,18 +137,30 @@ class RowTiles final : public Tiles {
       args.y_row_stride = last ? job.y_row_stride : kTileColumns;
       args.fetch_y = last && job.fetch_y;
       args.activation = last ? job.activation : Activation::none;
-      table.spmm(args);
+      run(table, args);
     }
   }
 
  private:
+  static void run(const Kernels& table, const SpmmArgs<height>& args) {
+    if constexpr (height == 1) {
+      table.spmm(args);
+    } else if constexpr (height == 2) {
+      table.spmm_strips2(args);
+    } else {
+      table.spmm_strips4(args);
+    }
+  }
+
   TileShape shape_;
-  Index rows_;
   Index blocks_;
   std::vector<Index> tile_starts_;
-  std::vector<Index> block_starts_;        // per (tile, block): its first entry
-  std::vector<std::uint32_t> row_starts_;  // per (tile, block): rows + 1, relative to the block's start
-  std::vector<TileEntry> entries_;
+  std::vector<Index> block_starts_;          // per (tile, block): its first entry
+  std::vector<std::uint32_t> strip_starts_;  // per (tile, block): strips + 1, relative to the block's start
+  std::vector<TileEntry<height>> entries_;
 };
+
+// Rows that share nothing.
+using RowTiles = StripTiles<1>;
 
 }  // namespace sparse_engine

@@ -15,6 +15,7 @@ namespace sparse_engine::bindings {
 namespace py = pybind11;
 
 using Floats = py::array_t<float, 0>;
+using Indices = py::array_t<std::int64_t, 0>;
 
 inline void check_rank(const py::array& a, const char* name, py::ssize_t rank) {
   if (a.ndim() != rank)

@@ -6,8 +6,6 @@
 namespace sparse_engine::bindings {
 namespace {
 
-using Indices = py::array_t<std::int64_t, 0>;
-
 std::shared_ptr<Csr> from_dense(const Floats& weights) {
   const ConstPanel w = contiguous_panel(weights, "weights");
   py::gil_scoped_release released;

@@ -4,7 +4,9 @@ PYBIND11_MODULE(_core, m) {
   using namespace sparse_engine::bindings;
   m.doc() = "Native part of sparse_engine. Private: use the functions of the package.";
   bind_runtime(m);
+  bind_buffers(m);
   bind_matrix(m);
+  bind_bsr(m);
   bind_csr(m);
   bind_linear(m);
   bind_conv(m);

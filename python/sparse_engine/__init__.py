@@ -12,6 +12,7 @@ Matrices, `linear`, `conv1d` and `conv2d` need numpy only; what works on models 
 
 from typing import TYPE_CHECKING, Any
 
+from .bsr import BSRMatrix
 from .csr import CSRMatrix
 from .mask import Mask, keep_largest
 from .matrix import Matrix
@@ -43,6 +44,7 @@ _TORCH_NAMES = {
 }
 
 __all__ = [
+    "BSRMatrix",
     "CSRMatrix",
     "Mask",
     "MaskedConv3d",

@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from . import _core
+
 
 def is_tensor(x: object) -> bool:
     """Whether `x` is a torch tensor; False when torch was never imported."""
@@ -44,8 +46,15 @@ def _tensor_view(x: Any, name: str) -> NDArray[np.float32]:
     return view
 
 
-def empty_like(x: Any, shape: tuple[int, ...]) -> Any:
-    """Uninitialised float32 array or tensor, whichever `x` is."""
-    if is_tensor(x):
-        return sys.modules["torch"].empty(shape, dtype=x.dtype)
-    return np.empty(shape, dtype=np.float32)
+def new_result(shape: tuple[int, ...], tensor: bool, channels_last: bool = False) -> tuple[Any, NDArray[np.float32]]:
+    """An uninitialised float32 array or tensor, and its memory as an array; in the memory order of `channels_last` if asked.
+
+    The memory comes from earlier results that nobody holds any more: fresh pages of the system would cost more than many a
+    product that writes them.
+    """
+    if channels_last:
+        batch, channels, height, width = shape
+        view = _core.result_array((batch, height, width, channels)).transpose(0, 3, 1, 2)
+    else:
+        view = _core.result_array(shape)
+    return (sys.modules["torch"].from_numpy(view) if tensor else view), view

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import _core
-from .arrays import empty_like, float32_view
+from .arrays import float32_view, is_tensor, new_result
 
 
 class Matrix:
@@ -48,8 +48,8 @@ class Matrix:
                 f"X has shape {view.shape}; A of shape {self.shape} needs ({self.shape[1]},) or ({self.shape[1]}, N)"
             )
         wide = view if view.ndim == 2 else view[:, None]
-        y = empty_like(x, (self.shape[0], wide.shape[1]))
-        _core.multiply(self._native, wide, float32_view(y, "Y"))
+        y, target = new_result((self.shape[0], wide.shape[1]), is_tensor(x))
+        _core.multiply(self._native, wide, target)
         return y if view.ndim == 2 else y[:, 0]
 
     def __repr__(self) -> str:
@@ -76,6 +76,17 @@ def matrix_shape(shape: Any) -> tuple[int, int]:
     except (TypeError, ValueError):
         raise ValueError(f"shape = {shape!r} must be two integers (rows, columns) of at most 63 bits") from None
     return rows, cols
+
+
+def positive_pair(value: Any, name: str) -> tuple[int, int]:
+    """`value` as two integers of at least 1; ValueError when it is none."""
+    try:
+        first, second = (_index(side, name) for side in value)
+    except (TypeError, ValueError):
+        raise ValueError(f"{name} = {value!r} must be two integers (height, width)") from None
+    if first < 1 or second < 1:
+        raise ValueError(f"{name} = {value!r}; both must be at least 1")
+    return first, second
 
 
 def float32_values(values: Any, rank: int) -> NDArray[np.float32]:

@@ -2,16 +2,16 @@
 
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 
 from . import _core
+from .arrays import new_result
 from .layer import NativePruned, Pruned, PrunedState
 from .mask import Mask
 from .masking import release
-from .ops import empty_like_format
+from .ops import is_channels_last
 
 
 class SparseLinear(NativePruned, nn.Linear):
@@ -32,9 +32,10 @@ class SparseLinear(NativePruned, nn.Linear):
     def _native(self, x: Tensor, matrix: _core.Csr, bias: Tensor | None, geometry: None) -> Tensor:
         x = x.detach() if x.requires_grad else x
         flat = x if x.dim() == 2 else x.reshape(-1, x.shape[-1])
-        y = torch.empty((flat.shape[0], matrix.rows), dtype=torch.float32)
-        _core.linear(_numpy(flat), matrix, _bias(bias), _core.Activation.none, y.numpy())
-        return y if x.dim() == 2 else y.view(*x.shape[:-1], matrix.rows)
+        y, target = new_result((flat.shape[0], matrix.rows), tensor=True)
+        _core.linear(_numpy(flat), matrix, _bias(bias), _core.Activation.none, target)
+        result: Tensor = y if x.dim() == 2 else y.view(*x.shape[:-1], matrix.rows)
+        return result
 
 
 class SparseConv2d(NativePruned, nn.Conv2d):
@@ -69,8 +70,8 @@ class SparseConv2d(NativePruned, nn.Conv2d):
             images = F.pad(images, self._reversed_padding_repeated_twice, mode=self.padding_mode)
         if x.dim() == 3:
             images = images.unsqueeze(0)
-        y = empty_like_format(images, (images.shape[0], matrix.rows, height, width))
-        _core.conv2d(_numpy(images), matrix, shape, _bias(bias), _core.Activation.none, y.numpy())
+        y, target = new_result((images.shape[0], matrix.rows, height, width), True, is_channels_last(images))
+        _core.conv2d(_numpy(images), matrix, shape, _bias(bias), _core.Activation.none, target)
         result: Tensor = y if x.dim() == 4 else y.squeeze(0)
         return result
 
@@ -105,9 +106,10 @@ class SparseConv1d(NativePruned, nn.Conv1d):
             rows = F.pad(rows, self._reversed_padding_repeated_twice, mode=self.padding_mode)
         if x.dim() == 2:
             rows = rows.unsqueeze(0)
-        y = torch.empty((rows.shape[0], matrix.rows, length), dtype=torch.float32)
-        _core.conv2d(_numpy(rows.unsqueeze(2)), matrix, shape, _bias(bias), _core.Activation.none, y.unsqueeze(2).numpy())
-        return y if x.dim() == 3 else y.squeeze(0)
+        y, target = new_result((rows.shape[0], matrix.rows, length), tensor=True)
+        _core.conv2d(_numpy(rows.unsqueeze(2)), matrix, shape, _bias(bias), _core.Activation.none, target[:, :, None])
+        result: Tensor = y if x.dim() == 3 else y.squeeze(0)
+        return result
 
 
 class MaskedConv3d(Pruned, nn.Conv3d):

@@ -1,5 +1,6 @@
 """The operations, on numpy arrays and torch tensors."""
 
+import math
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
@@ -7,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import _core
-from .arrays import empty_like, float32_view, is_tensor
+from .arrays import float32_view, is_tensor, new_result
 from .matrix import Matrix
 
 Sides: TypeAlias = int | Sequence[int]
@@ -35,12 +36,9 @@ def linear(x: Any, matrix: Matrix, bias: Any = None, activation: str | None = No
     if view.ndim == 0 or view.shape[-1] != cols:
         raise ValueError(f"x has shape {view.shape}; W of shape {matrix.shape} needs (..., {cols})")
     lead = view.shape[:-1]
-    y = empty_like(x, (*lead, rows))
-    out = float32_view(y, "y")
+    y, out = new_result((*lead, rows), is_tensor(x))
     added = _residual(residual, out, out.shape)
-    count = 1
-    for side in lead:
-        count *= side
+    count = math.prod(lead)
     _core.linear(
         view.reshape(count, cols),
         matrix._native,
@@ -87,8 +85,7 @@ def conv2d(
     shape = _conv_shape(2, kernel_size, stride, padding, dilation, groups)
     batched = view if view.ndim == 4 else view[None]
     size = (batched.shape[0], matrix.shape[0], *shape.output_size(batched.shape[2], batched.shape[3]))
-    y = empty_like_format(x, size) if is_tensor(x) and x.dim() == 4 else empty_like(x, size)
-    out = float32_view(y, "y")
+    y, out = new_result(size, is_tensor(x), view.ndim == 4 and is_channels_last(x))
     added = _residual(residual, out, size if view.ndim == 4 else size[1:])
     _core.conv2d(batched, matrix._native, shape, _bias(bias, matrix.shape[0]), _activation(activation), out, added)
     return y if view.ndim == 4 else y[0]
@@ -127,8 +124,7 @@ def conv1d(
     images = (view if view.ndim == 3 else view[None])[:, :, None]
     _, length = shape.output_size(1, images.shape[3])
     size = (images.shape[0], matrix.shape[0], length)
-    y = empty_like(x, size if view.ndim == 3 else size[1:])
-    out = float32_view(y, "y")
+    y, out = new_result(size if view.ndim == 3 else size[1:], is_tensor(x))
     added = _residual(residual, out, out.shape)
     rows = (size[0], size[1], 1, size[2])
     _core.conv2d(
@@ -143,13 +139,13 @@ def conv1d(
     return y
 
 
-def empty_like_format(x: Any, shape: tuple[int, ...]) -> Any:
-    """Uninitialised tensor in the memory format torch would give the result: channels_last in, channels_last out."""
+def is_channels_last(x: Any) -> bool:
+    """Whether torch would give a result for `x` in the channels_last memory format."""
+    if not is_tensor(x) or x.is_contiguous():
+        return False
     import torch
 
-    channels_last = not x.is_contiguous() and x.is_contiguous(memory_format=torch.channels_last)
-    memory_format = torch.channels_last if channels_last else torch.contiguous_format
-    return torch.empty(shape, dtype=x.dtype, memory_format=memory_format)
+    return bool(x.is_contiguous(memory_format=torch.channels_last))
 
 
 def _conv_shape(

@@ -47,6 +47,8 @@ struct TileJob {
 class Tiles {
  public:
   virtual ~Tiles() = default;
+  virtual const TileShape& shape() const = 0;
+  virtual Index bytes() const = 0;  // memory held
   virtual Index count() const = 0;
   virtual Index row_begin(Index tile) const = 0;
   virtual Index row_end(Index tile) const = 0;

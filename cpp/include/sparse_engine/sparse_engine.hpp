@@ -1,6 +1,8 @@
 // Everything the library offers.
 #pragma once
 
+#include "sparse_engine/bsr.hpp"
+#include "sparse_engine/buffers.hpp"
 #include "sparse_engine/conv.hpp"
 #include "sparse_engine/csr.hpp"
 #include "sparse_engine/linear.hpp"

@@ -4,11 +4,13 @@
 #include "simd.hpp"
 //
 #include "activation.hpp"
+#include "bsr_gemv.hpp"
 #include "csr_gemv.hpp"
 #include "mask.hpp"
 #include "narrow.hpp"
 #include "panel.hpp"
 #include "spmm.hpp"
+#include "spmm_strips.hpp"
 
 #define SPARSE_ENGINE_TEXT_(word) #word
 #define SPARSE_ENGINE_TEXT(word) SPARSE_ENGINE_TEXT_(word)

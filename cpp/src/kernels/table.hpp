@@ -15,22 +15,24 @@ namespace sparse_engine {
 // Columns of X that one tile of a wide product covers, whatever the vector width.
 inline constexpr int kTileColumns = 64;
 
-// A stored weight of a wide product and where it finds its row of X.
+// Stored weights of a wide product, one of each of `height` rows below one another, and where they find their row of X.
+template <int height>
 struct TileEntry {
   std::uint32_t offset;  // in elements of x, from where the block begins
-  float value;
+  float values[height];
 };
 
-// One block of columns of a tile of rows, see spmm.hpp.
+// One block of columns of a tile of rows, see spmm.hpp. A strip is `height` rows that share their columns.
+template <int height>
 struct SpmmArgs {
-  const std::uint32_t* row_starts;  // rows + 1, into entries
-  const TileEntry* entries;
+  const std::uint32_t* strip_starts;  // strips + 1, into entries
+  const TileEntry<height>* entries;
   const float* x;
   const float* sums;  // what sums begin with, or null; may be y
   std::int64_t sums_row_stride;
   float* y;
   std::int64_t y_row_stride;
-  std::uint32_t rows;
+  std::uint32_t strips;
   std::uint32_t width;  // a multiple of the table's lanes
   const float* bias;    // one per row, or null
   bool fetch_y;         // y is out of the cache: ask for its lines some rows before they are written
@@ -56,6 +58,15 @@ struct CsrGemvArgs {
   const Column* columns;
   const float* values;
   NarrowArgs narrow;
+};
+
+// Block rows of a BSR matrix times few columns, see bsr_gemv.hpp.
+struct BsrGemvArgs {
+  const std::int64_t* block_starts;  // block rows + 1, into block_columns
+  const std::uint32_t* block_columns;
+  const float* values;  // block by block, column by column
+  std::int64_t block_height, block_width;
+  NarrowArgs narrow;  // rows a multiple of block_height
 };
 
 // Strided to row-major, see panel.hpp.
