@@ -164,6 +164,11 @@ inline void store_oct(float* p, Oct v) { _mm256_storeu_ps(p, v); }
 inline Oct splat_oct(float s) { return _mm256_set1_ps(s); }
 inline Oct fma_oct(Oct a, Oct b, Oct c) { return _mm256_fmadd_ps(a, b, c); }
 inline Oct add_oct(Oct a, Oct b) { return _mm256_add_ps(a, b); }
+// Which of the four lanes of its own half each lane takes: the lowest two bits of eight words.
+using Picks = __m256i;
+inline Picks load_picks(const uint32_t* p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); }
+inline Picks next_picks(Picks picks) { return _mm256_srli_epi32(picks, 2); }
+inline Oct pick_in_halves(const float* p, Picks picks) { return _mm256_permutevar_ps(load_oct(p), picks); }
 #else
 struct Oct {
   Quad low, high;
@@ -176,6 +181,16 @@ inline void store_oct(float* p, Oct v) {
 inline Oct splat_oct(float s) { return {splat_quad(s), splat_quad(s)}; }
 inline Oct fma_oct(Oct a, Oct b, Oct c) { return {fma_quad(a.low, b.low, c.low), fma_quad(a.high, b.high, c.high)}; }
 inline Oct add_oct(Oct a, Oct b) { return {add_quad(a.low, b.low), add_quad(a.high, b.high)}; }
+struct Picks {
+  const uint32_t* words;
+  int shift;
+};
+inline Picks load_picks(const uint32_t* p) { return {p, 0}; }
+inline Picks next_picks(Picks picks) { return {picks.words, picks.shift + 2}; }
+inline Oct pick_in_halves(const float* p, Picks picks) {
+  const auto at = [&](int lane) { return picks.words[lane] >> picks.shift & 3; };
+  return {gather_quad(p, at(0), at(1), at(2), at(3)), gather_quad(p + 4, at(4), at(5), at(6), at(7))};
+}
 #endif
 
 // Scalar twins, for row ends: a tail rounds as the vector body does.

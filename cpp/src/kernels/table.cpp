@@ -8,6 +8,7 @@
 #include "csr_gemv.hpp"
 #include "mask.hpp"
 #include "narrow.hpp"
+#include "nm_gemv.hpp"
 #include "panel.hpp"
 #include "spmm.hpp"
 #include "spmm_strips.hpp"
