@@ -16,6 +16,7 @@ from .bsr import BSRMatrix
 from .csr import CSRMatrix
 from .mask import Mask, keep_largest
 from .matrix import Matrix
+from .nm import NMMatrix
 from .ops import conv1d, conv2d, linear
 from .runtime import isa, num_threads, set_isa, set_num_threads, show_config, supported_isas
 from .spec import Spec
@@ -49,6 +50,7 @@ __all__ = [
     "Mask",
     "MaskedConv3d",
     "Matrix",
+    "NMMatrix",
     "Report",
     "SparseConv1d",
     "SparseConv2d",
