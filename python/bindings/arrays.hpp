@@ -62,4 +62,15 @@ inline const float* vector_or_null(const std::optional<Floats>& a, const char* n
   return a->data();
 }
 
+// Memory that is addressed exactly as `like` is.
+inline const float* like_or_null(const std::optional<Floats>& a, const char* name, const Floats& like, const char* like_name) {
+  if (!a) return nullptr;
+  check_rank(*a, name, like.ndim());
+  for (int axis = 0; axis < like.ndim(); ++axis)
+    if (a->shape(axis) != like.shape(axis) ||
+        (like.size() > 0 && like.shape(axis) > 1 && a->strides(axis) != like.strides(axis)))
+      throw py::value_error(std::string(name) + " must have the shape and the strides of " + like_name);
+  return a->data();
+}
+
 }  // namespace sparse_engine::bindings

@@ -10,6 +10,7 @@ void bind_buffers(pybind11::module_& m);
 void bind_matrix(pybind11::module_& m);
 void bind_bitmask(pybind11::module_& m);
 void bind_bsr(pybind11::module_& m);
+void bind_nm(pybind11::module_& m);
 void bind_csr(pybind11::module_& m);
 void bind_linear(pybind11::module_& m);
 void bind_conv(pybind11::module_& m);

@@ -40,7 +40,7 @@ void bind_conv(pybind11::module_& m) {
   m.def(
       "conv2d",
       [](const Floats& x, const Matrix& w, const Conv2dShape& shape, const std::optional<Floats>& bias, Activation activation,
-         Floats& y) {
+         Floats& y, const std::optional<Floats>& residual) {
         check_rank(x, "x", 4);
         check_rank(y, "y", 4);
         const ConstImages in{x.data(),     x.shape(0),   x.shape(1),   x.shape(2),  x.shape(3),
@@ -48,11 +48,12 @@ void bind_conv(pybind11::module_& m) {
         const Images out{y.mutable_data(), y.shape(0),   y.shape(1),   y.shape(2),  y.shape(3),
                          stride(y, 0),     stride(y, 1), stride(y, 2), stride(y, 3)};
         const float* b = vector_or_null(bias, "bias", w.rows());
+        const float* r = like_or_null(residual, "residual", y, "y");
         py::gil_scoped_release released;
-        conv2d(in, w, shape, {.bias = b, .activation = activation}, out);
+        conv2d(in, w, shape, {.bias = b, .residual = r, .activation = activation}, out);
       },
       py::arg("x").noconvert(), py::arg("w"), py::arg("shape"), py::arg("bias").noconvert(), py::arg("activation"),
-      py::arg("y").noconvert());
+      py::arg("y").noconvert(), py::arg("residual").noconvert() = py::none());
 }
 
 }  // namespace sparse_engine::bindings

@@ -9,6 +9,7 @@ PYBIND11_MODULE(_core, m) {
   bind_bsr(m);
   bind_csr(m);
   bind_bitmask(m);
+  bind_nm(m);
   bind_linear(m);
   bind_conv(m);
   bind_mask(m);

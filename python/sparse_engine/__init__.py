@@ -7,7 +7,7 @@
         y = model(x)
     print(engine.report(model, example_inputs=x))
 
-Matrices, `linear` and `conv2d` need numpy only; what works on models imports torch on first use.
+Matrices, `linear`, `conv1d` and `conv2d` need numpy only; what works on models imports torch on first use.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,8 @@ from .bsr import BSRMatrix
 from .csr import CSRMatrix
 from .mask import Mask, keep_largest
 from .matrix import Matrix
-from .ops import conv2d, linear
+from .nm import NMMatrix
+from .ops import conv1d, conv2d, linear
 from .runtime import isa, num_threads, set_isa, set_num_threads, show_config, supported_isas
 from .spec import Spec
 from .version import __version__
@@ -25,14 +26,14 @@ from .version import __version__
 if TYPE_CHECKING:
     from .batchnorm import reestimate_batchnorm
     from .layer import dense_only
-    from .nn import MaskedConv1d, MaskedConv3d, SparseConv2d, SparseLinear
+    from .nn import MaskedConv3d, SparseConv1d, SparseConv2d, SparseLinear
     from .pruning import masks, prune, remove_masks
     from .reporting import Report, report
 
 # Names that need torch, and the module each lives in.
 _TORCH_NAMES = {
-    "MaskedConv1d": "nn",
     "MaskedConv3d": "nn",
+    "SparseConv1d": "nn",
     "SparseConv2d": "nn",
     "SparseLinear": "nn",
     "dense_only": "layer",
@@ -49,14 +50,16 @@ __all__ = [
     "BitmaskMatrix",
     "CSRMatrix",
     "Mask",
-    "MaskedConv1d",
     "MaskedConv3d",
     "Matrix",
+    "NMMatrix",
     "Report",
+    "SparseConv1d",
     "SparseConv2d",
     "SparseLinear",
     "Spec",
     "__version__",
+    "conv1d",
     "conv2d",
     "dense_only",
     "isa",

@@ -11,7 +11,7 @@ from .matrix import Matrix, dense_weights, float32_values, index_array, matrix_s
 class CSRMatrix(Matrix):
     """Compressed sparse rows: unstructured sparsity. Values are float32, bfloat16 or float16; arithmetic is float32.
 
-    Make one with `from_dense`, `from_parts` or `from_scipy`.
+    Make one with `from_dense`, `from_parts`, `from_scipy` or `from_torch`.
     """
 
     __slots__ = ()
@@ -55,6 +55,20 @@ class CSRMatrix(Matrix):
         csr = matrix.tocsr(copy=True)
         csr.sum_duplicates()
         return cls.from_parts(csr.indptr, csr.indices, csr.data.astype(np.float32), csr.shape)
+
+    @classmethod
+    def from_torch(cls, tensor: Any) -> "CSRMatrix":
+        """Build from a two-dimensional tensor of layout `torch.sparse_csr`, float32 on the CPU."""
+        return cls.from_parts(
+            tensor.crow_indices().numpy(), tensor.col_indices().numpy(), tensor.values().detach().numpy(), tuple(tensor.shape)
+        )
+
+    def to_torch(self) -> Any:
+        """A new tensor of layout `torch.sparse_csr`. Needs torch."""
+        import torch
+
+        indptr, indices, values = map(torch.from_numpy, self._native.to_parts())
+        return torch.sparse_csr_tensor(indptr, indices, values, self.shape)
 
     @property
     def dtype(self) -> str:

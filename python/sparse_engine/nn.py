@@ -76,13 +76,40 @@ class SparseConv2d(NativePruned, nn.Conv2d):
         return result
 
 
-class MaskedConv1d(Pruned, nn.Conv1d):
-    """A pruned `torch.nn.Conv1d`: masked, computed dense."""
+class SparseConv1d(NativePruned, nn.Conv1d):
+    """A pruned `torch.nn.Conv1d`: same parameters, same results within rounding, native sparse kernels in inference."""
 
     plain = nn.Conv1d
 
     def _dense(self, x: Tensor, weight: Tensor) -> Tensor:
         return self._conv_forward(x, weight, self._parameters["bias"])  # type: ignore[no-any-return]
+
+    def _geometry(self, x: Tensor) -> tuple[_core.Conv2dShape, int]:
+        """The native description of this convolution, over images one row high, and its output length."""
+        if x.dim() not in (2, 3) or x.shape[-2] != self.in_channels:
+            raise ValueError
+        left, right = self._reversed_padding_repeated_twice
+        length, pads = x.shape[-1], (0, left, 0, right)
+        if self.padding_mode != "zeros":  # padded by torch first
+            length, pads = length + left + right, (0, 0, 0, 0)
+        kernel, stride, dilation = ((1, sides[0]) for sides in (self.kernel_size, self.stride, self.dilation))
+        shape = _core.Conv2dShape(kernel, stride, pads, dilation, self.groups)
+        return shape, shape.output_size(1, length)[1]
+
+    def _bucket(self, x: Tensor) -> tuple[int, ...]:
+        return tuple(x.shape) if x.dim() == 3 else (1, *x.shape)
+
+    def _native(self, x: Tensor, matrix: _core.Csr, bias: Tensor | None, geometry: tuple[_core.Conv2dShape, int]) -> Tensor:
+        shape, length = geometry
+        rows = x.detach() if x.requires_grad else x
+        if self.padding_mode != "zeros":
+            rows = F.pad(rows, self._reversed_padding_repeated_twice, mode=self.padding_mode)
+        if x.dim() == 2:
+            rows = rows.unsqueeze(0)
+        y, target = new_result((rows.shape[0], matrix.rows, length), tensor=True)
+        _core.conv2d(_numpy(rows.unsqueeze(2)), matrix, shape, _bias(bias), _core.Activation.none, target[:, :, None])
+        result: Tensor = y if x.dim() == 3 else y.squeeze(0)
+        return result
 
 
 class MaskedConv3d(Pruned, nn.Conv3d):
@@ -106,7 +133,7 @@ def _bias(bias: Tensor | None) -> Any:
 PRUNED_CLASSES: dict[type[nn.Module], type[Pruned]] = {
     nn.Linear: SparseLinear,
     NonDynamicallyQuantizableLinear: SparseLinear,
-    nn.Conv1d: MaskedConv1d,
+    nn.Conv1d: SparseConv1d,
     nn.Conv2d: SparseConv2d,
     nn.Conv3d: MaskedConv3d,
 }

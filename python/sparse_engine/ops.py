@@ -1,23 +1,31 @@
-"""The two operations, on numpy arrays and torch tensors."""
+"""The operations, on numpy arrays and torch tensors."""
 
 import math
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
 
 from . import _core
 from .arrays import float32_view, is_tensor, new_result
 from .matrix import Matrix
 
-ACTIVATIONS = {None: _core.Activation.none, "relu": _core.Activation.relu, "relu6": _core.Activation.relu6}
+Sides: TypeAlias = int | Sequence[int]
+Padding: TypeAlias = int | str | Sequence[int | Sequence[int]]
+
+ACTIVATIONS = {None if a is _core.Activation.none else a.name: a for a in _core.Activation}
 
 
-def linear(x: Any, matrix: Matrix, bias: Any = None, activation: str | None = None) -> Any:
-    """y = act(x · Wᵀ + b), the sparse `torch.nn.functional.linear`.
+def linear(x: Any, matrix: Matrix, bias: Any = None, activation: str | None = None, residual: Any = None) -> Any:
+    """y = act(x · Wᵀ + b + residual), the sparse `torch.nn.functional.linear`.
 
     Args:
         x: float32 (..., K), any strides; numpy or torch.
         matrix: W, shape (M, K).
         bias: float32 (M,), or None.
-        activation: None, "relu" or "relu6".
+        activation: None, "relu", "relu6", "gelu" (exact, not the tanh approximation), "silu", "sigmoid", "tanh" or "hardswish".
+        residual: float32 of the result's shape, added before the activation, or None.
     Returns:
         float32 (..., M), the kind of `x`. No gradients.
     Raises:
@@ -28,14 +36,16 @@ def linear(x: Any, matrix: Matrix, bias: Any = None, activation: str | None = No
     if view.ndim == 0 or view.shape[-1] != cols:
         raise ValueError(f"x has shape {view.shape}; W of shape {matrix.shape} needs (..., {cols})")
     lead = view.shape[:-1]
-    y, target = new_result((*lead, rows), is_tensor(x))
+    y, out = new_result((*lead, rows), is_tensor(x))
+    added = _residual(residual, out, out.shape)
     count = math.prod(lead)
     _core.linear(
         view.reshape(count, cols),
         matrix._native,
         _bias(bias, rows),
         _activation(activation),
-        target.reshape(count, rows),
+        out.reshape(count, rows),
+        None if added is None else added.reshape(count, rows),
     )
     return y
 
@@ -43,23 +53,26 @@ def linear(x: Any, matrix: Matrix, bias: Any = None, activation: str | None = No
 def conv2d(
     x: Any,
     matrix: Matrix,
-    kernel_size: int | tuple[int, int],
+    kernel_size: Sides,
     bias: Any = None,
-    stride: int | tuple[int, int] = 1,
-    padding: int | tuple[int, int] = 0,
-    dilation: int | tuple[int, int] = 1,
+    stride: Sides = 1,
+    padding: Padding = 0,
+    dilation: Sides = 1,
     groups: int = 1,
     activation: str | None = None,
+    residual: Any = None,
 ) -> Any:
-    """act(conv(x, W) + b), the sparse `torch.nn.functional.conv2d`, without an im2col matrix.
+    """act(conv(x, W) + b + residual), the sparse `torch.nn.functional.conv2d`, without an im2col matrix.
 
     Args:
         x: float32 (N, Cin, H, W) or (Cin, H, W), any strides (channels_last included); numpy or torch.
         matrix: the weight (Cout, Cin / groups, kh, kw) flattened to (Cout, Cin / groups · kh · kw).
-        kernel_size, stride, padding, dilation: one number or (height, width), in cells.
+        kernel_size, stride, dilation: one number or (height, width), in cells.
         bias: float32 (Cout,), or None.
+        padding: the same, or ((top, bottom), (left, right)); "valid" is none, "same" keeps the size at stride 1 and puts an odd
+            cell at the bottom or right, as torch does.
         groups: blocks of channels that do not see each other; divides Cin and Cout.
-        activation: None, "relu" or "relu6".
+        activation, residual: as for `linear`.
     Returns:
         float32 (N, Cout, H', W') or (Cout, H', W'), the kind and memory order of `x`. No gradients.
     Raises:
@@ -69,20 +82,61 @@ def conv2d(
     view = float32_view(x, "x")
     if view.ndim not in (3, 4):
         raise ValueError(f"x has shape {view.shape}; convolution takes (N, C, H, W) or (C, H, W)")
-    pad_h, pad_w = _pair("padding", padding)
-    shape = _core.Conv2dShape(
-        _pair("kernel_size", kernel_size),
-        _pair("stride", stride),
-        (pad_h, pad_w, pad_h, pad_w),
-        _pair("dilation", dilation),
-        groups,
-    )
+    shape = _conv_shape(2, kernel_size, stride, padding, dilation, groups)
     batched = view if view.ndim == 4 else view[None]
-    height, width = shape.output_size(batched.shape[2], batched.shape[3])
-    size = (batched.shape[0], matrix.shape[0], height, width)
-    y, target = new_result(size, is_tensor(x), view.ndim == 4 and is_channels_last(x))
-    _core.conv2d(batched, matrix._native, shape, _bias(bias, matrix.shape[0]), _activation(activation), target)
+    size = (batched.shape[0], matrix.shape[0], *shape.output_size(batched.shape[2], batched.shape[3]))
+    y, out = new_result(size, is_tensor(x), view.ndim == 4 and is_channels_last(x))
+    added = _residual(residual, out, size if view.ndim == 4 else size[1:])
+    _core.conv2d(batched, matrix._native, shape, _bias(bias, matrix.shape[0]), _activation(activation), out, added)
     return y if view.ndim == 4 else y[0]
+
+
+def conv1d(
+    x: Any,
+    matrix: Matrix,
+    kernel_size: Sides,
+    bias: Any = None,
+    stride: Sides = 1,
+    padding: Padding = 0,
+    dilation: Sides = 1,
+    groups: int = 1,
+    activation: str | None = None,
+    residual: Any = None,
+) -> Any:
+    """act(conv(x, W) + b + residual), the sparse `torch.nn.functional.conv1d`: `conv2d` of images one row high.
+
+    Args:
+        x: float32 (N, Cin, L) or (Cin, L), any strides; numpy or torch.
+        matrix: the weight (Cout, Cin / groups, k) flattened to (Cout, Cin / groups · k).
+        kernel_size, stride, dilation: one number, in cells.
+        bias: float32 (Cout,), or None.
+        padding: the same, (before, after), "valid" or "same", see `conv2d`.
+        groups, activation, residual: as for `conv2d`.
+    Returns:
+        float32 (N, Cout, L') or (Cout, L'), contiguous, the kind of `x`. No gradients.
+    Raises:
+        ValueError: shapes or geometry that make no sense. TypeError: not float32, not on the CPU.
+    """
+    view = float32_view(x, "x")
+    if view.ndim not in (2, 3):
+        raise ValueError(f"x has shape {view.shape}; convolution takes (N, C, L) or (C, L)")
+    shape = _conv_shape(1, kernel_size, stride, padding, dilation, groups)
+    images = (view if view.ndim == 3 else view[None])[:, :, None]
+    _, length = shape.output_size(1, images.shape[3])
+    size = (images.shape[0], matrix.shape[0], length)
+    y, out = new_result(size if view.ndim == 3 else size[1:], is_tensor(x))
+    added = _residual(residual, out, out.shape)
+    rows = (size[0], size[1], 1, size[2])
+    _core.conv2d(
+        images,
+        matrix._native,
+        shape,
+        _bias(bias, matrix.shape[0]),
+        _activation(activation),
+        out.reshape(rows),
+        None if added is None else added.reshape(rows),
+    )
+    return y
 
 
 def is_channels_last(x: Any) -> bool:
@@ -94,11 +148,46 @@ def is_channels_last(x: Any) -> bool:
     return bool(x.is_contiguous(memory_format=torch.channels_last))
 
 
-def _pair(name: str, value: int | tuple[int, int]) -> tuple[int, int]:
-    pair = (value, value) if isinstance(value, int) else tuple(value)
-    if len(pair) != 2 or not all(isinstance(v, int) for v in pair):
-        raise ValueError(f"{name} = {value!r} must be one integer or two (height, width)")
-    return pair[0], pair[1]
+def _conv_shape(
+    axes: int, kernel_size: Sides, stride: Sides, padding: Padding, dilation: Sides, groups: int
+) -> _core.Conv2dShape:
+    """The native geometry; a convolution over one axis is one row high."""
+    kernel, steps, reach = (
+        _sides(name, value, axes) for name, value in (("kernel_size", kernel_size), ("stride", stride), ("dilation", dilation))
+    )
+    if padding == "same":
+        if any(step != 1 for step in steps):
+            raise ValueError(f"padding = 'same' needs stride 1, not {stride!r}; give the padding in numbers")
+        total = [d * (k - 1) for k, d in zip(kernel, reach, strict=True)]
+        pads = [(t // 2, t - t // 2) for t in total]
+    else:
+        pads = _pads(0 if padding == "valid" else padding, axes)
+    if axes == 1:
+        kernel, steps, reach, pads = (1, *kernel), (1, *steps), (1, *reach), [(0, 0), *pads]
+    (top, bottom), (left, right) = pads
+    pair = [(sides[0], sides[1]) for sides in (kernel, steps, reach)]
+    return _core.Conv2dShape(pair[0], pair[1], (top, left, bottom, right), pair[2], groups)
+
+
+def _sides(name: str, value: Sides, axes: int) -> tuple[int, ...]:
+    sides = (value,) * axes if isinstance(value, int) else value
+    if not isinstance(sides, (tuple, list)) or len(sides) != axes or not all(isinstance(v, int) for v in sides):
+        raise ValueError(f"{name} = {value!r} must be one integer{' or two (height, width)' if axes == 2 else ''}")
+    return tuple(sides)
+
+
+def _pads(padding: Padding, axes: int) -> list[tuple[int, int]]:
+    """Cells before and after, axis by axis."""
+    sides: Any = (padding,) * axes if isinstance(padding, int) else padding
+    if axes == 1 and isinstance(sides, (tuple, list)) and len(sides) == 2:  # (before, after) of the only axis
+        sides = (sides,)
+    pads = []
+    if isinstance(sides, (tuple, list)) and len(sides) == axes:
+        pads = [(side, side) if isinstance(side, int) else side for side in sides]
+    if not pads or not all(isinstance(p, (tuple, list)) and len(p) == 2 and all(isinstance(v, int) for v in p) for p in pads):
+        forms = "two (height, width), ((top, bottom), (left, right))" if axes == 2 else "two (before, after)"
+        raise ValueError(f"padding = {padding!r} must be one integer, {forms}, 'same' or 'valid'")
+    return [(before, after) for before, after in pads]
 
 
 def _bias(bias: Any, rows: int) -> Any:
@@ -108,6 +197,21 @@ def _bias(bias: Any, rows: int) -> Any:
     if view.shape != (rows,):
         raise ValueError(f"bias has shape {view.shape}; W with {rows} rows needs ({rows},)")
     return view if view.flags.c_contiguous else view.copy()
+
+
+def _residual(residual: Any, out: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np.float32] | None:
+    """`residual` in the memory order of `out`, a copy where it has another; `shape` is what the caller calls the result's."""
+    if residual is None:
+        return None
+    view = float32_view(residual, "residual")
+    if view.shape != shape:
+        raise ValueError(f"residual has shape {view.shape}; it needs the result's, {shape}")
+    view = view.reshape(out.shape)
+    if view.strides == out.strides:
+        return view
+    laid_out = np.empty_like(out)  # keeps the order of the axes
+    laid_out[...] = view
+    return laid_out
 
 
 def _activation(name: str | None) -> _core.Activation:

@@ -3,7 +3,8 @@
 // Expected values are computed in float64 from the float32 inputs, over stored weights only: a pruned weight is absent, not
 // multiplied. With n stored weights in a row the library promises
 //   |ŷ − y| ≤ γ(n + 2)·(Σ|w||x| + |b|),  γ(m) = m·u / (1 − m·u),  u = 2⁻²⁴.
-// relu and relu6 never widen a difference, so the bound holds behind them too.
+// relu and relu6 never widen a difference, so the bound holds behind them too; the others widen it by their steepest slope and
+// add some units in the last place of their own.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -47,7 +48,10 @@ inline constexpr bool kSlow = kSanitized || kEmulated;
 inline constexpr float kInf = std::numeric_limits<float>::infinity();
 inline constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
 
-inline const std::vector<Activation> kActivations = {Activation::none, Activation::relu, Activation::relu6};
+inline const std::vector<Activation> kExactActivations = {Activation::none, Activation::relu, Activation::relu6};
+inline const std::vector<Activation> kActivations = {Activation::none, Activation::relu,     Activation::relu6,
+                                                     Activation::gelu, Activation::silu,     Activation::sigmoid,
+                                                     Activation::tanh, Activation::hardswish};
 
 // The same numbers on every platform, which the distributions of the standard library do not promise (splitmix64).
 class Random {
@@ -145,9 +149,46 @@ struct Expected {
 
 inline double gamma(double m) { return m * 0x1p-24 / (1 - m * 0x1p-24); }
 
+// 0 · ∞ is the limit.
 inline double activated(double v, Activation activation) {
-  if (activation != Activation::none && v < 0) v = 0;
-  return activation == Activation::relu6 && v > 6 ? 6 : v;
+  const bool vanishes = v == -std::numeric_limits<double>::infinity();
+  switch (activation) {
+    case Activation::none: return v;
+    case Activation::relu: return v < 0 ? 0 : v;
+    case Activation::relu6: return v < 0 ? 0 : v > 6 ? 6 : v;
+    case Activation::gelu: return vanishes ? 0 : v * 0.5 * std::erfc(-v * std::sqrt(0.5));
+    case Activation::silu: return vanishes ? 0 : v / (1 + std::exp(-v));
+    case Activation::sigmoid: return 1 / (1 + std::exp(-v));
+    case Activation::tanh: return std::tanh(v);
+    case Activation::hardswish: return v <= -3 ? 0 : v >= 3 ? v : v * (v + 3) / 6;
+  }
+  return kNaN;
+}
+
+inline double steepest_slope(Activation activation) {
+  switch (activation) {
+    case Activation::gelu: return 1.13;
+    case Activation::silu: return 1.1;
+    case Activation::hardswish: return 1.5;
+    default: return 1;
+  }
+}
+
+// Units in the last place that docs/numerics.md allows an activation itself.
+inline double activation_ulps(Activation activation) {
+  switch (activation) {
+    case Activation::gelu: return 6;
+    case Activation::silu: return 4;
+    case Activation::sigmoid: return 3;
+    case Activation::tanh:
+    case Activation::hardswish: return 2;
+    default: return 0;
+  }
+}
+
+inline double ulp(double v) {
+  const float magnitude = std::min(static_cast<float>(std::abs(v)), std::numeric_limits<float>::max());
+  return static_cast<double>(std::nextafter(magnitude, kInf)) - magnitude;
 }
 
 // One output: the stored weights of `row`, each with the input that `input(column)` returns.
@@ -165,8 +206,9 @@ void add_output(const Weights& w, Index row, const std::vector<float>& bias, Act
     magnitude += std::abs(term);
     ++terms;
   }
-  expected.values.push_back(activated(sum, activation));
-  expected.bounds.push_back(gamma(static_cast<double>(terms) + 2) * magnitude);
+  const double y = activated(sum, activation), of_the_sum = gamma(static_cast<double>(terms) + 2) * magnitude;
+  expected.values.push_back(y);
+  expected.bounds.push_back(steepest_slope(activation) * of_the_sum + activation_ulps(activation) * ulp(y));
 }
 
 // act(W · X + b) for a row-major X of w.cols × n; an empty bias is none.

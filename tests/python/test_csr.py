@@ -91,6 +91,17 @@ def test_parts_round_trip_through_scipy(rng):
     assert a.nbytes >= 6 * a.nnz
 
 
+@pytest.mark.filterwarnings("ignore:Sparse CSR tensor support is in beta")
+@pytest.mark.filterwarnings("ignore:Sparse invariant checks are implicitly disabled")
+def test_parts_round_trip_through_torch(rng):
+    torch = pytest.importorskip("torch")
+    w = sparse_weights(rng, (40, 50), 0.8)
+    a = engine.CSRMatrix.from_torch(torch.from_numpy(w).to_sparse_csr())
+    np.testing.assert_array_equal(a.to_dense(), w)
+    assert a.to_torch().layout == torch.sparse_csr
+    np.testing.assert_array_equal(a.to_torch().to_dense(), w)
+
+
 def test_unsorted_rows_are_sorted_and_input_is_copied():
     indices = np.array([2, 0, 1])
     values = np.array([3, 1, 2], np.float32)

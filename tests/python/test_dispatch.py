@@ -68,10 +68,48 @@ def test_convolution_takes_what_torch_takes(native_always, plain_copy, options, 
         assert y.stride() == expected.stride() or y.numel() == 0 or min(y.shape) == 1
 
 
+CONVOLUTIONS_1D = [
+    {},
+    {"padding": 1},
+    {"padding": "same"},
+    {"padding": "same", "kernel_size": 4, "dilation": 3},
+    {"padding": "valid"},
+    {"padding": 2, "stride": 3},
+    {"padding": 1, "padding_mode": "reflect"},
+    {"padding": 2, "padding_mode": "circular", "stride": 2},
+    {"padding": 2, "padding_mode": "replicate"},
+    {"groups": 4, "padding": 1, "bias": False},
+    {"groups": 8, "padding": 1},
+    {"kernel_size": 1},
+    {"kernel_size": 1, "stride": 2},
+]
+
+
+@pytest.mark.parametrize("options", CONVOLUTIONS_1D, ids=str)
+@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel:UserWarning")
+def test_convolution_over_one_axis_takes_what_torch_takes(native_always, plain_copy, options):
+    layer = engine.prune(nn.Conv1d(8, 16, **{"kernel_size": 3, **options}), engine.Spec(sparsity=0.7)).eval()
+    assert type(layer) is engine.SparseConv1d
+    reference = plain_copy(layer)
+    assert type(reference) is nn.Conv1d
+    last = torch.randn(3, 90, 8).transpose(1, 2)
+    for x in (torch.randn(3, 8, 11), torch.randn(1, 8, 200), torch.randn(8, 13), torch.randn(0, 8, 11), last):
+        with torch.inference_mode():
+            y, expected = layer(x), reference(x)
+        torch.testing.assert_close(y, expected, rtol=1e-4, atol=1e-5)
+        assert y.is_contiguous()
+    report = engine.report(layer, example_inputs=torch.randn(2, 8, 20))
+    assert report.layers[0].kernel == "csr"
+
+
 def test_wrong_inputs_raise_what_torch_raises(native_always, plain_copy):
     linear = engine.prune(nn.Linear(8, 8), engine.Spec(sparsity=0.5)).eval()
     conv = engine.prune(nn.Conv2d(3, 4, 3), engine.Spec(sparsity=0.5)).eval()
+    line = engine.prune(nn.Conv1d(3, 4, 3), engine.Spec(sparsity=0.5)).eval()
     cases = [
+        (line, torch.randn(1, 4, 5)),
+        (line, torch.randn(1, 3, 2)),
+        (line, torch.randn(5)),
         (linear, torch.randn(2, 7)),
         (linear, torch.tensor(1.0)),
         (conv, torch.randn(1, 4, 5, 5)),

@@ -16,7 +16,15 @@ from torch import nn  # noqa: E402
 def network():
     torch.manual_seed(0)
     return nn.Sequential(
-        nn.Conv2d(2, 6, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(6 * 25, 20), nn.ReLU(), nn.Linear(20, 4)
+        nn.Conv2d(2, 6, 3, padding=1),
+        nn.ReLU(),
+        nn.Flatten(2),
+        nn.Conv1d(6, 6, 3, padding=1),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(6 * 25, 20),
+        nn.ReLU(),
+        nn.Linear(20, 4),
     )
 
 

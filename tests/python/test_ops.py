@@ -30,6 +30,69 @@ def test_activations_follow_the_bias(every_isa, rng, name, reference):
         engine.linear(x, engine.CSRMatrix.from_dense(w), activation="rule")
 
 
+TORCH_ACTIVATIONS = {
+    None: lambda v: v,
+    "relu": torch.nn.functional.relu,
+    "relu6": torch.nn.functional.relu6,
+    "gelu": torch.nn.functional.gelu,
+    "silu": torch.nn.functional.silu,
+    "sigmoid": torch.sigmoid,
+    "tanh": torch.tanh,
+    "hardswish": torch.nn.functional.hardswish,
+}
+
+
+@pytest.mark.parametrize("name", TORCH_ACTIVATIONS)
+def test_activations_are_torchs(every_isa, rng, name):
+    w = sparse_weights(rng, (33, 40), 0.5)
+    for n in (1, 5, 70):
+        x = torch.from_numpy(3 * rng.standard_normal((n, 40)).astype(np.float32))
+        y = engine.linear(x, engine.CSRMatrix.from_dense(w), activation=name)
+        expected = TORCH_ACTIVATIONS[name](torch.nn.functional.linear(x.double(), torch.from_numpy(w).double()))
+        torch.testing.assert_close(y.double(), expected, rtol=1e-5, atol=1e-5)
+    image = torch.from_numpy(rng.standard_normal((2, 10, 7, 9)).astype(np.float32))
+    y = engine.conv2d(image, engine.CSRMatrix.from_dense(w), 2, activation=name)
+    expected = torch.nn.functional.conv2d(image.double(), torch.from_numpy(w.reshape(33, 10, 2, 2)).double())
+    torch.testing.assert_close(y.double(), TORCH_ACTIVATIONS[name](expected), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("lead", [(), (1,), (5,), (2, 3), (70,), (0,)])
+def test_a_residual_is_added_before_the_activation(every_isa, rng, lead):
+    w = integers(rng, (33, 60), 4)
+    x, residual = integers(rng, (*lead, 60), 8), integers(rng, (*lead, 33), 8)
+    expected = np.maximum(x @ w.T + residual, 0)
+    matrix = engine.CSRMatrix.from_dense(w)
+    turned = np.ascontiguousarray(residual.T).T
+    for r in (residual, turned, np.repeat(residual, 2, axis=-1)[..., ::2], torch.from_numpy(residual)):
+        np.testing.assert_array_equal(engine.linear(x, matrix, activation="relu", residual=r), expected)
+        assert isinstance(engine.linear(torch.from_numpy(x), matrix, residual=r), torch.Tensor)
+    np.testing.assert_array_equal(residual, np.asarray(turned))  # read only
+    with pytest.raises(ValueError, match="residual has shape"):
+        engine.linear(x, matrix, residual=residual[..., :-1])
+    with pytest.raises(TypeError, match="residual has dtype float64"):
+        engine.linear(x, matrix, residual=residual.astype(np.float64))
+
+
+@pytest.mark.parametrize("kernel", [1, 3])
+def test_a_residual_of_either_memory_order_is_added_to_a_convolution(every_isa, rng, kernel):
+    w = integers(rng, (20, 6, kernel, kernel), 4)
+    matrix = engine.CSRMatrix.from_dense(w.reshape(20, -1))
+    x = torch.from_numpy(integers(rng, (3, 6, 9, 8), 8))
+    residual = torch.from_numpy(integers(rng, (3, 20, 9, 8), 8))
+    expected = torch.relu(torch.nn.functional.conv2d(x, torch.from_numpy(w), padding=kernel // 2) + residual)
+    last = torch.channels_last
+    for image in (x, x.contiguous(memory_format=last)):
+        for r in (residual, residual.contiguous(memory_format=last), residual[:1].expand(3, -1, -1, -1)):
+            y = engine.conv2d(image, matrix, kernel, padding=kernel // 2, activation="relu", residual=r)
+            torch.testing.assert_close(y[0], expected[0], rtol=0, atol=0)
+            if r.stride(0) != 0:
+                torch.testing.assert_close(y, expected, rtol=0, atol=0)
+    y = engine.conv2d(x[0], matrix, kernel, padding=kernel // 2, activation="relu", residual=residual[0])
+    torch.testing.assert_close(y, expected[0], rtol=0, atol=0)
+    with pytest.raises(ValueError, match=r"residual has shape \(3, 20, 9, 8\); it needs the result's, \(20, 9, 8\)"):
+        engine.conv2d(x[0], matrix, kernel, padding=kernel // 2, residual=residual)
+
+
 GEOMETRIES = [
     # cin, cout, kernel, size, stride, padding, dilation, groups
     (3, 8, 3, (9, 11), 1, 1, 1, 1),
@@ -103,3 +166,75 @@ def test_convolution_refuses_geometry_that_makes_no_sense(rng):
             engine.conv2d(x, matrix, **arguments)
     with pytest.raises(ValueError, match="takes"):
         engine.conv2d(x[0, 0], matrix, 3)
+
+
+@pytest.mark.parametrize(
+    "geometry", [(3, 8, 3, 11, 1, 1, 1, 1), (8, 70, 5, 140, 2, 2, 3, 2), (6, 6, 1, 9, 3, 0, 1, 6), (4, 3, 1, 8, 1, 0, 1, 1)]
+)
+@pytest.mark.parametrize("batch", [0, 1, 3])
+def test_convolution_over_one_axis_lies_within_the_proven_bound(every_isa, rng, geometry, batch):
+    cin, cout, kernel, length, stride, padding, dilation, groups = geometry
+    w = sparse_weights(rng, (cout, cin // groups, kernel), 0.5)
+    b = rng.standard_normal(cout).astype(np.float32)
+    x = rng.standard_normal((batch, cin, length)).astype(np.float32)
+    matrix = engine.CSRMatrix.from_dense(w.reshape(cout, -1))
+    options = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+
+    def exact(lines, weights, bias):
+        parts = [torch.from_numpy(np.asarray(a, np.float64)) for a in (lines, weights, bias)]
+        return torch.nn.functional.conv1d(*parts, **options).numpy()
+
+    terms = np.count_nonzero(w.reshape(cout, -1), axis=1)[:, None]
+    bound = gamma(terms + 2) * exact(np.abs(x), np.abs(w), np.abs(b)) + 1e-40
+    turned = torch.from_numpy(np.ascontiguousarray(x.transpose(0, 2, 1))).transpose(1, 2)
+    for given in (x, torch.from_numpy(x), turned):
+        y = engine.conv1d(given, matrix, kernel, b, **options)
+        assert isinstance(y, type(given))
+        assert np.all(np.abs(np.asarray(y, np.float64) - exact(x, w, b)) <= bound)
+    for line in x:
+        ones = np.ones(bound.shape[1:], np.float32)
+        y = engine.conv1d(line, matrix, (kernel,), b, **options, activation="relu", residual=ones)
+        assert np.all(np.abs(y - np.maximum(exact(line[None], w, b)[0] + 1, 0)) <= bound.max() + 1e-5)
+
+
+def test_padding_may_differ_from_side_to_side(every_isa, rng):
+    w = integers(rng, (5, 4, 2, 3), 4)
+    matrix = engine.CSRMatrix.from_dense(w.reshape(5, -1))
+    x = integers(rng, (2, 4, 7, 9), 8)
+    conv = torch.nn.functional.conv2d
+    for top, bottom, left, right in [(1, 0, 0, 2), (0, 3, 1, 0), (0, 0, 4, 0), (2, 1, 1, 3)]:
+        padded = torch.nn.functional.pad(torch.from_numpy(x), (left, right, top, bottom))
+        for stride in (1, 2):
+            y = engine.conv2d(x, matrix, (2, 3), padding=((top, bottom), (left, right)), stride=stride)
+            np.testing.assert_array_equal(y, conv(padded, torch.from_numpy(w), stride=stride))
+        line = engine.conv1d(x[:, :, 0], engine.CSRMatrix.from_dense(w[:, :, 0].reshape(5, -1)), 3, padding=(left, right))
+        np.testing.assert_array_equal(line, conv(padded[:, :, top : top + 1], torch.from_numpy(w[:, :, :1])).squeeze(2))
+    np.testing.assert_array_equal(
+        engine.conv2d(x, matrix, (2, 3), padding=(1, (0, 2))), engine.conv2d(x, matrix, (2, 3), padding=((1, 1), (0, 2)))
+    )
+
+
+@pytest.mark.parametrize("dilation", [1, 2])
+@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel:UserWarning")
+def test_padding_has_torchs_two_names(rng, dilation):
+    w, x = integers(rng, (5, 4, 2, 3), 4), integers(rng, (2, 4, 7, 9), 8)
+    matrix, line = engine.CSRMatrix.from_dense(w.reshape(5, -1)), engine.CSRMatrix.from_dense(w[:, :, 0].reshape(5, -1))
+    for name in ("same", "valid"):
+        expected = torch.nn.functional.conv2d(torch.from_numpy(x), torch.from_numpy(w), padding=name, dilation=dilation)
+        np.testing.assert_array_equal(engine.conv2d(x, matrix, (2, 3), padding=name, dilation=dilation), expected)
+        expected = torch.nn.functional.conv1d(
+            torch.from_numpy(x[:, :, 1]), torch.from_numpy(w[:, :, 0]), padding=name, dilation=dilation
+        )
+        np.testing.assert_array_equal(engine.conv1d(x[:, :, 1], line, 3, padding=name, dilation=dilation), expected)
+    with pytest.raises(ValueError, match="'same' needs stride 1"):
+        engine.conv2d(x, matrix, (2, 3), padding="same", stride=2)
+    for bad in ("full", (1, 2, 3), (1, (2, 3, 4)), ((1, 2), 1.5), 0.5, None):
+        with pytest.raises(ValueError, match=r"padding = .* must be one integer"):
+            engine.conv2d(x, matrix, (2, 3), padding=bad)
+        with pytest.raises(ValueError, match=r"padding = .* must be one integer"):
+            engine.conv1d(x[:, :, 1], line, 3, padding=bad)
+    for option in ("kernel_size", "stride", "dilation"):
+        with pytest.raises(ValueError, match=f"{option} = .* must be one integer$"):
+            engine.conv1d(x[:, :, 1], line, **{"kernel_size": 3, option: (1, 2)})
+    with pytest.raises(ValueError, match="takes"):
+        engine.conv1d(x, line, 3)

@@ -18,8 +18,8 @@ struct Float16 {
   std::uint16_t bits;  // IEEE binary16
 };
 
-// Applied to every output last. NaN passes through.
-enum class Activation { none, relu, relu6 };
+// Applied to every output last. NaN passes through; gelu is x·Φ(x), without approximation; what would be 0·∞ is its limit.
+enum class Activation { none, relu, relu6, gelu, silu, sigmoid, tanh, hardswish };
 
 // What happens to every sum on its way to y: activation(sum + bias + residual).
 struct Epilogue {

@@ -1,6 +1,7 @@
 // The end of a row times one to eight columns: bias, residual, activation, and the way to y.
 #pragma once
 
+#include "activation.hpp"
 #include "simd.hpp"
 #include "table.hpp"
 
@@ -15,9 +16,17 @@ inline void finish_one(const NarrowArgs& a, int64_t row, int64_t column, float s
 }
 
 inline void finish_eight(const NarrowArgs& a, int64_t row, Oct sum) {
-  float sums[8];
+  constexpr int kRoom = kLanes > 8 ? kLanes : 8;
+  float sums[kRoom] = {};
   store_oct(sums, sum);
-  for (int64_t column = 0; column < a.columns; ++column) finish_one(a, row, column, sums[column]);
+  const int64_t place = row * a.y_row_stride;
+  for (int64_t column = 0; column < a.columns; ++column) {
+    if (a.bias) sums[column] += a.bias[row];
+    if (a.residual) sums[column] += a.residual[place + column * a.y_column_stride];
+  }
+  if (a.activation != Activation::none)
+    for (int lane = 0; lane < kRoom; lane += kLanes) store(sums + lane, activate(load(sums + lane), a.activation));
+  for (int64_t column = 0; column < a.columns; ++column) a.y[place + column * a.y_column_stride] = sums[column];
 }
 
 }  // namespace

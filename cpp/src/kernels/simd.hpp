@@ -27,6 +27,16 @@ inline Vec add(Vec a, Vec b) { return _mm512_add_ps(a, b); }
 // The second operand is returned when either is NaN.
 inline Vec max(Vec a, Vec b) { return _mm512_max_ps(a, b); }
 inline Vec min(Vec a, Vec b) { return _mm512_min_ps(a, b); }
+inline Vec sub(Vec a, Vec b) { return _mm512_sub_ps(a, b); }
+inline Vec mul(Vec a, Vec b) { return _mm512_mul_ps(a, b); }
+inline Vec div(Vec a, Vec b) { return _mm512_div_ps(a, b); }
+inline Vec bits_of_both(Vec a, Vec b) { return _mm512_and_ps(a, b); }
+inline Vec bits_of_either(Vec a, Vec b) { return _mm512_or_ps(a, b); }
+inline Vec low_bits_to_exponent(Vec v) { return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_castps_si512(v), 23)); }
+// Lane by lane `negative` where v's sign bit is set, else `positive`.
+inline Vec by_sign(Vec v, Vec negative, Vec positive) {
+  return _mm512_mask_blend_ps(_mm512_movepi32_mask(_mm512_castps_si512(v)), positive, negative);
+}
 
 #elif defined(__AVX2__)
 
@@ -39,6 +49,13 @@ inline Vec fma(Vec a, Vec b, Vec c) { return _mm256_fmadd_ps(a, b, c); }
 inline Vec add(Vec a, Vec b) { return _mm256_add_ps(a, b); }
 inline Vec max(Vec a, Vec b) { return _mm256_max_ps(a, b); }
 inline Vec min(Vec a, Vec b) { return _mm256_min_ps(a, b); }
+inline Vec sub(Vec a, Vec b) { return _mm256_sub_ps(a, b); }
+inline Vec mul(Vec a, Vec b) { return _mm256_mul_ps(a, b); }
+inline Vec div(Vec a, Vec b) { return _mm256_div_ps(a, b); }
+inline Vec bits_of_both(Vec a, Vec b) { return _mm256_and_ps(a, b); }
+inline Vec bits_of_either(Vec a, Vec b) { return _mm256_or_ps(a, b); }
+inline Vec low_bits_to_exponent(Vec v) { return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(v), 23)); }
+inline Vec by_sign(Vec v, Vec negative, Vec positive) { return _mm256_blendv_ps(positive, negative, v); }
 
 #elif defined(__SSE4_2__)
 
@@ -51,6 +68,13 @@ inline Vec fma(Vec a, Vec b, Vec c) { return _mm_add_ps(_mm_mul_ps(a, b), c); } 
 inline Vec add(Vec a, Vec b) { return _mm_add_ps(a, b); }
 inline Vec max(Vec a, Vec b) { return _mm_max_ps(a, b); }
 inline Vec min(Vec a, Vec b) { return _mm_min_ps(a, b); }
+inline Vec sub(Vec a, Vec b) { return _mm_sub_ps(a, b); }
+inline Vec mul(Vec a, Vec b) { return _mm_mul_ps(a, b); }
+inline Vec div(Vec a, Vec b) { return _mm_div_ps(a, b); }
+inline Vec bits_of_both(Vec a, Vec b) { return _mm_and_ps(a, b); }
+inline Vec bits_of_either(Vec a, Vec b) { return _mm_or_ps(a, b); }
+inline Vec low_bits_to_exponent(Vec v) { return _mm_castsi128_ps(_mm_slli_epi32(_mm_castps_si128(v), 23)); }
+inline Vec by_sign(Vec v, Vec negative, Vec positive) { return _mm_blendv_ps(positive, negative, v); }
 
 #elif defined(__aarch64__)
 
@@ -63,6 +87,19 @@ inline Vec fma(Vec a, Vec b, Vec c) { return vfmaq_f32(c, a, b); }
 inline Vec add(Vec a, Vec b) { return vaddq_f32(a, b); }
 inline Vec max(Vec a, Vec b) { return vmaxq_f32(a, b); }  // NaN if either is NaN
 inline Vec min(Vec a, Vec b) { return vminq_f32(a, b); }
+inline Vec sub(Vec a, Vec b) { return vsubq_f32(a, b); }
+inline Vec mul(Vec a, Vec b) { return vmulq_f32(a, b); }
+inline Vec div(Vec a, Vec b) { return vdivq_f32(a, b); }
+inline Vec bits_of_both(Vec a, Vec b) {
+  return vreinterpretq_f32_u32(vandq_u32(vreinterpretq_u32_f32(a), vreinterpretq_u32_f32(b)));
+}
+inline Vec bits_of_either(Vec a, Vec b) {
+  return vreinterpretq_f32_u32(vorrq_u32(vreinterpretq_u32_f32(a), vreinterpretq_u32_f32(b)));
+}
+inline Vec low_bits_to_exponent(Vec v) { return vreinterpretq_f32_u32(vshlq_n_u32(vreinterpretq_u32_f32(v), 23)); }
+inline Vec by_sign(Vec v, Vec negative, Vec positive) {
+  return vbslq_f32(vcltzq_s32(vreinterpretq_s32_f32(v)), negative, positive);
+}
 
 #else
 #error "no vector section for this instruction set: add one here"
@@ -177,6 +214,11 @@ inline Oct splat_oct(float s) { return _mm256_set1_ps(s); }
 inline Oct fma_oct(Oct a, Oct b, Oct c) { return _mm256_fmadd_ps(a, b, c); }
 inline Oct add_oct(Oct a, Oct b) { return _mm256_add_ps(a, b); }
 inline float sum_oct(Oct v) { return sum_quad(add_quad(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1))); }
+// Which of the four lanes of its own half each lane takes: the lowest two bits of eight words.
+using Picks = __m256i;
+inline Picks load_picks(const uint32_t* p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); }
+inline Picks next_picks(Picks picks) { return _mm256_srli_epi32(picks, 2); }
+inline Oct pick_in_halves(const float* p, Picks picks) { return _mm256_permutevar_ps(load_oct(p), picks); }
 #else
 struct Oct {
   Quad low, high;
@@ -190,6 +232,16 @@ inline Oct splat_oct(float s) { return {splat_quad(s), splat_quad(s)}; }
 inline Oct fma_oct(Oct a, Oct b, Oct c) { return {fma_quad(a.low, b.low, c.low), fma_quad(a.high, b.high, c.high)}; }
 inline Oct add_oct(Oct a, Oct b) { return {add_quad(a.low, b.low), add_quad(a.high, b.high)}; }
 inline float sum_oct(Oct v) { return sum_quad(add_quad(v.low, v.high)); }
+struct Picks {
+  const uint32_t* words;
+  int shift;
+};
+inline Picks load_picks(const uint32_t* p) { return {p, 0}; }
+inline Picks next_picks(Picks picks) { return {picks.words, picks.shift + 2}; }
+inline Oct pick_in_halves(const float* p, Picks picks) {
+  const auto at = [&](int lane) { return picks.words[lane] >> picks.shift & 3; };
+  return {gather_quad(p, at(0), at(1), at(2), at(3)), gather_quad(p + 4, at(4), at(5), at(6), at(7))};
+}
 #endif
 
 // Scalar twins, for row ends: a tail rounds as the vector body does.
@@ -199,18 +251,6 @@ inline float fma(float a, float b, float c) {
 #else
   return a * b + c;
 #endif
-}
-
-inline Vec activate(Vec v, Activation activation) {
-  if (activation == Activation::none) return v;
-  v = max(splat(0.0f), v);
-  return activation == Activation::relu6 ? min(splat(6.0f), v) : v;
-}
-
-inline float activate(float v, Activation activation) {
-  if (activation == Activation::none) return v;
-  if (v < 0.0f) v = 0.0f;
-  return activation == Activation::relu6 && v > 6.0f ? 6.0f : v;
 }
 
 }  // namespace

@@ -7,6 +7,7 @@
 // Source   Elsen et al., "Fast Sparse ConvNets", CVPR 2020.
 #pragma once
 
+#include "activation.hpp"
 #include "simd.hpp"
 #include "table.hpp"
 

@@ -7,6 +7,7 @@
 // Source   Vuduc, "Automatic Performance Tuning of Sparse Matrix Kernels", 2003 (register blocking).
 #pragma once
 
+#include "activation.hpp"
 #include "simd.hpp"
 #include "spmm.hpp"
 #include "table.hpp"

@@ -3,11 +3,13 @@
 
 #include "simd.hpp"
 //
+#include "activation.hpp"
 #include "bitmask_gemv.hpp"
 #include "bsr_gemv.hpp"
 #include "csr_gemv.hpp"
 #include "mask.hpp"
 #include "narrow.hpp"
+#include "nm_gemv.hpp"
 #include "panel.hpp"
 #include "spmm.hpp"
 #include "spmm_strips.hpp"

@@ -83,6 +83,27 @@ struct BsrGemvArgs {
   NarrowArgs narrow;  // rows a multiple of block_height
 };
 
+// Rows of a 2:4 matrix times few columns, see nm_gemv.hpp. Strip by strip of eight rows (those that are missing hold zeros),
+// step by step of eight columns, pair by pair of rows: eight values, by half, row and place. Positions the same, one vector for
+// sixteen steps, two bits each.
+inline constexpr int kNmStripRows = 8;
+struct NmQuadsArgs {
+  const float* values;
+  const std::uint32_t* positions;
+  std::int64_t cols;  // a multiple of 4
+  NarrowArgs narrow;
+};
+
+// Rows of an n:m matrix times few columns: row by row, positions from the lowest bits of a word on, none across words.
+struct NmArgs {
+  const float* values;
+  const std::uint32_t* positions;
+  std::int64_t row_values, row_words;
+  std::int32_t n, m;
+  int position_bits;
+  NarrowArgs narrow;
+};
+
 // Strided to row-major, see panel.hpp.
 struct PackArgs {
   const float* source;

@@ -1,0 +1,107 @@
+// The activations themselves: W is one weight a row or X one element a column, so that what they see is known to the last bit.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "reference.hpp"
+
+namespace sparse_engine {
+namespace {
+
+using namespace reference;
+
+// 1 · v for every v: wide, narrow, and one column at a time.
+std::vector<float> wide(const std::vector<float>& v, Activation activation) {
+  return multiplied(Weights{1, 1, {1}}.csr(), v, static_cast<Index>(v.size()), {}, activation);
+}
+
+std::vector<float> as_weights(const std::vector<float>& v, Index n, Activation activation) {
+  const Index rows = static_cast<Index>(v.size());
+  Parts parts{{}, std::vector<std::int64_t>(v.size()), v, rows, 1};
+  for (Index row = 0; row <= rows; ++row) parts.indptr.push_back(row);
+  return multiplied(parts.csr(), std::vector<float>(n, 1), n, {}, activation);
+}
+
+// Every exponent, both signs; `step` apart in their bits.
+std::vector<float> floats(std::uint32_t step) {
+  std::vector<float> all;
+  for (std::uint64_t bits = 0; bits < 1ull << 32; bits += step) {
+    const float v = std::bit_cast<float>(static_cast<std::uint32_t>(bits));
+    if (std::isfinite(v)) all.push_back(v);
+  }
+  return all;
+}
+
+void expect_within_ulps(const std::vector<float>& v, const std::vector<float>& y, Activation activation) {
+  ASSERT_EQ(y.size(), v.size());
+  for (std::size_t i = 0; i < v.size(); ++i) {
+    const double exact = activated(v[i], activation), allowed = activation_ulps(activation) * ulp(exact);
+    ASSERT_LE(std::abs(y[i] - exact), allowed) << "activation " << static_cast<int>(activation) << " of " << v[i];
+  }
+}
+
+TEST(Activation, IsWithinItsUnitsInTheLastPlaceForFloatsOfEverySize) {
+  const std::vector<float> v = floats(kSlow ? 65521 * 16 : 16381);
+  for (const Activation activation : kActivations)
+    for_each_isa([&] { expect_within_ulps(v, wide(v, activation), activation); });
+}
+
+TEST(Activation, IsWithinItsUnitsInTheLastPlaceWhereItBends) {
+  std::vector<float> v;
+  const Index steps = kSlow ? 2'000 : 60'000;
+  for (Index i = -steps; i <= steps; ++i) v.push_back(16.0f * static_cast<float>(i) / static_cast<float>(steps));
+  for (const Activation activation : kActivations)
+    for_each_isa([&] { expect_within_ulps(v, wide(v, activation), activation); });
+}
+
+TEST(Activation, OfInfinityIsItsLimitAndOfNaNIsNaN) {
+  struct Limits {
+    Activation activation;
+    float below, above;
+  };
+  for (const Limits& l : {Limits{Activation::none, -kInf, kInf},
+                          {Activation::relu, 0, kInf},
+                          {Activation::relu6, 0, 6},
+                          {Activation::gelu, 0, kInf},
+                          {Activation::silu, 0, kInf},
+                          {Activation::sigmoid, 0, 1},
+                          {Activation::tanh, -1, 1},
+                          {Activation::hardswish, 0, kInf}}) {
+    SCOPED_TRACE(static_cast<int>(l.activation));
+    for_each_isa([&] {
+      for (const Index n : {1, 3, 20}) {
+        const std::vector<float> y = as_weights({-kInf, kInf, kNaN, -kNaN}, n, l.activation);
+        for (Index c = 0; c < n; ++c) {
+          EXPECT_EQ(y[c], l.below);
+          EXPECT_EQ(y[n + c], l.above);
+          EXPECT_TRUE(std::isnan(y[2 * n + c]) && std::isnan(y[3 * n + c]));
+        }
+      }
+    });
+  }
+}
+
+TEST(Activation, GivesTheSameBitsWhereverAnOutputStands) {
+  const std::vector<float> v = floats(kSlow ? 65521 * 256 : 65521 * 16);
+  for (const Activation activation : kActivations)
+    for_each_isa([&] {
+      const std::vector<float> expected = wide(v, activation);
+      for (const Index n : {1, 2, 5, 8, 9, 17, 64}) {
+        SCOPED_TRACE("n = " + std::to_string(n));
+        const std::vector<float> y = as_weights(v, n, activation);
+        for (Index c = 0; c < n; ++c) {
+          std::vector<float> column;
+          for (std::size_t row = 0; row < v.size(); ++row) column.push_back(y[row * n + c]);
+          expect_same_bits(column, expected);
+        }
+      }
+    });
+}
+
+}  // namespace
+}  // namespace sparse_engine
