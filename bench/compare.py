@@ -119,7 +119,7 @@ def measured(
         speedup=speedup,
         sparse_gflops=2e-9 * macs * density / seconds,
         dense_gflops=2e-9 * macs / dense_seconds,
-        kernel=layer.kernel if layer.kernel == "csr" else layer.reason,
+        kernel=layer.reason or layer.kernel,
         goal=float(goal[0]) if goal else None,
     )
 
@@ -226,7 +226,7 @@ def markdown(sections: dict[str, list[Row]], arguments: list[str]) -> str:
         "",
         "Dense is `torch`, for a convolution the faster of NCHW and channels_last. Times are medians of interleaved calls;",
         "speed-up is the median of the ratios within a round. Conversion of layouts is inside the times. GFLOP/s count the",
-        "stored weights only for sparse. A kernel other than csr says why the layer stayed dense.",
+        "stored weights only for sparse. The kernel is the format chosen, or why the layer stayed dense.",
     ]
     for name, rows in sections.items():
         lines += ["", f"## {name}", "", *table(rows)]

@@ -39,12 +39,6 @@ struct Csr::State {
   Array<std::uint32_t> wide;
   std::variant<Array<float>, Array<BFloat16>, Array<Float16>> values;
 
-  struct Sample {
-    Index position;  // in the row-major dense array
-    float value;
-  };
-  std::vector<Sample> samples;
-
   Layouts layouts;
 
   bool is_narrow() const { return cols <= SPARSE_ENGINE_NARROW_COLUMNS; }
@@ -71,12 +65,6 @@ struct Csr::State {
   void seal() {
     is_narrow() ? narrow.resize(nnz + kSlackElements) : wide.resize(nnz + kSlackElements);
     std::visit([&](auto& array) { array.resize(nnz + kSlackElements); }, values);
-    constexpr Index kSamples = 16;
-    for (Index s = 0; s < std::min(kSamples, nnz); ++s) {
-      const Index i = s * nnz / std::min(kSamples, nnz);
-      const Index row = std::upper_bound(starts.begin(), starts.end(), i) - starts.begin() - 1;
-      samples.push_back({row * cols + column(i), value(i)});
-    }
   }
   template <class Column, class Value>
   void multiply(const NarrowJob& job, const Array<Column>& columns, const Array<Value>& array) const;
@@ -209,12 +197,6 @@ std::shared_ptr<const Tiles> Csr::tiles(const TileShape& shape) const {
     };
     const auto* floats = std::get_if<Array<float>>(&s.values);
     return floats != nullptr ? lay_out(*floats) : lay_out(values());
-  });
-}
-
-bool Csr::spot_check(const float* weights) const {
-  return std::all_of(state_->samples.begin(), state_->samples.end(), [&](const State::Sample& s) {
-    return std::bit_cast<std::uint32_t>(state_->as_stored(weights[s.position])) == std::bit_cast<std::uint32_t>(s.value);
   });
 }
 

@@ -37,13 +37,6 @@ void bind_csr(pybind11::module_& m) {
       .def_static("from_dense", &from_dense, py::arg("weights").noconvert(), py::arg("type") = ValueType::float32)
       .def_static("from_parts", &from_parts, py::arg("indptr").noconvert(), py::arg("indices").noconvert(),
                   py::arg("values").noconvert(), py::arg("rows"), py::arg("cols"))
-      .def(
-          "spot_check",
-          [](const Csr& csr, const Floats& weights) {
-            if (weights.size() != csr.rows() * csr.cols()) throw py::value_error("weights do not have the matrix's size");
-            return csr.spot_check(weights.data());
-          },
-          py::arg("weights").noconvert())
       .def_property_readonly("value_type", &Csr::value_type)
       .def("to_parts", &to_parts);
 }

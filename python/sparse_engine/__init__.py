@@ -24,6 +24,7 @@ from .spec import Spec
 from .version import __version__
 
 if TYPE_CHECKING:
+    from .autotuning import autotune, decisions, set_decisions
     from .batchnorm import reestimate_batchnorm
     from .layer import dense_only
     from .nn import MaskedConv3d, SparseConv1d, SparseConv2d, SparseLinear
@@ -36,6 +37,8 @@ _TORCH_NAMES = {
     "SparseConv1d": "nn",
     "SparseConv2d": "nn",
     "SparseLinear": "nn",
+    "autotune": "autotuning",
+    "decisions": "autotuning",
     "dense_only": "layer",
     "masks": "pruning",
     "prune": "pruning",
@@ -43,6 +46,7 @@ _TORCH_NAMES = {
     "remove_masks": "pruning",
     "Report": "reporting",
     "report": "reporting",
+    "set_decisions": "autotuning",
 }
 
 __all__ = [
@@ -59,8 +63,10 @@ __all__ = [
     "SparseLinear",
     "Spec",
     "__version__",
+    "autotune",
     "conv1d",
     "conv2d",
+    "decisions",
     "dense_only",
     "isa",
     "keep_largest",
@@ -71,6 +77,7 @@ __all__ = [
     "reestimate_batchnorm",
     "remove_masks",
     "report",
+    "set_decisions",
     "set_isa",
     "set_num_threads",
     "show_config",

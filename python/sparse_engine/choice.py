@@ -1,13 +1,15 @@
-"""Native or dense: each layer times both once per bucket of input sizes and keeps the faster."""
+"""Which kernel: each layer times its candidates, dense included, once per bucket of input sizes and keeps the fastest."""
 
+import os
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
 
 from . import _core
+from .formats import DENSE
 
 # Native must win by this much: a tie goes to dense, so that a pruned layer is not slower than it was.
 MARGIN = 0.95
@@ -20,11 +22,26 @@ MAX_REMEMBERED = 4096
 
 @dataclass(frozen=True)
 class Choice:
-    """What was decided for a bucket, and the times it rests on."""
+    """What was decided for a bucket, and the median seconds a call it rests on; without any the cost model decided."""
 
-    native: bool
-    native_seconds: float
-    dense_seconds: float
+    kernel: str
+    seconds: Mapping[str, float]
+
+    @property
+    def native(self) -> bool:
+        """Whether a native kernel was chosen."""
+        return self.kernel != DENSE
+
+
+Bucket = tuple[tuple[int, ...], int, int, str]  # sizes, threads of torch, threads here, instruction set
+
+
+def timing_enabled() -> bool:
+    """False with SPARSE_ENGINE_AUTOTUNE=off: the cost model decides alone, the same way every time."""
+    value = os.environ.get("SPARSE_ENGINE_AUTOTUNE", "on")
+    if value not in ("on", "off"):
+        raise ValueError(f"SPARSE_ENGINE_AUTOTUNE = '{value}' is neither 'on' nor 'off'")
+    return value == "on"
 
 
 class Choices:
@@ -32,17 +49,21 @@ class Choices:
 
     def __init__(self) -> None:
         self.exact: dict[tuple[tuple[int, ...], int], Choice] = {}  # by shape and threads as they came: the fast look-up
-        self.buckets: dict[tuple[object, ...], Choice] = {}
+        self.buckets: dict[Bucket, Choice] = {}
 
     def decide(
-        self, shape: tuple[int, ...], size: tuple[int, ...], native: Callable[[], object], dense: Callable[[], object]
+        self, shape: tuple[int, ...], size: tuple[int, ...], ways: Mapping[str, Callable[[], object]], modelled: str
     ) -> Choice:
-        """The decision for an input of `shape`, whose bucket is that of `size`; both ways are timed when it is new."""
+        """The decision for an input of `shape`, whose bucket is that of `size`; all `ways` are timed when it is new.
+
+        `ways` are calls by kernel, dense among them; `modelled` is what the cost model takes.
+        """
         threads = torch.get_num_threads()
-        bucket = (bucket_of(size[0]), size[1:], threads, _core.num_threads(), _core.isa())
+        bucket = ((bucket_of(size[0]), *size[1:]), threads, _core.num_threads(), _core.isa())
         choice = self.buckets.get(bucket)
         if choice is None:
-            choice = self.buckets[bucket] = _measure(native, dense)
+            choice = _measure(ways) if timing_enabled() else Choice(modelled, {})
+            self.buckets[bucket] = choice
         if len(self.exact) >= MAX_REMEMBERED:
             self.exact.clear()
         self.exact[(shape, threads)] = choice
@@ -62,16 +83,17 @@ def bucket_of(count: int) -> int:
     return (count >> shift) << shift
 
 
-def _measure(native: Callable[[], object], dense: Callable[[], object]) -> Choice:
-    times: tuple[list[float], list[float]] = ([], [])
-    native()  # packs, and brings both into the same state of warmth
-    dense()
+def _measure(ways: Mapping[str, Callable[[], object]]) -> Choice:
+    times: dict[str, list[float]] = {kernel: [] for kernel in ways}
+    for call in ways.values():  # packs, and brings all into the same state of warmth
+        call()
     for taken in range(1, ROUNDS_WHEN_CLOSE + 1):
-        for seconds, call in zip(times, (native, dense), strict=True):
+        for kernel, call in ways.items():
             start = time.perf_counter()
             call()
-            seconds.append(time.perf_counter() - start)
-        medians = statistics.median(times[0]), statistics.median(times[1])
-        if taken >= ROUNDS and not CLOSE[0] * medians[1] < medians[0] < CLOSE[1] * medians[1]:
+            times[kernel].append(time.perf_counter() - start)
+        medians = {kernel: statistics.median(seconds) for kernel, seconds in times.items()}
+        best = min((kernel for kernel in ways if kernel != DENSE), key=medians.__getitem__, default=DENSE)
+        if taken >= ROUNDS and not CLOSE[0] * medians[DENSE] < medians[best] < CLOSE[1] * medians[DENSE]:
             break
-    return Choice(native=medians[0] < MARGIN * medians[1], native_seconds=medians[0], dense_seconds=medians[1])
+    return Choice(best if medians[best] < MARGIN * medians[DENSE] else DENSE, medians)

@@ -10,16 +10,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from . import _core
-from .choice import Choices
+from .choice import Choice, Choices
+from .formats import DENSE, FORMATS, candidates, fitting, modelled
 from .mask import Mask
 from .masking import MaskGradient, guard, guarded_by, mask_tensor, write_zeros
 
 TRAINING = "training or gradients needed: model.eval() and torch.inference_mode()"
 DISABLED = "engine.dense_only() is active"
+SAMPLES = 16  # weights looked at on every call
 
 _native_enabled = True
 
@@ -35,21 +38,55 @@ def dense_only() -> Iterator[None]:
         _native_enabled = before
 
 
+class Packed:
+    """A layer's weight as native kernels read it, in the formats asked for so far."""
+
+    def __init__(self, weight: Tensor) -> None:
+        self.key = (weight._version, weight.data_ptr())
+        self.dense = weight.detach().reshape(weight.shape[0], -1).contiguous().numpy()
+        flat = self.dense.reshape(-1)
+        stored = np.flatnonzero(flat)
+        self._places = stored[np.linspace(0, len(stored) - 1, min(SAMPLES, len(stored))).astype(np.int64)]
+        self._sampled = flat[self._places].tobytes()
+        self.matrices: dict[str, _core.Matrix] = {}
+
+    def matrix(self, kernel: str) -> _core.Matrix:
+        """The weight in the format of `kernel`."""
+        found = self.matrices.get(kernel)
+        if found is None:
+            found = self.matrices[kernel] = FORMATS[kernel].pack(self.dense)
+        return found
+
+    def is_of(self, weight: Tensor) -> bool:
+        """Whether `weight` is what was packed, by its version and some of the weights themselves."""
+        same: bool = self.key == (weight._version, weight.data_ptr())
+        return same and self.dense.reshape(-1)[self._places].tobytes() == self._sampled
+
+
 class PrunedState:
-    """What a pruned layer keeps beside its parameters. Only the mask is copied and pickled; the rest is made again."""
+    """What a pruned layer keeps beside its parameters. Mask and decisions are copied and pickled, the rest made again."""
 
     def __init__(self, mask: Mask) -> None:
         self.mask = mask
         self.clean: tuple[int, int] | None = None  # version and address of the weight when last seen masked
-        self.packed: tuple[tuple[int, int], _core.Csr, Any] | None = None  # the same when packed, and the weight's memory
+        self.packed: Packed | None = None
         self.choices = Choices()
         self.fallbacks: dict[str, int] = {}  # reason -> calls
+        self._fitting: tuple[str, ...] | None = None
+
+    @property
+    def fitting(self) -> tuple[str, ...]:
+        """Formats that store exactly what the mask keeps."""
+        if self._fitting is None:
+            self._fitting = fitting(self.mask)
+        return self._fitting
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"bits": self.mask.bits, "shape": self.mask.shape}
+        return {"bits": self.mask.bits, "shape": self.mask.shape, "decisions": self.choices.buckets}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(Mask(state["bits"], state["shape"]))  # type: ignore[misc]
+        self.choices.buckets.update(state.get("decisions", {}))
 
     def fall_back(self, reason: str) -> None:
         """Count a call that ran dense, for the report."""
@@ -136,14 +173,18 @@ class NativePruned(Pruned):
         raise AssertionError("every native layer defines this")
 
     def _bucket(self, x: Tensor) -> tuple[int, ...]:
-        """The sizes that decide between native and dense; the first one varies with the batch."""
+        """The sizes that decide which kernel is fastest; the first one varies with the batch."""
         raise AssertionError("every native layer defines this")
 
-    def _native(self, x: Tensor, matrix: _core.Csr, bias: Tensor | None, geometry: Any) -> Tensor:
+    def _columns(self, geometry: Any, x: Tensor) -> int:
+        """Columns of the product that this input makes."""
+        raise AssertionError("every native layer defines this")
+
+    def _native(self, x: Tensor, matrix: _core.Matrix, bias: Tensor | None, geometry: Any) -> Tensor:
         raise AssertionError("every native layer defines this")
 
     def forward(self, x: Tensor) -> Tensor:
-        """The layer's result: dense while gradients are needed, else native or dense, whichever measured faster."""
+        """The layer's result: dense while gradients are needed, else with the kernel that measured fastest."""
         parameters: dict[str, Any] = self._parameters
         weight, bias = parameters["weight"], parameters["bias"]
         if torch.compiler.is_compiling():
@@ -165,28 +206,33 @@ class NativePruned(Pruned):
             geometry = self._geometry(x)
         except ValueError:
             return self._dense(x, weight)  # torch refuses it in its own words
-        matrix = self._csr(weight)
+        packed = self._packed(weight)
         if choice is None:
-            choice = state.choices.decide(
-                x.shape,
-                self._bucket(x),
-                lambda: self._native(x, matrix, bias, geometry),
-                lambda: self._dense(x, weight),
-            )
-        return self._native(x, matrix, bias, geometry) if choice.native else self._dense(x, weight)
+            choice = self._decide(x, weight, bias, geometry, packed)
+        return self._native(x, packed.matrix(choice.kernel), bias, geometry) if choice.native else self._dense(x, weight)
 
-    def _csr(self, weight: Tensor) -> _core.Csr:
+    def _decide(self, x: Tensor, weight: Tensor, bias: Tensor | None, geometry: Any, packed: Packed) -> Choice:
+        state = self._sparse
+        columns, density = self._columns(geometry, x), state.mask.density
+        kernels = candidates(state.fitting, density, columns)
+        ways: dict[str, Any] = {
+            kernel: (lambda kernel=kernel: self._native(x, packed.matrix(kernel), bias, geometry)) for kernel in kernels
+        }
+        ways[DENSE] = lambda: self._dense(x, weight)
+        choice = state.choices.decide(x.shape, self._bucket(x), ways, modelled(kernels, density, columns))
+        # What no decision needs gives its memory back.
+        used = {decided.kernel for decided in state.choices.buckets.values()}
+        packed.matrices = {kernel: matrix for kernel, matrix in packed.matrices.items() if kernel in used}
+        return choice
+
+    def _packed(self, weight: Tensor) -> Packed:
         """The weight packed, made again when it changed."""
         state = self._sparse
-        key = (weight._version, weight.data_ptr())
-        packed = state.packed
         # The version counter misses writes through `.data`; some of the weights themselves are looked at for these.
-        if packed is None or packed[0] != key or not packed[1].spot_check(packed[2]):
+        if state.packed is None or not state.packed.is_of(weight):
             write_zeros(state.mask, weight)
-            key = (weight._version, weight.data_ptr())
-            dense = weight.detach().reshape(weight.shape[0], -1).contiguous().numpy()
-            packed = state.packed = (key, _core.Csr.from_dense(dense), dense)
-        return packed[1]
+            state.packed = Packed(weight)
+        return state.packed
 
     def _unfit(self, x: Tensor, weight: Tensor) -> str | None:
         """Why native code does not take this input, or None."""

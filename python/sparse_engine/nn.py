@@ -8,6 +8,7 @@ from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 
 from . import _core
 from .arrays import new_result
+from .formats import NARROW_COLUMNS
 from .layer import NativePruned, Pruned, PrunedState
 from .mask import Mask
 from .masking import release
@@ -29,7 +30,10 @@ class SparseLinear(NativePruned, nn.Linear):
     def _bucket(self, x: Tensor) -> tuple[int, ...]:
         return (x.numel() // self.in_features,)
 
-    def _native(self, x: Tensor, matrix: _core.Csr, bias: Tensor | None, geometry: None) -> Tensor:
+    def _columns(self, geometry: None, x: Tensor) -> int:
+        return x.numel() // self.in_features
+
+    def _native(self, x: Tensor, matrix: _core.Matrix, bias: Tensor | None, geometry: None) -> Tensor:
         x = x.detach() if x.requires_grad else x
         flat = x if x.dim() == 2 else x.reshape(-1, x.shape[-1])
         y, target = new_result((flat.shape[0], matrix.rows), tensor=True)
@@ -61,8 +65,12 @@ class SparseConv2d(NativePruned, nn.Conv2d):
     def _bucket(self, x: Tensor) -> tuple[int, ...]:
         return tuple(x.shape) if x.dim() == 4 else (1, *x.shape)
 
+    def _columns(self, geometry: tuple[_core.Conv2dShape, tuple[int, int]], x: Tensor) -> int:
+        height, width = geometry[1]
+        return _wide((x.shape[0] if x.dim() == 4 else 1) * height * width)
+
     def _native(
-        self, x: Tensor, matrix: _core.Csr, bias: Tensor | None, geometry: tuple[_core.Conv2dShape, tuple[int, int]]
+        self, x: Tensor, matrix: _core.Matrix, bias: Tensor | None, geometry: tuple[_core.Conv2dShape, tuple[int, int]]
     ) -> Tensor:
         shape, (height, width) = geometry
         images = x.detach() if x.requires_grad else x
@@ -99,7 +107,10 @@ class SparseConv1d(NativePruned, nn.Conv1d):
     def _bucket(self, x: Tensor) -> tuple[int, ...]:
         return tuple(x.shape) if x.dim() == 3 else (1, *x.shape)
 
-    def _native(self, x: Tensor, matrix: _core.Csr, bias: Tensor | None, geometry: tuple[_core.Conv2dShape, int]) -> Tensor:
+    def _columns(self, geometry: tuple[_core.Conv2dShape, int], x: Tensor) -> int:
+        return _wide((x.shape[0] if x.dim() == 3 else 1) * geometry[1])
+
+    def _native(self, x: Tensor, matrix: _core.Matrix, bias: Tensor | None, geometry: tuple[_core.Conv2dShape, int]) -> Tensor:
         shape, length = geometry
         rows = x.detach() if x.requires_grad else x
         if self.padding_mode != "zeros":
@@ -119,6 +130,11 @@ class MaskedConv3d(Pruned, nn.Conv3d):
 
     def _dense(self, x: Tensor, weight: Tensor) -> Tensor:
         return self._conv_forward(x, weight, self._parameters["bias"])  # type: ignore[no-any-return]
+
+
+def _wide(positions: int) -> int:
+    """Convolutions run as wide products however few their positions are."""
+    return max(positions, NARROW_COLUMNS + 1)
 
 
 def _numpy(x: Tensor) -> Any:

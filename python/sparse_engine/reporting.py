@@ -143,7 +143,7 @@ def report(model: nn.Module, example_inputs: Any = None) -> Report:
     seen: dict[nn.Module, tuple[Any, ...]] | None = None
     if example_inputs is not None:
         inputs = example_inputs if isinstance(example_inputs, tuple) else (example_inputs,)
-        with _evaluating(model), torch.inference_mode():
+        with evaluating(model), torch.inference_mode():
             seen = _measure_layers(model, rows, inputs)
             result.dense_seconds, result.seconds = time_both(lambda: model(*inputs))
     for module, row in rows.items():
@@ -229,11 +229,14 @@ def _kernel(module: nn.Module, seen: dict[nn.Module, tuple[Any, ...]] | None) ->
         return "dense", reasons[-1]
     if choice is None:
         return "dense", "not run in inference yet"
-    return ("csr", "") if choice.native else ("dense", "dense measured faster")
+    if choice.native:
+        return choice.kernel, ""
+    return "dense", "dense measured faster" if choice.seconds else "the cost model takes dense (SPARSE_ENGINE_AUTOTUNE=off)"
 
 
 @contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """`model` in eval mode inside the `with` block; every module's flag comes back."""
     training = {module: module.training for module in model.modules()}
     model.eval()
     try:

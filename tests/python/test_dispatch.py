@@ -99,7 +99,7 @@ def test_convolution_over_one_axis_takes_what_torch_takes(native_always, plain_c
         torch.testing.assert_close(y, expected, rtol=1e-4, atol=1e-5)
         assert y.is_contiguous()
     report = engine.report(layer, example_inputs=torch.randn(2, 8, 20))
-    assert report.layers[0].kernel == "csr"
+    assert report.layers[0].kernel in ("csr", "bitmask")
 
 
 def test_wrong_inputs_raise_what_torch_raises(native_always, plain_copy):
@@ -158,7 +158,7 @@ def test_one_decision_a_bucket_costs_a_few_calls(monkeypatch):
     layer = engine.prune(nn.Linear(32, 32), engine.Spec(sparsity=0.5)).eval()
     decisions = []
     measure = choice._measure
-    monkeypatch.setattr(choice, "_measure", lambda *ways: decisions.append(1) or measure(*ways))
+    monkeypatch.setattr(choice, "_measure", lambda ways: decisions.append(1) or measure(ways))
     with torch.inference_mode():
         for n in [100, 100, 101, 110, 111, 100] * 5:
             layer(torch.randn(n, 32))
@@ -179,7 +179,9 @@ def test_dense_is_kept_where_it_is_faster_and_said_so():
     with torch.inference_mode():
         model(torch.randn(2, 16))
     (decided,) = model._sparse.choices.buckets.values()
-    assert decided.native == (decided.native_seconds < choice.MARGIN * decided.dense_seconds)
+    fastest = min((k for k in decided.seconds if k != "dense"), key=decided.seconds.get, default="dense")
+    wins = fastest != "dense" and decided.seconds[fastest] < choice.MARGIN * decided.seconds["dense"]
+    assert decided.kernel == (fastest if wins else "dense")
 
 
 FALLBACKS = {

@@ -36,10 +36,6 @@ class Csr final : public Matrix {
   Index row_at_share(Index share, Index shares) const override;
   std::shared_ptr<const Tiles> tiles(const TileShape& shape) const override;
 
-  // Whether some weights spread over the matrix still round to what the row-major array it was made from did. Cheap enough for
-  // every call, and it notices any change that touches most weights; it proves nothing about the others.
-  bool spot_check(const float* weights) const;
-
   ValueType value_type() const;
   std::span<const std::int64_t> row_starts() const;
   std::vector<float> values() const;                 // a widened copy
