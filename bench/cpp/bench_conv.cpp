@@ -85,8 +85,5 @@ int main(int argc, char** argv) {
       benchmark::RegisterBenchmark(name.str().c_str(), conv, c, channels_last)->UseRealTime()->Unit(benchmark::kMicrosecond);
     }
   }
-  benchmark::Initialize(&argc, argv);
-  if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 1;
-  benchmark::AddCustomContext("isa", std::string(sparse_engine::isa()));
-  benchmark::RunSpecifiedBenchmarks();
+  return bench::run_all(argc, argv);
 }

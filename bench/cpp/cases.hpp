@@ -3,6 +3,7 @@
 
 #include <benchmark/benchmark.h>
 
+#include <cmath>
 #include <cstdint>
 #include <filesystem>
 #include <fstream>
@@ -12,7 +13,7 @@
 #include <vector>
 
 #include "limits.hpp"
-#include "sparse_engine/runtime.hpp"
+#include "sparse_engine/sparse_engine.hpp"
 
 namespace bench {
 
@@ -54,7 +55,8 @@ inline bool within_bound(float y, double exact, double magnitude, std::int64_t t
 }
 
 // Real and dense-equivalent GFLOP/s, bytes/s and the share of the physical limit.
-inline void report(benchmark::State& state, std::int64_t nnz, std::int64_t dense, std::int64_t columns, std::int64_t bytes) {
+inline void report(benchmark::State& state, std::int64_t nnz, std::int64_t dense, std::int64_t columns, std::int64_t bytes,
+                   int sharing_rows = 1) {
   using benchmark::Counter;
   const int threads = sparse_engine::num_threads();
   const auto rate = [](double amount) { return Counter(amount, Counter::kIsIterationInvariantRate, Counter::kIs1000); };
@@ -63,7 +65,50 @@ inline void report(benchmark::State& state, std::int64_t nnz, std::int64_t dense
   state.counters["dense_flops"] = rate(2.0 * static_cast<double>(dense) * n);
   state.counters["bytes"] = rate(static_cast<double>(bytes));
   // Iterations × least seconds / seconds taken.
-  state.counters["share_of_limit"] = rate(least_seconds(nnz, columns, bytes, threads));
+  state.counters["share_of_limit"] = rate(least_seconds(nnz, columns, bytes, threads, sharing_rows));
+}
+
+// Times linear(x, matrix) for `columns` rows of x, after its output was checked. `bytes_of_w` is what a call reads of W.
+inline void time_linear(benchmark::State& state, const sparse_engine::Matrix& matrix, std::int64_t columns, double bytes_of_w) {
+  const std::int64_t rows = matrix.rows(), cols = matrix.cols();
+  const std::vector<float> x = normal(columns * cols, 2);
+  std::vector<float> dense(static_cast<std::size_t>(rows * cols)), y(static_cast<std::size_t>(columns * rows));
+  matrix.to_dense(dense.data());
+  const auto run = [&] {
+    sparse_engine::linear({x.data(), columns, cols, cols, 1}, matrix, {}, {y.data(), columns, rows, rows, 1});
+  };
+  run();
+  for (std::int64_t i = 0; i < columns * rows; i += 97) {
+    const float* w = dense.data() + i % rows * cols;
+    const float* in = x.data() + i / rows * cols;
+    double exact = 0, magnitude = 0;
+    std::int64_t terms = 0;
+    for (std::int64_t k = 0; k < cols; ++k) {
+      if (w[k] == 0) continue;
+      const double product = static_cast<double>(w[k]) * in[k];
+      exact += product, magnitude += std::abs(product), ++terms;
+    }
+    if (!within_bound(y[i], exact, magnitude, terms)) return state.SkipWithError("outside the proven bound");
+  }
+  for (auto _ : state) {
+    run();
+    benchmark::ClobberMemory();
+  }
+  const auto bytes = static_cast<std::int64_t>(bytes_of_w) + 4 * columns * (rows + cols);
+  report(state, matrix.nnz(), rows * cols, columns, bytes, static_cast<int>(matrix.strip_height()));
+}
+
+template <class... Arguments>
+void add(const std::string& name, Arguments... arguments) {
+  benchmark::RegisterBenchmark(name.c_str(), arguments...)->UseRealTime()->Unit(benchmark::kMicrosecond);
+}
+
+inline int run_all(int argc, char** argv) {
+  benchmark::Initialize(&argc, argv);
+  if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 1;
+  benchmark::AddCustomContext("isa", std::string(sparse_engine::isa()));
+  benchmark::RunSpecifiedBenchmarks();
+  return 0;
 }
 
 }  // namespace bench

@@ -94,13 +94,14 @@ double read_gbytes(std::int64_t bytes, int threads) {
   return known[key] = best;
 }
 
-double least_seconds(std::int64_t nnz, std::int64_t columns, std::int64_t bytes, int threads) {
+double least_seconds(std::int64_t nnz, std::int64_t columns, std::int64_t bytes, int threads, int sharing_rows) {
   const double peak = fma_gflops(threads) * 1e9;
   const double arithmetic = 2.0 * static_cast<double>(nnz) * static_cast<double>(columns) / peak;
-  // Two fused multiply-adds a cycle and two loads a cycle: the loads of one vector take as long as its arithmetic.
+  // Two fused multiply-adds a cycle and two loads a cycle: the loads of one vector take as long as its arithmetic. Eight sums
+  // fit the registers, so a splat serves 8 / sharing_rows vectors.
   const double loads = columns == 1 ? 0.0
                                     : static_cast<double>(nnz) * static_cast<double>((columns + kLanes - 1) / kLanes) *
-                                          (1.0 + 1.0 / 8) * 2 * kLanes / peak;
+                                          (1.0 / sharing_rows + sharing_rows / 8.0) * 2 * kLanes / peak;
   const double traffic = static_cast<double>(bytes) / (read_gbytes(bytes, threads) * 1e9);
   return std::max({arithmetic, loads, traffic});
 }
