@@ -15,7 +15,8 @@
 namespace sparse_engine::SPARSE_ENGINE_ISA {
 namespace {
 
-#if defined(__AVX512F__)
+// SIMULATED: the section that follows on a processor without such instructions, for its tests (cpp/CMakeLists.txt).
+#if defined(__AVX512F__) || defined(SPARSE_ENGINE_SIMULATED_AVX512)
 
 using Vec = __m512;
 constexpr int kLanes = 16;
