@@ -76,8 +76,8 @@ class StripTiles final : public Tiles {
  public:
   // Strip s holds columns[starts[s]] … columns[starts[s + 1] - 1], ascending, and `height` values, one a row, for each.
   template <class Columns, class Values>
-  StripTiles(const TileShape& shape, Index rows, Index cols, const std::vector<Index>& starts,
-             const Columns& columns, const Values& values)
+  StripTiles(const TileShape& shape, Index rows, Index cols, const std::vector<Index>& starts, const Columns& columns,
+             const Values& values)
       : shape_(shape), tile_starts_(tile_starts(rows, shape.group_rows)) {
     const Index taps = static_cast<Index>(shape.taps.size());
     const Index block_columns = shape.block_channels * taps;
