@@ -255,7 +255,8 @@ def insert(readme: Path, rows: list[Row]) -> None:
 
 
 def main() -> None:
-    names = sorted(path.stem for path in SHAPES.glob("*.txt"))
+    measured_here = {"linear": linear_row, "conv": conv_row}  # other operations are those of bench/cpp
+    names = sorted(path.stem for path in SHAPES.glob("*.txt") if path.read_text().split("\n")[-2].split()[0] in measured_here)
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shapes", nargs="+", default=["headline"], choices=names, help="files of bench/shapes")
     parser.add_argument("--all", action="store_true", help="every file of bench/shapes, the selection and the call overhead")
@@ -283,7 +284,7 @@ def main() -> None:
         for line in (SHAPES / f"{name}.txt").read_text().splitlines():
             operation, *fields = line.partition("#")[0].split() or [""]
             if operation:
-                add(name, {"linear": linear_row, "conv": conv_row}[operation](fields, options.rounds))
+                add(name, measured_here[operation](fields, options.rounds))
     if "headline" in chosen:
         add("headline", overhead_row(options.rounds))
         add("headline", selection_row())
