@@ -13,7 +13,9 @@ ratio to torch's own CSR (32-bit indices) stands in a table of its own. Shares o
 
 import argparse
 import json
+import shlex
 import statistics
+import sys
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -180,7 +182,7 @@ def main() -> None:
             cases += here
             each = " ".join(f"{c.speedup:.1f}" for c in here)
             print(f"{name:9} {sparsity:4.0%}  {cell(here, REGIMES[name].goals.get(sparsity)):18} {each}", flush=True)
-    arguments = "".join(f" --{key} {getattr(options, key)}" for key in ("markdown", "json", "plot") if getattr(options, key))
+    arguments = " " + shlex.join(sys.argv[1:])
     if options.markdown:
         options.markdown.write_text(markdown(cases, arguments))
     if options.json:

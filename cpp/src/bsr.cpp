@@ -97,12 +97,7 @@ Bsr Bsr::from_parts(std::span<const std::int64_t> row_starts, std::span<const st
         blocks, " blocks of ", block.height, " × ", block.width, " need ", blocks, " · ", area);
   state->starts.assign(row_starts.begin(), row_starts.end());  // validated as copied: the caller may write meanwhile
   const std::vector<Index>& starts = state->starts;
-  check(starts.front() == 0, "indptr[0] = ", starts.front(), "; it must be 0");
-  for (Index row = 0; row < block_rows; ++row)
-    check(starts[row] <= starts[row + 1], "indptr[", row + 1, "] = ", starts[row + 1], " is less than indptr[", row,
-          "] = ", starts[row], "; it must never decrease");
-  check(starts.back() == blocks, "indptr[", block_rows, "] = ", starts.back(), " but there are ", blocks,
-        " blocks; they must be equal");
+  check_starts(starts, blocks, "blocks");
   state->columns.reserve(blocks);
   state->values.reserve(values.size());
   std::vector<std::pair<Index, Index>> row_blocks;  // column, place in values

@@ -110,11 +110,7 @@ Csr Csr::from_parts(std::span<const std::int64_t> row_starts, std::span<const st
   state->cols = cols;
   state->starts.assign(row_starts.begin(), row_starts.end());  // validated as copied: the caller may write meanwhile
   const std::vector<Index>& starts = state->starts;
-  check(starts.front() == 0, "indptr[0] = ", starts.front(), "; it must be 0");
-  for (Index row = 0; row < rows; ++row)
-    check(starts[row] <= starts[row + 1], "indptr[", row + 1, "] = ", starts[row + 1], " is less than indptr[", row,
-          "] = ", starts[row], "; it must never decrease");
-  check(starts.back() == nnz, "indptr[", rows, "] = ", starts.back(), " but there are ", nnz, " values; they must be equal");
+  check_starts(starts, nnz, "values");
   state->reserve(nnz);
   std::vector<std::pair<Index, float>> row_entries;
   for (Index row = 0; row < rows; ++row) {
