@@ -23,6 +23,13 @@ constexpr int kLanes = 16;
 inline Vec load(const float* p) { return _mm512_loadu_ps(p); }
 inline void store(float* p, Vec v) { _mm512_storeu_ps(p, v); }
 inline Vec splat(float s) { return _mm512_set1_ps(s); }
+// Four floats from which single ones are splat: from memory here, because permutations share a port with the fma.
+using Four = const float*;
+inline Four load_four(const float* p) { return p; }
+template <int i>
+inline Vec splat_of(Four p) {
+  return splat(p[i]);
+}
 inline Vec fma(Vec a, Vec b, Vec c) { return _mm512_fmadd_ps(a, b, c); }
 inline Vec add(Vec a, Vec b) { return _mm512_add_ps(a, b); }
 // The second operand is returned when either is NaN.
@@ -46,6 +53,12 @@ constexpr int kLanes = 8;
 inline Vec load(const float* p) { return _mm256_loadu_ps(p); }
 inline void store(float* p, Vec v) { _mm256_storeu_ps(p, v); }
 inline Vec splat(float s) { return _mm256_set1_ps(s); }
+using Four = __m256;
+inline Four load_four(const float* p) { return _mm256_broadcast_ps(reinterpret_cast<const __m128*>(p)); }
+template <int i>
+inline Vec splat_of(Four v) {
+  return _mm256_permute_ps(v, 0x55 * i);
+}
 inline Vec fma(Vec a, Vec b, Vec c) { return _mm256_fmadd_ps(a, b, c); }
 inline Vec add(Vec a, Vec b) { return _mm256_add_ps(a, b); }
 inline Vec max(Vec a, Vec b) { return _mm256_max_ps(a, b); }
@@ -65,6 +78,12 @@ constexpr int kLanes = 4;
 inline Vec load(const float* p) { return _mm_loadu_ps(p); }
 inline void store(float* p, Vec v) { _mm_storeu_ps(p, v); }
 inline Vec splat(float s) { return _mm_set1_ps(s); }
+using Four = __m128;
+inline Four load_four(const float* p) { return _mm_loadu_ps(p); }
+template <int i>
+inline Vec splat_of(Four v) {
+  return _mm_shuffle_ps(v, v, 0x55 * i);
+}
 inline Vec fma(Vec a, Vec b, Vec c) { return _mm_add_ps(_mm_mul_ps(a, b), c); }  // no FMA on this set: two roundings
 inline Vec add(Vec a, Vec b) { return _mm_add_ps(a, b); }
 inline Vec max(Vec a, Vec b) { return _mm_max_ps(a, b); }
@@ -84,6 +103,12 @@ constexpr int kLanes = 4;
 inline Vec load(const float* p) { return vld1q_f32(p); }
 inline void store(float* p, Vec v) { vst1q_f32(p, v); }
 inline Vec splat(float s) { return vdupq_n_f32(s); }
+using Four = float32x4_t;
+inline Four load_four(const float* p) { return vld1q_f32(p); }
+template <int i>
+inline Vec splat_of(Four v) {
+  return vdupq_laneq_f32(v, i);
+}
 inline Vec fma(Vec a, Vec b, Vec c) { return vfmaq_f32(c, a, b); }
 inline Vec add(Vec a, Vec b) { return vaddq_f32(a, b); }
 inline Vec max(Vec a, Vec b) { return vmaxq_f32(a, b); }  // NaN if either is NaN
@@ -105,6 +130,9 @@ inline Vec by_sign(Vec v, Vec negative, Vec positive) {
 #else
 #error "no vector section for this instruction set: add one here"
 #endif
+
+// What is written before is done before: the compiler would mix the loads of two rows, which then meet in the same cache banks.
+inline void keep_order() { __asm__ volatile("" ::: "memory"); }
 
 // Four-lane pieces, for transposing and for gathering: every set above has them.
 #if defined(__x86_64__)
