@@ -59,6 +59,8 @@ Geometry geometry(const Conv2dShape& s, const OutputSize& out) {
 
 namespace {
 
+constexpr Index kNarrowPitch = 32;
+
 void fill_zero(float* first, Index count) { std::fill_n(first, count, 0.0f); }
 
 }  // namespace
@@ -75,6 +77,10 @@ void pack_channels(const Kernels& table, const ConstImages& x, const Conv2dShape
       float* phase = target + (phase_h * g.phases_w + phase_w) * g.phase_floats;
       for (Index c = 0; c < channels; ++c) {
         float* plane = phase + c * g.channel_floats;
+        if (g.pitch <= kNarrowPitch) {  // one call instead of two a row
+          fill_zero(plane, g.phase_floats);
+          continue;
+        }
         fill_zero(plane, rows.begin * g.pitch);
         for (Index row = rows.begin; row < rows.end; ++row) {
           fill_zero(plane + row * g.pitch, cols.begin);
@@ -123,10 +129,11 @@ constexpr Index kPackChannels = 16;
 }  // namespace
 
 void pack_planes(const Kernels& table, const ConstImages& x, const Conv2dShape& s, const Geometry& g, Index image,
-                 Index first_row, float* planes) {
-  for (Index channel = 0; channel < x.channels; channel += kPackChannels)
-    pack_channels(table, x, s, g, x.data + image * x.stride_n + channel * x.stride_c, first_row,
-                  std::min(kPackChannels, x.channels - channel), planes + channel * g.channel_floats);
+                 Index first_row, Index first_channel, Index channels, float* planes) {
+  const float* source = x.data + image * x.stride_n + first_channel * x.stride_c;
+  for (Index channel = 0; channel < channels; channel += kPackChannels)
+    pack_channels(table, x, s, g, source + channel * x.stride_c, first_row, std::min(kPackChannels, channels - channel),
+                  planes + channel * g.channel_floats);
 }
 
 namespace {
@@ -168,6 +175,16 @@ void pack_pointwise(const Kernels& table, const ConstImages& x, const Conv2dShap
 
 void unpack_positions(const Kernels& table, const Geometry& g, const float* result, Index channels, Index first_position,
                       Index positions, const Images& y) {
+  if (channels == 1 && first_position == 0 && positions == g.positions) {  // one plane: its rows in one call
+    table.panel_unpack({.source = result,
+                        .source_stride = g.pitch,
+                        .rows = g.out.height,
+                        .columns = g.out.width,
+                        .target = y.data,
+                        .row_stride = y.stride_h,
+                        .column_stride = y.stride_w});
+    return;
+  }
   const bool gaps = g.pitch != g.out.width || y.stride_h != g.pitch * y.stride_w;
   for_each_run(g, gaps, first_position, positions, [&](Index image, Index h, Index w, Index columns, Index place) {
     table.panel_unpack({.source = result + place,

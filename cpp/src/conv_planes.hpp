@@ -25,9 +25,10 @@ struct Geometry {
 
 Geometry geometry(const Conv2dShape& s, const OutputSize& out);
 
-// Copies what the output rows from first_row on read of one image into planes, channel by channel.
+// Copies what the output rows from first_row on read of one image's channels [first_channel, first_channel + channels) into
+// planes.
 void pack_planes(const Kernels& table, const ConstImages& x, const Conv2dShape& s, const Geometry& g, Index image,
-                 Index first_row, float* planes);
+                 Index first_row, Index first_channel, Index channels, float* planes);
 
 // Copies the columns [first, first + count) of a pointwise product.
 void pack_pointwise(const Kernels& table, const ConstImages& x, const Conv2dShape& s, const Geometry& g, Index first,

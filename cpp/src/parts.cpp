@@ -17,7 +17,7 @@ constexpr Index kCachedBytes = 4 * 1024 * 1024;  // more than this of y is not i
 
 // A call cut into parts, each packed and multiplied by one thread alone: what one core packs another reads slowly. A part of a
 // pointwise product is a panel of its columns, which run on across images; of another, a band of output rows of one image,
-// whose planes hold the input rows it needs.
+// whose planes hold the input rows it needs; of a depthwise convolution some channels of an image, each plane in one piece.
 class Parts {
  public:
   Parts(const Kernels& table, const ConstImages& x, const Conv2dShape& s, const Geometry& whole, const Matrix& w,
@@ -36,21 +36,26 @@ class Parts {
       g_.channel_floats = std::min<Index>(kTile, static_cast<Index>(std::bit_ceil(static_cast<std::uint64_t>(panel_columns_))));
       part_floats_ = checked_mul(x.channels, g_.channel_floats, "packed panel");
     } else {
-      cut_into_bands(threads);
+      depthwise_ = group_channels_ == 1 && group_rows_ == 1;
+      cut_into_bands(depthwise_ ? 1 : threads);
       g_ = geometry(s, {band_rows_, whole.out.width});
       parts_ = checked_mul(x.batch, bands_, "bands");
       positions_ = g_.positions;
-      part_floats_ = checked_mul(x.channels, g_.channel_floats, "packed image");
+      part_floats_ =
+          checked_mul(depthwise_ ? std::min(kDepthwiseChannels, x.channels) : x.channels, g_.channel_floats, "packed image");
     }
     tiles_ = w.tiles(tile_shape(s, g_, group_rows_, group_channels_, w));
     // Few parts are multiplied by several threads, each packing them for itself.
-    splits_ = evenly(parts_, threads) ? 1 : std::min<Index>(threads, tiles_->count());
+    splits_ = depthwise_                ? (tiles_->count() + kDepthwiseChannels - 1) / kDepthwiseChannels
+              : evenly(parts_, threads) ? 1
+                                        : std::min<Index>(threads, tiles_->count());
     large_y_ = static_cast<Index>(sizeof(float)) * y.batch * y.channels * y.height * y.width > kCachedBytes;
   }
 
   Index tasks() const { return parts_ * splits_; }
   Index packed_floats() const { return checked_add(part_floats_, kSlack, "packed input"); }
   Index result_floats() const {
+    if (depthwise_) return positions_ + kSlack;
     Index rows = 0;
     for (Index tile = 0; tile < tiles_->count(); ++tile) rows = std::max(rows, tiles_->row_end(tile) - tiles_->row_begin(tile));
     return rows * kTile;
@@ -59,17 +64,19 @@ class Parts {
   // `packed` and `result` are the caller's own.
   void run(Index task, float* packed, float* result) const {
     const Index part = task / splits_, split = task % splits_;
+    if (depthwise_) return run_depthwise(part, split, packed, result);
     const Index begin = tiles_->count() * split / splits_, end = tiles_->count() * (split + 1) / splits_;
     if (g_.pointwise) {
       const Index position = part * panel_columns_, columns = std::min(panel_columns_, positions_ - position);
       pack_pointwise(table_, x_, s_, g_, position, columns, packed);
       for (Index tile = begin; tile < end; ++tile)
-        multiply(tile, packed, {.image = 0, .first_row = 0, .position = position, .columns = columns}, result);
+        multiply(tile, packed + group_planes(tile), {.image = 0, .first_row = 0, .position = position, .columns = columns},
+                 result);
       return;
     }
     const Index image = part / bands_, first_row = part % bands_ * band_rows_;
     const Index rows = std::min(band_rows_, y_.height - first_row);
-    pack_planes(table_, x_, s_, g_, image, first_row, packed);
+    pack_planes(table_, x_, s_, g_, image, first_row, 0, x_.channels, packed);
     // The last tile of the last plane reads up to a tile past its end.
     std::fill_n(packed + part_floats_, kSlack, 0.0f);
     const Index positions = (rows - 1) * g_.pitch + g_.out.width;
@@ -81,12 +88,23 @@ class Parts {
                         .first_row = first_row,
                         .position = position,
                         .columns = std::min(panel_columns, positions - position)};
-      for (Index tile = begin; tile < end; ++tile) multiply(tile, packed + position, place, result);
+      for (Index tile = begin; tile < end; ++tile) multiply(tile, packed + group_planes(tile) + position, place, result);
     }
   }
 
  private:
   static constexpr Index kSlack = 2 * kTile;
+  static constexpr Index kDepthwiseChannels = 16;
+
+  // A row per channel reads only its own plane.
+  void run_depthwise(Index image, Index split, float* packed, float* result) const {
+    const Index first = split * kDepthwiseChannels, channels = std::min(kDepthwiseChannels, x_.channels - first);
+    pack_planes(table_, x_, s_, g_, image, 0, first, channels, packed);
+    std::fill_n(packed + channels * g_.channel_floats, kSlack, 0.0f);
+    const Place place{.image = image, .first_row = 0, .position = 0, .columns = positions_};
+    for (Index channel = 0; channel < channels; ++channel)
+      multiply(first + channel, packed + channel * g_.channel_floats, place, result);
+  }
 
   static bool evenly(Index parts, Index threads) { return parts % threads == 0 || parts >= 4 * threads; }
 
@@ -111,6 +129,10 @@ class Parts {
     return View{data, y_.batch, y_.channels, y_.height, y_.width, y_.stride_n, y_.stride_c, y_.stride_h, y_.stride_w};
   }
 
+  // Where the input channels of a tile's group begin.
+  Index group_planes(Index tile) const { return tiles_->row_begin(tile) / group_rows_ * group_channels_ * g_.channel_floats; }
+
+  // x: the tile's input channels, from the first position on.
   void multiply(Index tile, const float* x, const Place& p, float* result) const {
     const Index first_channel = tiles_->row_begin(tile), channels = tiles_->row_end(tile) - first_channel;
     const Index width = (p.columns + table_.lanes - 1) / table_.lanes * table_.lanes;
@@ -124,13 +146,13 @@ class Parts {
     if (residual && direct) {
       residual += place;
     } else if (residual) {
-      std::fill_n(result, channels * kTile, 0.0f);
+      std::fill_n(result, (channels - 1) * kTile + std::max(kTile, width), 0.0f);
       pack_positions(table_, g_, view(residual + offset), channels, p.position, p.columns, result);
       residual = result;
     }
     tiles_->multiply({.kernels = &table_,
                       .tile = tile,
-                      .x = x + first_channel / group_rows_ * group_channels_ * g_.channel_floats,
+                      .x = x,
                       .width = width,
                       .bias = epilogue_.bias,
                       .initial = residual,
@@ -153,7 +175,7 @@ class Parts {
   Index group_channels_, group_rows_;
   Index bands_ = 1, band_rows_ = 0;  // of one image
   Index positions_, panel_columns_ = 0, parts_, part_floats_, splits_;
-  bool large_y_;
+  bool depthwise_ = false, large_y_;
 };
 
 }  // namespace

@@ -152,6 +152,24 @@ def _conv_shape(
     axes: int, kernel_size: Sides, stride: Sides, padding: Padding, dilation: Sides, groups: int
 ) -> _core.Conv2dShape:
     """The native geometry; a convolution over one axis is one row high."""
+    key = repr((axes, kernel_size, stride, padding, dilation, groups))  # unlike the values, tells 3 from 3.0 and True
+    shape = _shapes.get(key)
+    if shape is None:
+        shape = _new_conv_shape(axes, kernel_size, stride, padding, dilation, groups)
+        if len(_shapes) >= _KEPT_SHAPES:
+            _shapes.clear()
+        _shapes[key] = shape
+    return shape
+
+
+# Checking the arguments takes longer than a small convolution; a network asks for few geometries, again and again.
+_KEPT_SHAPES = 256
+_shapes: dict[str, _core.Conv2dShape] = {}
+
+
+def _new_conv_shape(
+    axes: int, kernel_size: Sides, stride: Sides, padding: Padding, dilation: Sides, groups: int
+) -> _core.Conv2dShape:
     kernel, steps, reach = (
         _sides(name, value, axes) for name, value in (("kernel_size", kernel_size), ("stride", stride), ("dilation", dilation))
     )

@@ -126,6 +126,32 @@ TEST(Conv, LiesWithinTheBoundForPointwiseKernelsOverManyImages) {
           }
 }
 
+// A plane per row of W, and rows that fill tiles of planes or do not.
+TEST(Conv, LiesWithinTheBoundForDepthwiseKernels) {
+  std::uint64_t seed = 0;
+  for (const Index channels : {1, 5, 16, 17, 40})
+    for (const Index width : {1, 6, 14, 33, 70})
+      for (const Index stride : {1, 2})
+        for (const Index kernel : {2, 3, 5}) {
+          const ConvCase c{{.kernel_h = kernel,
+                            .kernel_w = kernel,
+                            .stride_h = stride,
+                            .stride_w = stride,
+                            .pad_top = kernel / 2,
+                            .pad_left = kernel / 2,
+                            .pad_bottom = kernel - 1,
+                            .pad_right = kernel / 2,
+                            .groups = channels},
+                           2,
+                           channels,
+                           9,
+                           width,
+                           channels};
+          expect_case_within_bound(c, seed % 3 == 0 ? 1.0 : 0.5, seed);
+          ++seed;
+        }
+}
+
 TEST(Conv, LiesWithinTheBoundForMoreImagesThanFitACache) {
   const ConvCase many{
       {.kernel_h = 3, .kernel_w = 3, .pad_top = 1, .pad_left = 1, .pad_bottom = 1, .pad_right = 1}, 9, 32, 90, 90, 3};
@@ -187,14 +213,15 @@ TEST(Conv, HasNothingToDoWithoutFiltersOrImages) {
 
 TEST(Conv, ComputesIntegersExactlyOnEveryInstructionSetAndNumberOfThreads) {
   const Conv2dShape same{.kernel_h = 3, .kernel_w = 3, .pad_top = 1, .pad_left = 1, .pad_bottom = 1, .pad_right = 1};
-  Conv2dShape strided = same, grouped = same;
+  Conv2dShape strided = same, grouped = same, depthwise = same;
   strided.stride_h = strided.stride_w = 2;
   grouped.groups = 4;
+  depthwise.groups = 40;
   const Conv2dShape pointwise{.kernel_h = 1, .kernel_w = 1};
   // All but the first are large enough to be shared among threads.
-  for (const ConvCase& c :
-       {ConvCase{same, 1, 5, 6, 7, 9}, ConvCase{same, 1, 16, 28, 28, 40}, ConvCase{strided, 3, 24, 29, 31, 33},
-        ConvCase{grouped, 3, 32, 17, 18, 64}, ConvCase{pointwise, 3, 130, 13, 13, 50}}) {
+  for (const ConvCase& c : {ConvCase{same, 1, 5, 6, 7, 9}, ConvCase{same, 1, 16, 28, 28, 40},
+                            ConvCase{strided, 3, 24, 29, 31, 33}, ConvCase{grouped, 3, 32, 17, 18, 64},
+                            ConvCase{depthwise, 3, 40, 31, 33, 40}, ConvCase{pointwise, 3, 130, 13, 13, 50}}) {
     SCOPED_TRACE(c.text());
     const Weights w = integer_weights(c.filters, c.cols(), 0.3, 3);
     const std::vector<float> x = integers(c.inputs(), 4), bias = integers(c.filters, 5);

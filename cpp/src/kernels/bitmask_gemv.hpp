@@ -42,7 +42,8 @@ template <int kRows, bool kEverythingFinite, class Value>
   constexpr int kShift = Expand<Value>::kShift;
 #pragma GCC unroll 8
   for (int byte = 0; byte < 8; ++byte) {
-    const Oct eight = load_oct(x + 8 * byte);
+    Oct eight = load_oct(x + 8 * byte);
+    if constexpr (kRows > 1) hold(eight);
 #pragma GCC unroll 2
     for (int r = 0; r < kRows; ++r) {
       BitmaskRow<Value>& row = rows[r];

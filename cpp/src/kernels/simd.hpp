@@ -240,6 +240,8 @@ using Oct = __m256;
 inline Oct load_oct(const float* p) { return _mm256_loadu_ps(p); }
 inline void store_oct(float* p, Oct v) { _mm256_storeu_ps(p, v); }
 inline Oct splat_oct(float s) { return _mm256_set1_ps(s); }
+// Loaded once, into a register: the compiler would rather load again for every use.
+inline void hold(Oct& v) { __asm__("" : "+x"(v)); }
 inline Oct fma_oct(Oct a, Oct b, Oct c) { return _mm256_fmadd_ps(a, b, c); }
 inline Oct add_oct(Oct a, Oct b) { return _mm256_add_ps(a, b); }
 inline float sum_oct(Oct v) { return sum_quad(add_quad(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1))); }
@@ -258,6 +260,7 @@ inline void store_oct(float* p, Oct v) {
   store_quad(p + 4, v.high);
 }
 inline Oct splat_oct(float s) { return {splat_quad(s), splat_quad(s)}; }
+inline void hold(Oct&) {}
 inline Oct fma_oct(Oct a, Oct b, Oct c) { return {fma_quad(a.low, b.low, c.low), fma_quad(a.high, b.high, c.high)}; }
 inline Oct add_oct(Oct a, Oct b) { return {add_quad(a.low, b.low), add_quad(a.high, b.high)}; }
 inline float sum_oct(Oct v) { return sum_quad(add_quad(v.low, v.high)); }
