@@ -229,7 +229,7 @@ Index channels_per_block(const Conv2dShape& s, const Geometry& g, Index channels
   const Index floats = block_floats(matrix);
   if (g.pointwise) {
     // About equal blocks: a short last one would cost nearly as much as a long one.
-    const Index most = floats / g.channel_floats, blocks = std::max<Index>(1, (channels + most - 1) / most);
+    const Index most = floats / std::min(g.channel_floats, kTile), blocks = std::max<Index>(1, (channels + most - 1) / most);
     return std::max<Index>(1, (channels + blocks - 1) / blocks);
   }
   const Index width = std::min(kTile, g.positions);

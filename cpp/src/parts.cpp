@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <numeric>
 #include <type_traits>
 
 #include "check.hpp"
@@ -13,11 +14,12 @@ namespace sparse_engine {
 namespace {
 
 constexpr Index kTile = kTileColumns;
-constexpr Index kCachedBytes = 4 * 1024 * 1024;  // more than this of y is not in the cores' own caches
+constexpr Index kCachedBytes = 4 * 1024 * 1024;  // more than this of x or y is not in the cores' own caches
 
 // A call cut into parts, each packed and multiplied by one thread alone: what one core packs another reads slowly. A part of a
-// pointwise product is a panel of its columns, which run on across images; of another, a band of output rows of one image,
-// whose planes hold the input rows it needs; of a depthwise convolution some channels of an image, each plane in one piece.
+// pointwise product is a panel of its columns, which run on across images, or is read where it lies; of another, a band of
+// output rows of one image, whose planes hold the input rows it needs; of a depthwise convolution some channels of an image,
+// each plane in one piece.
 class Parts {
  public:
   Parts(const Kernels& table, const ConstImages& x, const Conv2dShape& s, const Geometry& whole, const Matrix& w,
@@ -25,7 +27,14 @@ class Parts {
       : table_(table), x_(x), s_(s), g_(whole), epilogue_(epilogue), y_(y) {
     group_channels_ = x.channels / s.groups;
     group_rows_ = w.rows() / s.groups;
-    if (g_.pointwise) {
+    in_place_ = readable_in_place(w);
+    if (in_place_) {
+      image_parts_ = (g_.positions + kTile - 1) / kTile;
+      panel_columns_ = kTile;
+      parts_ = checked_mul(x.batch, image_parts_, "panels");
+      g_.channel_floats = x.stride_c;
+      part_floats_ = 0;
+    } else if (g_.pointwise) {
       positions_ = checked_mul(x.batch, g_.positions, "columns");
       parts_ = (positions_ + kTile - 1) / kTile;
       // Panels of about equal width: a narrow last one would cost nearly as much as a wide one.
@@ -66,6 +75,14 @@ class Parts {
     const Index part = task / splits_, split = task % splits_;
     if (depthwise_) return run_depthwise(part, split, packed, result);
     const Index begin = tiles_->count() * split / splits_, end = tiles_->count() * (split + 1) / splits_;
+    if (in_place_) {
+      const Index image = part / image_parts_, position = part % image_parts_ * kTile;
+      const Place place{
+          .image = image, .first_row = 0, .position = position, .columns = std::min(kTile, g_.positions - position)};
+      const float* x = x_.data + image * x_.stride_n + position;
+      for (Index tile = begin; tile < end; ++tile) multiply(tile, x + group_planes(tile), place, result);
+      return;
+    }
     if (g_.pointwise) {
       const Index position = part * panel_columns_, columns = std::min(panel_columns_, positions_ - position);
       pack_pointwise(table_, x_, s_, g_, position, columns, packed);
@@ -107,6 +124,20 @@ class Parts {
   }
 
   static bool evenly(Index parts, Index threads) { return parts % threads == 0 || parts >= 4 * threads; }
+
+  // Where a row of X is used by few weights, copying it costs more than it saves; fewer still where X comes from memory, which
+  // copying asks for in time. Images only: their sizes are few, and each
+  // asks for a layout of its own; the columns of a product are often another number with every call.
+  bool readable_in_place(const Matrix& w) const {
+    constexpr Index kMostUses = 16, kMostUsesFromMemory = 2, kCacheSets = 64, kMostLinesApart = 4;
+    const bool whole = s_.stride_h == 1 && s_.stride_w == 1 && x_.stride_w == 1 && x_.stride_h == x_.width;
+    if (!g_.pointwise || !whole || x_.height < 2 || g_.positions % table_.lanes != 0) return false;
+    // Rows a power of two apart share cache sets, rows that begin amid a line cost two.
+    if (x_.stride_c < g_.positions || x_.stride_c > Index{1} << 20 || x_.stride_c % 16 != 0) return false;
+    if (std::gcd(x_.stride_c / 16, kCacheSets) > kMostLinesApart) return false;
+    const bool cached = static_cast<Index>(sizeof(float)) * x_.batch * x_.channels * g_.positions <= kCachedBytes;
+    return w.nnz() <= (cached ? kMostUses : kMostUsesFromMemory) * x_.channels;
+  }
 
   // As few bands as give every thread as much to do, each at least a panel wide.
   void cut_into_bands(Index threads) {
@@ -174,8 +205,8 @@ class Parts {
   std::shared_ptr<const Tiles> tiles_;
   Index group_channels_, group_rows_;
   Index bands_ = 1, band_rows_ = 0;  // of one image
-  Index positions_, panel_columns_ = 0, parts_, part_floats_, splits_;
-  bool depthwise_ = false, large_y_;
+  Index positions_ = 0, panel_columns_ = 0, image_parts_ = 0, parts_, part_floats_, splits_;
+  bool in_place_, depthwise_ = false, large_y_;
 };
 
 }  // namespace

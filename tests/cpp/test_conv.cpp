@@ -126,6 +126,20 @@ TEST(Conv, LiesWithinTheBoundForPointwiseKernelsOverManyImages) {
           }
 }
 
+// Images whose rows spread over the cache and are used by few weights are read where they lie, those from memory by fewer.
+TEST(Conv, LiesWithinTheBoundForPointwiseKernelsOnImagesReadInPlace) {
+  std::uint64_t seed = 0;
+  for (const Index batch : {1, 3})
+    for (const Index size : {4, 12, 20, 28})
+      for (const Index groups : {1, 3})
+        for (const double density : {0.02, 0.3}) {
+          const ConvCase c{{.kernel_h = 1, .kernel_w = 1, .groups = groups}, batch, 150, size, size, 30};
+          expect_case_within_bound(c, density, seed++);
+        }
+  const ConvCase large{{.kernel_h = 1, .kernel_w = 1}, 5, 80, 56, 56, 6};
+  expect_case_within_bound(large, 0.05, 1);
+}
+
 // A plane per row of W, and rows that fill tiles of planes or do not.
 TEST(Conv, LiesWithinTheBoundForDepthwiseKernels) {
   std::uint64_t seed = 0;
@@ -219,9 +233,10 @@ TEST(Conv, ComputesIntegersExactlyOnEveryInstructionSetAndNumberOfThreads) {
   depthwise.groups = 40;
   const Conv2dShape pointwise{.kernel_h = 1, .kernel_w = 1};
   // All but the first are large enough to be shared among threads.
-  for (const ConvCase& c : {ConvCase{same, 1, 5, 6, 7, 9}, ConvCase{same, 1, 16, 28, 28, 40},
-                            ConvCase{strided, 3, 24, 29, 31, 33}, ConvCase{grouped, 3, 32, 17, 18, 64},
-                            ConvCase{depthwise, 3, 40, 31, 33, 40}, ConvCase{pointwise, 3, 130, 13, 13, 50}}) {
+  for (const ConvCase& c :
+       {ConvCase{same, 1, 5, 6, 7, 9}, ConvCase{same, 1, 16, 28, 28, 40}, ConvCase{strided, 3, 24, 29, 31, 33},
+        ConvCase{grouped, 3, 32, 17, 18, 64}, ConvCase{depthwise, 3, 40, 31, 33, 40}, ConvCase{pointwise, 3, 130, 13, 13, 50},
+        ConvCase{pointwise, 3, 130, 28, 28, 50}}) {
     SCOPED_TRACE(c.text());
     const Weights w = integer_weights(c.filters, c.cols(), 0.3, 3);
     const std::vector<float> x = integers(c.inputs(), 4), bias = integers(c.filters, 5);
