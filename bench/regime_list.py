@@ -91,5 +91,5 @@ class Case:
     best: str
     baseline: str
     speedup: float
-    over_torch_csr: float | None
+    over_rivals: dict[str, float]
     over_one_thread: float

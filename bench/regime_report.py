@@ -9,6 +9,7 @@ import torch
 from machine import describe
 from patterns import source
 from regime_list import REGIMES, Case, Regime
+from rivals import RIVALS
 
 
 def mean(values: list[float]) -> float:
@@ -44,14 +45,19 @@ def markdown(cases: list[Case], arguments: str) -> str:
                 lines.append(f"| {regime.title} | " + " | ".join(cells) + " |")
         return lines
 
-    def over_csr(cases: list[Case], regime: Regime, sparsity: float) -> str:
-        known = [c.over_torch_csr for c in cases if c.over_torch_csr is not None]
-        return f"{min(known):.2f}×" if known else "–"
+    def over(rival: str) -> Callable[[list[Case], Regime, float], str]:
+        def text(cases: list[Case], regime: Regime, sparsity: float) -> str:
+            known = [c.over_rivals[rival] for c in cases if rival in c.over_rivals]
+            return f"{mean(known):.2f}× (least {min(known):.2f})" if known else "–"
+
+        return text
 
     lines = ["# Speed by regime", "", f"Written by `python bench/regimes.py{arguments}`. {describe()}", ""]
     lines += [f"Geometric means over the shapes of a regime; {source()}.", ""]
     lines += ["## Over dense torch", "", *rows(lambda cases, regime, s: cell(cases, regime.goals.get(s))), ""]
-    lines += ["## Over torch CSR (32-bit indices): the least over the shapes", "", *rows(over_csr), ""]
+    for rival in RIVALS:
+        if any(rival in c.over_rivals for c in swept):
+            lines += [f"## Over {rival}: mean, and the least over the shapes", "", *rows(over(rival)), ""]
     lines += [f"## {torch.get_num_threads()} threads over one", ""]
     lines += rows(lambda cases, regime, s: f"{mean([c.over_one_thread for c in cases]):.2f}×")
     fixed = {name: [c for c in cases if c.regime == name] for name, regime in REGIMES.items() if regime.published is not None}

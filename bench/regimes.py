@@ -7,8 +7,9 @@
 A cell is the geometric mean over a regime's shapes of the median ratio within a round: the fastest dense torch (for a
 convolution of NCHW and channels_last) over the fastest format here. All calls of a case take turns in one process with the same
 threads; the output is compared with float64 by the proven bound before anything is timed; packing and transposing are inside
-the times; the
-ratio to torch's own CSR (32-bit indices) stands in a table of its own. Shares of the physical limit: bench/cpp.
+the times; other
+libraries (torch's, scipy's and MKL's CSR with 32-bit indices, dense ONNX Runtime) stand in tables of their own. Shares of the
+physical limit: bench/limits.py.
 """
 
 import argparse
@@ -28,11 +29,10 @@ from machine import describe
 from patterns import pruned_pattern
 from regime_list import REGIMES, SPARSITIES, Case
 from regime_report import cell, markdown, plot
+from rivals import RIVALS, Calls, dense_calls, rivals
 from torch.nn import functional as F
 
 import sparse_engine as engine
-
-Calls = dict[str, Callable[[], Any]]
 
 
 def pattern_for(kind: str, rows: int, cols: int, sparsity: float) -> np.ndarray:
@@ -61,40 +61,6 @@ def check(y: torch.Tensor, w: torch.Tensor, x: torch.Tensor, apply: Callable[...
     exact, size = apply(x.double(), w.double()), apply(x.double().abs(), w.double().abs())
     if not torch.all((y.double() - exact).abs() <= roundings / (1 - roundings) * size):
         raise SystemExit(f"{what} is outside the proven bound: nothing was measured")
-
-
-def dense_calls(operation: str, w: torch.Tensor, x: torch.Tensor) -> Calls:
-    if operation == "product":
-        return {"torch mm": lambda: torch.mm(w, x)}
-    if operation == "linear":
-        return {"torch linear": lambda: F.linear(x, w)}
-    pad = w.shape[-1] // 2
-    w_last, x_last = w.to(memory_format=torch.channels_last), x.to(memory_format=torch.channels_last)
-    return {
-        "torch conv2d": lambda: F.conv2d(x, w, padding=pad),
-        "torch conv2d channels_last": lambda: F.conv2d(x_last, w_last, padding=pad),
-    }
-
-
-def sparse_rivals(operation: str, w: torch.Tensor, x: torch.Tensor) -> Calls:
-    """Other libraries' CSR products, those that are installed."""
-    if operation == "conv":
-        return {}
-    columns = x if operation == "product" else x.t().contiguous()
-    csr = w.to_sparse_csr()
-    csr = torch.sparse_csr_tensor(csr.crow_indices().int(), csr.col_indices().int(), csr.values(), csr.shape)
-    calls: Calls = {"torch CSR": lambda: csr @ columns}
-    try:
-        from scipy.sparse import csr_array
-
-        scipy_csr, scipy_columns = csr_array(w.numpy()), columns.numpy()
-        calls["scipy CSR"] = lambda: scipy_csr @ scipy_columns
-        from sparse_dot_mkl import dot_product_mkl
-
-        calls["MKL CSR"] = lambda: dot_product_mkl(scipy_csr, scipy_columns)
-    except ImportError:
-        pass
-    return calls
 
 
 def one_thread(call: Callable[[], Any]) -> Callable[[], Any]:
@@ -136,11 +102,11 @@ def measure(name: str, shape: tuple[Any, ...], sparsity: float, rounds: int) -> 
         calls[f"ours {kind}"] = call
         ours.append(f"ours {kind}")
         dense = stored
-    calls |= dense_calls(regime.operation, dense, x) | sparse_rivals(regime.operation, dense, x)
+    calls |= dense_calls(regime.operation, dense, x) | rivals(regime.operation, dense, x)
     times = interleaved(calls, rounds)
     seconds = {call: statistics.median(t) for call, t in times.items()}
     best = min(ours, key=seconds.__getitem__)
-    baseline = min((c for c in calls if c.startswith("torch") and "CSR" not in c), key=seconds.__getitem__)
+    baseline = min((c for c in calls if c not in RIVALS and c not in ours), key=seconds.__getitem__)
 
     alone = interleaved({"all": calls[best], "one": one_thread(calls[best])}, max(3, rounds // 2))
 
@@ -155,7 +121,7 @@ def measure(name: str, shape: tuple[Any, ...], sparsity: float, rounds: int) -> 
         best=best,
         baseline=baseline,
         speedup=ratio(baseline),
-        over_torch_csr=ratio("torch CSR") if "torch CSR" in calls else None,
+        over_rivals={other: ratio(other) for other in RIVALS if other in calls},
         over_one_thread=statistics.median(a / b for a, b in zip(alone["one"], alone["all"], strict=True)),
     )
 

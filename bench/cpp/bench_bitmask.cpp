@@ -16,13 +16,13 @@ constexpr std::array kValueBytes = {4, 2, 2, 1};
 void bitmask(benchmark::State& state, std::size_t type, Index rows, Index cols, Index columns, double sparsity) {
   const auto weights = bench::normal(rows * cols, 1, sparsity);
   const auto matrix = sparse_engine::Bitmask::from_dense(weights.data(), rows, cols, kTypes[type]);
-  bench::time_linear(state, matrix, columns, static_cast<double>(matrix.nnz() * kValueBytes[type] + rows * cols / 8));
+  bench::time_product(state, matrix, columns, static_cast<double>(matrix.nnz() * kValueBytes[type] + rows * cols / 8));
 }
 
 void csr(benchmark::State& state, std::size_t type, Index rows, Index cols, Index columns, double sparsity) {
   const auto weights = bench::normal(rows * cols, 1, sparsity);
   const auto matrix = sparse_engine::Csr::from_dense(weights.data(), rows, cols, kTypes[type]);
-  bench::time_linear(state, matrix, columns, static_cast<double>(matrix.nnz() * (kValueBytes[type] + 2)));
+  bench::time_product(state, matrix, columns, static_cast<double>(matrix.nnz() * (kValueBytes[type] + 2)));
 }
 
 }  // namespace

@@ -1,4 +1,4 @@
-// sparse_engine::linear with strips of four and eight weights over the `bsr` lines of bench/shapes.
+// W · X, X and Y as A @ X has them, with strips of four and eight weights over the `bsr` lines of bench/shapes.
 #include "cases.hpp"
 
 namespace {
@@ -11,8 +11,8 @@ void bsr(benchmark::State& state, const bench::Case& c, std::int64_t height) {
     if (kept[i / cols / height * cols + i % cols] == 0.0f) weights[i] = 0.0f;
   const auto matrix = sparse_engine::Bsr::from_dense(weights.data(), rows, cols, {height, 1});
   const double bytes_per_weight = 4.0 + 4.0 / static_cast<double>(height);
-  bench::time_linear(state, matrix, static_cast<std::int64_t>(c.numbers[2]),
-                     bytes_per_weight * static_cast<double>(matrix.nnz()));
+  bench::time_product(state, matrix, static_cast<std::int64_t>(c.numbers[2]),
+                      bytes_per_weight * static_cast<double>(matrix.nnz()), bench::Operands::columns);
 }
 
 }  // namespace

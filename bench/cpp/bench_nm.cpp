@@ -1,4 +1,4 @@
-// sparse_engine::linear with 2:4 weights over the `nm` lines of bench/shapes.
+// W · X, X and Y as A @ X has them, with 2:4 weights over the `nm` lines of bench/shapes.
 #include "cases.hpp"
 
 namespace {
@@ -9,7 +9,8 @@ void nm(benchmark::State& state, const bench::Case& c) {
   for (std::int64_t group = 0; group < rows * cols / 4; ++group)  // two of four go, which ones varies
     weights[group * 4 + group % 3] = weights[group * 4 + 3] = 0.0f;
   const auto matrix = sparse_engine::Nm::from_dense(weights.data(), rows, cols, {2, 4});
-  bench::time_linear(state, matrix, static_cast<std::int64_t>(c.numbers[2]), 4.25 * static_cast<double>(matrix.nnz()));
+  bench::time_product(state, matrix, static_cast<std::int64_t>(c.numbers[2]), 4.25 * static_cast<double>(matrix.nnz()),
+                      bench::Operands::columns);
 }
 
 }  // namespace
