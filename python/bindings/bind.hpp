@@ -15,5 +15,6 @@ void bind_csr(pybind11::module_& m);
 void bind_linear(pybind11::module_& m);
 void bind_conv(pybind11::module_& m);
 void bind_mask(pybind11::module_& m);
+void bind_groups(pybind11::module_& m);
 
 }  // namespace sparse_engine::bindings

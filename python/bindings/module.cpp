@@ -13,4 +13,5 @@ PYBIND11_MODULE(_core, m) {
   bind_linear(m);
   bind_conv(m);
   bind_mask(m);
+  bind_groups(m);
 }

@@ -20,16 +20,21 @@ from .matrix import Matrix
 from .nm import NMMatrix
 from .ops import conv1d, conv2d, linear
 from .runtime import isa, num_threads, set_isa, set_num_threads, show_config, supported_isas
+from .schedules import SET, Cosine, Cubic, Exponential, Linear, OneShot, RigL
 from .spec import Spec
 from .version import __version__
 
 if TYPE_CHECKING:
+    from .allocation import allocate
     from .autotuning import autotune, decisions, set_decisions
     from .batchnorm import reestimate_batchnorm
+    from .files import load, save
     from .layer import dense_only
     from .nn import MaskedConv3d, SparseConv1d, SparseConv2d, SparseLinear
+    from .pruner import Pruner
     from .pruning import masks, prune, remove_masks
     from .reporting import Report, report
+    from .scan import Sensitivity, sensitivity
 
 # Names that need torch, and the module each lives in.
 _TORCH_NAMES = {
@@ -37,32 +42,48 @@ _TORCH_NAMES = {
     "SparseConv1d": "nn",
     "SparseConv2d": "nn",
     "SparseLinear": "nn",
+    "allocate": "allocation",
     "autotune": "autotuning",
     "decisions": "autotuning",
     "dense_only": "layer",
+    "load": "files",
     "masks": "pruning",
+    "Pruner": "pruner",
     "prune": "pruning",
     "reestimate_batchnorm": "batchnorm",
     "remove_masks": "pruning",
     "Report": "reporting",
     "report": "reporting",
+    "save": "files",
+    "Sensitivity": "scan",
+    "sensitivity": "scan",
     "set_decisions": "autotuning",
 }
 
 __all__ = [
+    "SET",
     "BSRMatrix",
     "BitmaskMatrix",
     "CSRMatrix",
+    "Cosine",
+    "Cubic",
+    "Exponential",
+    "Linear",
     "Mask",
     "MaskedConv3d",
     "Matrix",
     "NMMatrix",
+    "OneShot",
+    "Pruner",
     "Report",
+    "RigL",
+    "Sensitivity",
     "SparseConv1d",
     "SparseConv2d",
     "SparseLinear",
     "Spec",
     "__version__",
+    "allocate",
     "autotune",
     "conv1d",
     "conv2d",
@@ -71,12 +92,15 @@ __all__ = [
     "isa",
     "keep_largest",
     "linear",
+    "load",
     "masks",
     "num_threads",
     "prune",
     "reestimate_batchnorm",
     "remove_masks",
     "report",
+    "save",
+    "sensitivity",
     "set_decisions",
     "set_isa",
     "set_num_threads",

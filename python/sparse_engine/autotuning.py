@@ -6,9 +6,9 @@ import torch
 from torch import nn
 
 from .choice import Choice
+from .evidence import evaluating
 from .formats import DENSE, FORMATS
 from .layer import NativePruned
-from .reporting import evaluating
 
 Decisions = dict[str, list[dict[str, Any]]]
 

@@ -1,31 +1,129 @@
 """What a weight is worth. To add a criterion: one decorated function; nothing else changes."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from . import _core
 
 if TYPE_CHECKING:
     import torch
 
-Criterion = Callable[["torch.nn.Module"], "torch.Tensor"]
+    from .evidence import Evidence
+
+# From a layer and what was seen on data to scores of its weight's shape. The magnitude of a score counts, not its sign.
+Score = Callable[["torch.nn.Module", "Evidence"], "torch.Tensor"]
+
+
+@dataclass(frozen=True)
+class Criterion:
+    """How weights are scored, and how the scores of a group become its own."""
+
+    score: Score
+    norm: _core.Norm = _core.Norm.l1
+    needs: str | None = None  # what of Evidence is gathered on data first: "gradients" or "inputs"
+    groups_only: bool = False  # scores are those of output channels
+
 
 CRITERIA: dict[str, Criterion] = {}
 
 
-def criterion(name: str) -> Callable[[Criterion], Criterion]:
-    """Register a function from a layer to scores of its weight's shape. The magnitude of a score counts, not its sign."""
+def criterion(name: str, **options: Any) -> Callable[[Score], Score]:
+    """Register a function under `name`; `options` are the other fields of `Criterion`."""
 
-    def register(function: Criterion) -> Criterion:
-        CRITERIA[name] = function
+    def register(function: Score) -> Score:
+        CRITERIA[name] = Criterion(function, **options)
         return function
 
     return register
 
 
-@criterion("l1")
-def l1(layer: "torch.nn.Module") -> "torch.Tensor":
-    """The magnitude of the weight itself: |w|.
+def criterion_of(value: object) -> Criterion:
+    """The criterion that `value` names, or one made of a function from weight to scores.
 
-    Source: Han et al., NeurIPS 2015.
+    Raises:
+        ValueError: it is neither.
+    """
+    if isinstance(value, str) and value in CRITERIA:
+        return CRITERIA[value]
+    if callable(value):
+        function: Any = value
+
+        def score(layer: Any, evidence: "Evidence") -> "torch.Tensor":
+            return _checked(function(layer.weight.detach()), layer.weight)
+
+        return Criterion(score)
+    raise ValueError(f"criterion = {value!r} is not one of: {', '.join(sorted(CRITERIA))}, or a function weight -> scores")
+
+
+def _checked(scores: Any, weight: "torch.Tensor") -> "torch.Tensor":
+    if getattr(scores, "shape", None) != weight.shape:
+        raise ValueError(
+            f"criterion returned {tuple(getattr(scores, 'shape', ())) or type(scores).__name__} for a weight of shape "
+            f"{tuple(weight.shape)}; it must return a tensor of that shape"
+        )
+    result: torch.Tensor = scores
+    return result
+
+
+@criterion("l1")
+def l1(layer: "torch.nn.Module", evidence: "Evidence") -> "torch.Tensor":
+    """The magnitude of the weight itself, |w|; of a group the mean of them.
+
+    Source: Han et al., NeurIPS 2015; Li et al., ICLR 2017.
     """
     weight: torch.Tensor = layer.weight  # type: ignore[assignment]
     return weight
+
+
+@criterion("l2", norm=_core.Norm.l2)
+def l2(layer: "torch.nn.Module", evidence: "Evidence") -> "torch.Tensor":
+    """The magnitude; of a group the root of the mean square.
+
+    Source: He et al., "Soft Filter Pruning", IJCAI 2018.
+    """
+    return l1(layer, evidence)
+
+
+@criterion("random")
+def random(layer: "torch.nn.Module", evidence: "Evidence") -> "torch.Tensor":
+    """Nothing but chance, the same in every run: drawn from `Spec.seed` and the layer's place among the selected."""
+    import torch
+
+    generator = torch.Generator().manual_seed(evidence.seed + evidence.place[layer])
+    weight: torch.Tensor = layer.weight  # type: ignore[assignment]
+    return torch.rand(weight.shape, generator=generator)
+
+
+@criterion("taylor", needs="gradients")
+def taylor(layer: "torch.nn.Module", evidence: "Evidence") -> "torch.Tensor":
+    """First-order change of the loss when the weight goes: |w · ∂loss/∂w|, the gradient a mean over the data.
+
+    Source: Molchanov et al., "Importance Estimation for Neural Network Pruning", CVPR 2019.
+    """
+    weight: torch.Tensor = layer.weight  # type: ignore[assignment]
+    return weight.detach() * evidence.gradients[layer]
+
+
+@criterion("wanda", needs="inputs")
+def wanda(layer: "torch.nn.Module", evidence: "Evidence") -> "torch.Tensor":
+    """|w| · ‖x‖₂, x what the weight is multiplied with over all the data.
+
+    Source: Sun et al., "A Simple and Effective Pruning Approach for Large Language Models", ICLR 2024.
+    """
+    weight: torch.Tensor = layer.weight  # type: ignore[assignment]
+    return weight.detach().abs() * evidence.input_norms[layer]
+
+
+@criterion("fpgm", groups_only=True)
+def fpgm(layer: "torch.nn.Module", evidence: "Evidence") -> "torch.Tensor":
+    """How far an output channel lies from all others, the sum of distances: those near the geometric median go first.
+
+    Source: He et al., "Filter Pruning via Geometric Median", CVPR 2019.
+    """
+    import torch
+
+    weight: torch.Tensor = layer.weight  # type: ignore[assignment]
+    rows = weight.detach().reshape(weight.shape[0], -1).double()
+    distances = torch.cdist(rows, rows, compute_mode="donot_use_mm_for_euclid_dist").sum(1).float()
+    return distances.reshape(-1, *[1] * (weight.dim() - 1)).expand(weight.shape)

@@ -18,7 +18,7 @@ from . import _core
 from .choice import Choice, Choices
 from .formats import DENSE, FORMATS, candidates, fitting, modelled
 from .mask import Mask
-from .masking import MaskGradient, guard, guarded_by, mask_tensor, write_zeros
+from .masking import MaskGradient, Watched, guard, guarded_by, mask_tensor, write_zeros
 
 TRAINING = "training or gradients needed: model.eval() and torch.inference_mode()"
 DISABLED = "engine.dense_only() is active"
@@ -72,6 +72,7 @@ class PrunedState:
         self.packed: Packed | None = None
         self.choices = Choices()
         self.fallbacks: dict[str, int] = {}  # reason -> calls
+        self.watched: Watched | None = None  # set while somebody wants the whole gradient
         self._fitting: tuple[str, ...] | None = None
 
     @property
@@ -127,7 +128,7 @@ class Pruned(nn.Module):
         if state.clean != (weight._version, weight.data_ptr()) or guarded_by(weight) is not state.mask:
             self._clean(weight)
         if weight.requires_grad and torch.is_grad_enabled():
-            return MaskGradient.apply(weight, state.mask)  # type: ignore[no-untyped-call, no-any-return]
+            return MaskGradient.apply(weight, state.mask, state.watched)  # type: ignore[no-untyped-call, no-any-return]
         return weight
 
     def _training_weight(self) -> Tensor:

@@ -66,21 +66,29 @@ def _after_step(optimizer: torch.optim.Optimizer, _args: Any, _kwargs: Any) -> N
                 write_zeros(mask, parameter)
 
 
+class Watched:
+    """The gradient of a whole weight, pruned places included, as the last backward pass gave it."""
+
+    gradient: Tensor | None = None
+
+
 class MaskGradient(torch.autograd.Function):
     """The identity on a clean weight; its gradient is zero where the mask is False, so clipping sees the real norm."""
 
     @staticmethod
-    def forward(ctx: Any, weight: Tensor, mask: Mask) -> Tensor:
+    def forward(ctx: Any, weight: Tensor, mask: Mask, watched: Watched | None) -> Tensor:
         """The weight itself, seen through a view."""
-        ctx.mask = mask
+        ctx.mask, ctx.watched = mask, watched
         return weight.view_as(weight)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
         """The gradient with zeros where the mask is False."""
         gradient = gradients[0]
+        if ctx.watched is not None:
+            ctx.watched.gradient = gradient.detach().clone()
         if gradient.requires_grad or not gradient.is_contiguous():
-            return gradient.masked_fill(~mask_tensor(ctx.mask).to(gradient.device), 0), None
+            return gradient.masked_fill(~mask_tensor(ctx.mask).to(gradient.device), 0), None, None
         masked = gradient.clone()
         write_zeros(ctx.mask, masked)
-        return masked, None
+        return masked, None, None

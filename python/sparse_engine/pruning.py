@@ -1,7 +1,7 @@
 """`prune(model, spec)`: selects layers, scores their weights, picks masks, and puts the layers under them."""
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from functools import partial
 from typing import Any, TypeVar
@@ -12,61 +12,85 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.parameter import UninitializedParameter
 
-from .criteria import CRITERIA
-from .granularity import GRANULARITIES, Scores
+from .amounts import Candidates, choose
+from .criteria import Criterion, criterion_of
+from .evidence import Evidence, Loss, evaluating
+from .granularity import Scores, granularity_of
 from .layer import Pruned
 from .mask import Mask
 from .masking import mask_tensor
 from .nn import PRUNED_CLASSES, attach, detach
-from .spec import Spec
+from .spec import Spec, of_layer
 
 Model = TypeVar("Model", bound=nn.Module)
 
 
-def prune(model: Model, spec: Spec) -> Model:
+def prune(
+    model: Model,
+    spec: Spec,
+    *,
+    data: Iterable[Any] | None = None,
+    loss: Loss | None = None,
+    example_inputs: Any = None,
+) -> Model:
     """Prune `model` in place as `spec` says, and return the same object.
 
     Every selected Linear, Conv1d, Conv2d and Conv3d layer gets a mask, its pruned weights become 0 and stay 0 through training,
-    and in inference (`model.eval()` under `torch.inference_mode()` or `torch.no_grad()`) Linear and Conv2d run on native sparse
-    kernels where these measure faster. Parameters, their names and `state_dict` keys do not change. Pruning again, at a higher
-    sparsity, goes on from where the model is.
+    and in inference (`model.eval()` under `torch.inference_mode()` or `torch.no_grad()`) Linear, Conv1d and Conv2d run on
+    native sparse kernels where these measure faster. Parameters, their names and `state_dict` keys do not change. Pruning
+    again, at a higher sparsity, goes on from where the model is.
 
     Args:
         model: any `torch.nn.Module`.
-        spec: what to remove; see `Spec`. Counts are exact: round(sparsity · n) weights go, ties keep the lowest index.
+        spec: what to remove; see `Spec`. Counts are exact: round(sparsity · n) single weights go, ties keep the lowest
+            index; of groups as many stay as fit.
+        data: batches for the criteria that look at data: tensors, or (inputs, target) pairs.
+        loss: for "taylor": (output, target) -> the mean loss of a batch.
+        example_inputs: for `Spec(macs=...)`: a tensor, or a tuple of positional arguments of `model`.
     Returns:
         `model`.
     Raises:
-        ValueError: no layer is selected, a weight holds NaN, `nonzeros` exceeds the weights there are, or a weight is not a
+        ValueError: no layer is selected, a weight or score is NaN, an amount that cannot be met, or a weight that is not a
             plain parameter (weight_norm, parametrizations). The model is unchanged then.
         TypeError: `model` is not a Module or `spec` not a Spec.
     Source: Han, Pool, Tran, Dally, "Learning both Weights and Connections", NeurIPS 2015.
     """
+    put_under(model, *choose_masks(model, spec, data=data, loss=loss, example_inputs=example_inputs))
+    return model
+
+
+def choose_masks(
+    model: nn.Module, spec: Spec, *, data: Iterable[Any] | None, loss: Loss | None, example_inputs: Any
+) -> tuple[list[Any], list[Mask]]:
+    """The selected layers and a mask for each; the model stays as it is."""
     if not isinstance(model, nn.Module):
         raise TypeError(f"model must be a torch.nn.Module, not {type(model).__name__}")
     if not isinstance(spec, Spec):
         raise TypeError(f"spec must be an engine.Spec, not {type(spec).__name__}; for example engine.Spec(sparsity=0.9)")
-    names, layers = _selected_layers(model, spec)
-    score = CRITERIA[spec.criterion]
-    scores: list[Scores] = [partial(lambda layer: _scores(score(layer)), layer) for layer in layers]
+    names, layers = selected_layers(model, spec)
+    criterion = criterion_of(spec.criterion)
+    evidence = Evidence(layers, spec.seed)
+    if criterion.needs is not None:
+        if data is None:
+            raise ValueError(f"criterion = {spec.criterion!r} looks at data; pass data=, an iterable of batches")
+        evidence.gather(criterion.needs, model, data, loss)
+    if spec.macs is not None and example_inputs is None:
+        raise ValueError("macs counts what one call of the model multiplies; pass example_inputs=")
+    scores: list[Scores] = [partial(_scores, criterion, layer, evidence) for layer in layers]
     for name, layer_scores in zip(names, scores, strict=True):
         _refuse_nan(name, layer_scores())
     shapes = [tuple(layer.weight.shape) for layer in layers]
-    keep = _amounts(spec, names, [int(np.prod(shape, dtype=np.int64)) for shape in shapes])
-    pick = GRANULARITIES[spec.granularity]
-    found: list[Mask] = []
-    if spec.scope == "global":
-        found = pick(scores, shapes, sum(keep))
-    else:
-        for one, shape, count in zip(scores, shapes, keep, strict=True):
-            found += pick([one], [shape], count)
-    # Nothing was touched so far: a refused weight leaves the model as it was.
+    uses = _uses(model, layers, example_inputs) if spec.macs is not None else None
+    return layers, choose(spec, Candidates(names, scores, shapes, granularity_of(spec.granularity), criterion.norm, uses))
+
+
+def put_under(model: nn.Module, layers: Sequence[Any], found: Sequence[Mask]) -> None:
+    """Put `layers` of `model`, and whatever shares their weights, under their masks."""
     by_weight = {id(layer.weight): mask for layer, mask in zip(layers, found, strict=True)}
     for module in model.modules():
         mask = by_weight.get(id(module._parameters.get("weight")))
         if mask is not None and (isinstance(module, Pruned) or type(module) in PRUNED_CLASSES):
             attach(module, mask)
-    return model
 
 
 def masks(model: nn.Module) -> dict[str, Tensor]:
@@ -86,18 +110,25 @@ def pruned_layers(model: nn.Module) -> list[tuple[str, Pruned]]:
     return [(name, module) for name, module in model.named_modules() if isinstance(module, Pruned)]
 
 
-def _selected_layers(model: nn.Module, spec: Spec) -> tuple[list[str], list[Any]]:
+def selected_layers(model: nn.Module, spec: Spec) -> tuple[list[str], list[Any]]:
+    """Names and modules that `spec` selects; layers that share a weight are listed once."""
     names: list[str] = []
     layers: list[Any] = []
     weights: set[int] = set()
     skipped: list[str] = []
+    refused: list[str] = []
+    granularity = granularity_of(spec.granularity)
     prunable = [(name, m) for name, m in model.named_modules() if isinstance(m, (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d))]
     for name, module in prunable:
-        if not spec.selects(name) or (isinstance(spec.sparsity, Mapping) and _share_of(spec.sparsity, name) is None):
+        if not spec.selects(name) or (isinstance(spec.sparsity, Mapping) and of_layer(spec.sparsity, name, None) is None):
             continue
         _check_weight(name, module)
         if not isinstance(module, Pruned) and type(module) not in PRUNED_CLASSES:
             skipped.append(f"{name} ({type(module).__name__})")
+            continue
+        refusal = granularity.refusal(tuple(module.weight.shape))
+        if refusal is not None:
+            refused.append(f"{name or '(the model itself)'}: {refusal}")
             continue
         if id(module.weight) in weights:  # shared: counted and ranked once
             continue
@@ -109,6 +140,10 @@ def _selected_layers(model: nn.Module, spec: Spec) -> tuple[list[str], list[Any]
             f"not pruned, a subclass with arithmetic of its own: {', '.join(skipped)}; name them in exclude= to say so",
             stacklevel=3,
         )
+    if refused and layers:
+        warnings.warn(f"left alone by granularity {spec.granularity!r}: {'; '.join(refused)}", stacklevel=3)
+    elif refused:
+        raise ValueError(f"granularity = {spec.granularity!r} fits no selected layer: {'; '.join(refused)}")
     if not layers:
         there = ", ".join(name or "(the model itself)" for name, _ in prunable) or "none"
         raise ValueError(
@@ -136,13 +171,31 @@ def _check_weight(name: str, module: nn.Module) -> None:
         raise ValueError(f"the weight of layer {name!r} is {weight.dtype} on {weight.device}; pruning needs real float weights")
 
 
-def _share_of(shares: Mapping[str, float], name: str) -> float | None:
-    return next((share for pattern, share in shares.items() if fnmatchcase(name, pattern)), None)
-
-
-def _scores(scores: Tensor) -> NDArray[np.float32]:
-    array: NDArray[np.float32] = scores.detach().to(device="cpu", dtype=torch.float32).contiguous().reshape(-1).numpy()
+def _scores(criterion: Criterion, layer: Any, evidence: Evidence) -> NDArray[np.float32]:
+    scores = criterion.score(layer, evidence).detach()
+    array: NDArray[np.float32] = scores.to(device="cpu", dtype=torch.float32).contiguous().reshape(-1).numpy()
+    weight: Any = layer.weight
+    if isinstance(layer, Pruned) and scores.data_ptr() != weight.data_ptr():  # what is pruned already comes last
+        array = array.copy()
+        layer.mask.apply(array.reshape(layer.mask.shape))
     return array
+
+
+def _uses(model: nn.Module, layers: Sequence[Any], example_inputs: Any) -> list[int]:
+    """How often one call of `model` multiplies by each weight of each layer."""
+    uses = dict.fromkeys(layers, 0)
+
+    def count(layer: Any, _arguments: Any, output: Tensor) -> None:
+        uses[layer] += output.numel() // layer.weight.shape[0]
+
+    handles = [layer.register_forward_hook(count) for layer in layers]
+    try:
+        with evaluating(model), torch.no_grad():
+            model(*(example_inputs if isinstance(example_inputs, tuple) else (example_inputs,)))
+    finally:
+        for handle in handles:
+            handle.remove()
+    return [uses[layer] for layer in layers]
 
 
 def _refuse_nan(name: str, scores: NDArray[np.float32]) -> None:
@@ -152,29 +205,3 @@ def _refuse_nan(name: str, scores: NDArray[np.float32]) -> None:
             f"layer {name!r} has NaN at weight.flatten()[{first}]; magnitudes must be numbers: repair or reload the weights, "
             f"or pass exclude=[{name!r}]"
         )
-
-
-def _amounts(spec: Spec, names: list[str], sizes: list[int]) -> list[int]:
-    """Weights that stay in each layer; with scope="global" only the sum counts."""
-    total = sum(sizes)
-    if spec.nonzeros is not None:
-        if spec.nonzeros > total:
-            raise ValueError(f"nonzeros = {spec.nonzeros} exceeds the {total} weights of the selected layers")
-        return _split(spec.nonzeros, sizes)
-    if isinstance(spec.sparsity, Mapping):
-        shares: list[Any] = [_share_of(spec.sparsity, name) for name in names]
-    else:
-        shares = [spec.sparsity] * len(names)
-    if spec.scope == "global":
-        return _split(total - round(shares[0] * total), sizes)
-    return [size - round(share * size) for share, size in zip(shares, sizes, strict=True)]
-
-
-def _split(keep: int, sizes: list[int]) -> list[int]:
-    """`keep` cut in proportion to `sizes`, exactly: the largest remainders get one more."""
-    total = sum(sizes)
-    parts = [keep * size // total if total else 0 for size in sizes]
-    remainders = sorted(range(len(sizes)), key=lambda i: -(keep * sizes[i] % total) if total else 0)
-    for i in remainders[: keep - sum(parts)]:
-        parts[i] += 1
-    return parts

@@ -2,14 +2,14 @@
 
 import statistics
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
 from torch import nn
 
+from .evidence import evaluating
 from .layer import DISABLED, NativePruned, Pruned, dense_only
 from .runtime import isa, num_threads
 
@@ -232,18 +232,6 @@ def _kernel(module: nn.Module, seen: dict[nn.Module, tuple[Any, ...]] | None) ->
     if choice.native:
         return choice.kernel, ""
     return "dense", "dense measured faster" if choice.seconds else "the cost model takes dense (SPARSE_ENGINE_AUTOTUNE=off)"
-
-
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """`model` in eval mode inside the `with` block; every module's flag comes back."""
-    training = {module: module.training for module in model.modules()}
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, was in training.items():
-            module.training = was
 
 
 def table(head: list[str], rows: list[list[str]]) -> str:

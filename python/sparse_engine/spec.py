@@ -1,60 +1,115 @@
 """What the user wants pruned: plain, frozen data."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from numbers import Integral, Real
-from typing import Literal
+from typing import Any
 
-from .criteria import CRITERIA
-from .granularity import GRANULARITIES
+from .criteria import criterion_of
+from .granularity import NofM, granularity_of
 
 SCOPES = ("layer", "global")
+AMOUNTS = ("sparsity", "nonzeros", "macs", "bytes", "threshold")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Spec:
-    """What `prune` removes. Give exactly one of `sparsity` and `nonzeros`.
+    """What `prune` removes: granularity × criterion × scope × amount. Give exactly one amount; "N:M" needs none.
 
     Args:
-        sparsity: share of weights removed, 0 <= sparsity < 1; of every layer (`scope="layer"`) or of all selected layers
-            together (`scope="global"`). Or a mapping from glob pattern on module names to share (`scope="layer"` only): the
-            first pattern that matches counts, and a layer no pattern matches is left alone.
+        sparsity: share of weights removed, 0 <= sparsity < 1; of every layer (`scope="layer"`) or of all layers that are ranked
+            together. Or a mapping from glob pattern on module names to share (`scope="layer"` only): the first pattern that
+            matches counts, and a layer no pattern matches is left alone.
         nonzeros: number of weights that stay over all selected layers, the lecture's bound on the L0 norm of W. With
             `scope="layer"` every layer keeps the same share.
-        granularity: what is removed as one: "element".
-        criterion: what a weight is worth: "l1", its magnitude.
-        scope: "layer" ranks weights within their layer, "global" across layers.
+        macs: multiply-accumulates with a weight that stays, at most, over all selected layers for one call on the
+            `example_inputs` of `prune`.
+        bytes: size of the selected weights on disk, indices included, at most.
+        threshold: t keeps the weights with |w| > t · σ, σ the standard deviation of their layer's weights (Han et al.).
+        granularity: what is removed as one: "element"; "N:M", n of every m neighbours along the input stay; blocks "AxB" of the
+            weight as a matrix (out, in · kernel); "vector", a row of a convolution kernel; "kernel"; "filter", an output
+            channel of a convolution; "row", an output of a linear layer. Layers that cannot be pruned so are left alone, with
+            a warning. Of groups as many stay as fit into the amount.
+        criterion: what a weight is worth: "l1", its magnitude; "l2"; "random"; "taylor", |w · gradient|; "wanda", |w| · ‖x‖;
+            "fpgm", the distance of an output channel from the others; or a function from weight to scores of its shape.
+            "taylor" and "wanda" look at the `data` given to `prune`.
+        scope: "layer" ranks weights within their layer, "global" across all; a sequence of glob patterns on module names ranks
+            the layers that match one together, and each other layer alone.
+        min_density, max_density: least and largest share that stays in any one layer, or mappings from glob pattern to share.
         include, exclude: glob patterns on module names ("features.*", "*.fc?"); a layer is selected when some `include`
             pattern and no `exclude` pattern matches. A single string counts as one pattern.
+        seed: of criterion "random".
 
     Raises:
-        ValueError, TypeError: a value that makes no sense, naming it and the way out.
-    Source: Han, Pool, Tran, Dally, "Learning both Weights and Connections", NeurIPS 2015.
+        ValueError, TypeError: a value or combination that makes no sense, naming it and the way out.
+    Source: Han, Pool, Tran, Dally, "Learning both Weights and Connections", NeurIPS 2015; the lecture's vocabulary.
     """
 
     sparsity: float | Mapping[str, float] | None = None
     nonzeros: int | None = None
+    macs: int | None = None
+    bytes: int | None = None
+    threshold: float | None = None
     granularity: str = "element"
-    criterion: str = "l1"
-    scope: Literal["layer", "global"] = "layer"
+    criterion: str | Callable[[Any], Any] = "l1"
+    scope: str | Sequence[str] = "layer"
+    min_density: float | Mapping[str, float] = 0.0
+    max_density: float | Mapping[str, float] = 1.0
     include: str | Sequence[str] = ("*",)
     exclude: str | Sequence[str] = ()
+    seed: int = 0
 
     def __post_init__(self) -> None:
-        if (self.sparsity is None) == (self.nonzeros is None):
-            given = "neither" if self.sparsity is None else "both"
-            raise ValueError(f"Spec needs exactly one of sparsity and nonzeros, got {given}; for example Spec(sparsity=0.9)")
-        _check_choice("granularity", self.granularity, GRANULARITIES)
-        _check_choice("criterion", self.criterion, CRITERIA)
-        _check_choice("scope", self.scope, SCOPES)
+        granularity = granularity_of(self.granularity)
+        criterion = criterion_of(self.criterion)
         for name in ("include", "exclude"):
             object.__setattr__(self, name, _patterns(name, getattr(self, name)))
-        if isinstance(self.sparsity, Mapping):
-            if self.scope == "global":
+        if isinstance(self.scope, str):
+            if self.scope not in SCOPES:
                 raise ValueError(
-                    'sparsity is a mapping but scope="global" ranks all layers together; use scope="layer" or one number'
+                    f"scope = {self.scope!r} is not one of: {', '.join(SCOPES)}; for layers that are ranked together give a "
+                    f"sequence of patterns, such as [{self.scope!r}]"
+                )
+        else:
+            object.__setattr__(self, "scope", _patterns("scope", self.scope))
+        for name in ("min_density", "max_density"):
+            object.__setattr__(self, name, _densities(name, getattr(self, name)))
+        self._check_amount(granularity)
+        if criterion.groups_only and (self.granularity not in ("filter", "row") or self.scope != "layer"):
+            raise ValueError(
+                f'criterion = {self.criterion!r} compares the output channels of one layer: it needs granularity="filter" or '
+                f'"row" and scope="layer"'
+            )
+        if self.threshold is not None and (self.granularity, self.criterion, self.scope) != ("element", "l1", "layer"):
+            raise ValueError(
+                'threshold compares single weights with their layer\'s spread: it needs granularity="element", criterion="l1" '
+                'and scope="layer"; give sparsity= for others'
+            )
+
+    def _check_amount(self, granularity: object) -> None:
+        given = [name for name in AMOUNTS if getattr(self, name) is not None]
+        if isinstance(granularity, NofM):
+            share = 1 - granularity.n / granularity.m
+            same = given == ["sparsity"] and isinstance(self.sparsity, Real) and abs(self.sparsity - share) < 1e-9
+            if given and not same:
+                raise ValueError(f"granularity = {self.granularity!r} removes {share:.4g} of every layer; leave {given[0]} out")
+            if self.scope != "layer":
+                raise ValueError(f'granularity = {self.granularity!r} is the same in every layer; it needs scope="layer"')
+            if self.min_density != 0 or self.max_density != 1:
+                raise ValueError(f"granularity = {self.granularity!r} fixes the density; leave min_density and max_density out")
+            return
+        if len(given) != 1:
+            found = "neither" if not given else " and ".join(given)
+            raise ValueError(
+                f"Spec needs exactly one of {', '.join(AMOUNTS[:-1])} and {AMOUNTS[-1]}, got {found}; for example "
+                f"Spec(sparsity=0.9)"
+            )
+        if isinstance(self.sparsity, Mapping):
+            if self.scope != "layer":
+                raise ValueError(
+                    f'sparsity is a mapping but scope={self.scope!r} ranks layers together; use scope="layer" or one number'
                 )
             shares = {str(pattern): _share(f"sparsity[{pattern!r}]", s) for pattern, s in self.sparsity.items()}
             if not shares:
@@ -62,12 +117,12 @@ class Spec:
             object.__setattr__(self, "sparsity", shares)
         elif self.sparsity is not None:
             object.__setattr__(self, "sparsity", _share("sparsity", self.sparsity))
-        if self.nonzeros is not None:
-            if not isinstance(self.nonzeros, Integral) or isinstance(self.nonzeros, bool):
-                raise TypeError(f"nonzeros = {self.nonzeros!r} is not a whole number of weights; for a share use sparsity=")
-            if self.nonzeros < 0:
-                raise ValueError(f"nonzeros = {self.nonzeros} is negative; it is the number of weights that stay")
-            object.__setattr__(self, "nonzeros", int(self.nonzeros))
+        for name, what in (("nonzeros", "weights"), ("macs", "multiply-accumulates"), ("bytes", "bytes")):
+            object.__setattr__(self, name, _count(name, what, getattr(self, name)))
+        if self.threshold is not None:
+            if not isinstance(self.threshold, Real) or isinstance(self.threshold, bool) or not self.threshold >= 0:
+                raise ValueError(f"threshold = {self.threshold!r} must be a number of standard deviations, at least 0")
+            object.__setattr__(self, "threshold", float(self.threshold))
 
     def selects(self, name: str) -> bool:
         """Whether a module called `name` is selected by `include` and `exclude`."""
@@ -79,10 +134,11 @@ def matches(name: str, patterns: Sequence[str]) -> bool:
     return any(fnmatchcase(name, pattern) for pattern in patterns)
 
 
-def _check_choice(name: str, value: object, choices: object) -> None:
-    known = sorted(choices) if isinstance(choices, Mapping) else list(choices)  # type: ignore[call-overload]
-    if value not in known:
-        raise ValueError(f"{name} = {value!r} is not one of: {', '.join(known)}")
+def of_layer(value: Any, name: str, default: Any) -> Any:
+    """The value a mapping from glob patterns gives for a layer, the first that matches; or `value` itself, a number."""
+    if not isinstance(value, Mapping):
+        return value
+    return next((share for pattern, share in value.items() if fnmatchcase(name, pattern)), default)
 
 
 def _patterns(name: str, value: object) -> tuple[str, ...]:
@@ -100,3 +156,25 @@ def _share(name: str, value: object) -> float:
         hint = f"; for {share:g} percent write {share / 100:g}" if 1 <= share < 100 else ""
         raise ValueError(f"{name} = {share:g} is outside [0, 1); it is the share of weights removed{hint}")
     return share
+
+
+def _densities(name: str, value: object) -> float | dict[str, float]:
+    if isinstance(value, Mapping):
+        return {str(pattern): _density(f"{name}[{pattern!r}]", v) for pattern, v in value.items()}
+    return _density(name, value)
+
+
+def _density(name: str, value: object) -> float:
+    if not isinstance(value, Real) or isinstance(value, bool) or not 0 <= float(value) <= 1:
+        raise ValueError(f"{name} = {value!r} must be a number in [0, 1], the share of a layer's weights that stays")
+    return float(value)
+
+
+def _count(name: str, what: str, value: object) -> int | None:
+    if value is None:
+        return None
+    if not isinstance(value, Integral) or isinstance(value, bool):
+        raise TypeError(f"{name} = {value!r} is not a whole number of {what}; for a share use sparsity=")
+    if value < 0:
+        raise ValueError(f"{name} = {value} is negative; it is the number of {what} that stay")
+    return int(value)

@@ -6,6 +6,7 @@
 #include "sparse_engine/buffers.hpp"
 #include "sparse_engine/conv.hpp"
 #include "sparse_engine/csr.hpp"
+#include "sparse_engine/groups.hpp"
 #include "sparse_engine/linear.hpp"
 #include "sparse_engine/mask.hpp"
 #include "sparse_engine/matrix.hpp"

@@ -1,0 +1,200 @@
+"""How many weights stay, and which: amount and scope of a Spec, resolved over the selected layers."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any
+
+import numpy as np
+
+from . import _core
+from .files import stored_bytes
+from .granularity import Granularity, Scores, Shape
+from .mask import Mask
+from .spec import Spec, of_layer
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """The selected layers, as far as choosing goes."""
+
+    names: list[str]
+    scores: list[Scores]
+    shapes: list[Shape]
+    granularity: Granularity
+    norm: _core.Norm
+    uses: list[int] | None = None  # how often a call of the model multiplies by each weight of a layer
+
+    @property
+    def sizes(self) -> list[int]:
+        """Weights of each layer."""
+        return [math.prod(shape) for shape in self.shapes]
+
+    def pick(self, layers: Sequence[int], keep: int) -> list[Mask]:
+        """Masks of some of the layers, ranked together."""
+        return self.granularity.pick([self.scores[i] for i in layers], [self.shapes[i] for i in layers], keep, self.norm)
+
+
+def choose(spec: Spec, found: Candidates) -> list[Mask]:
+    """A mask for each layer.
+
+    Raises:
+        ValueError: an amount that cannot be met.
+    """
+    if spec.macs is not None:
+        assert found.uses is not None
+        uses = found.uses
+        return _largest_within(
+            "macs", spec.macs, spec, found, lambda masks: sum(m.kept * u for m, u in zip(masks, uses, strict=True))
+        )
+    if spec.bytes is not None:
+        return _largest_within("bytes", spec.bytes, spec, found, lambda masks: sum(map(stored_bytes, masks)))
+    return _ranked(spec, found, _counts(spec, found))
+
+
+def _ranked(spec: Spec, found: Candidates, counts: list[int]) -> list[Mask]:
+    masks: list[Any] = [None] * len(counts)
+    for layers in _ranked_together(spec, found.names):
+        for layer, mask in zip(layers, _within_bounds(spec, found, layers, sum(counts[i] for i in layers)), strict=True):
+            masks[layer] = mask
+    return masks
+
+
+def _ranked_together(spec: Spec, names: list[str]) -> list[list[int]]:
+    everything = list(range(len(names)))
+    if spec.scope == "global":
+        return [everything]
+    if spec.scope == "layer":
+        return [[i] for i in everything]
+    together: dict[Any, list[int]] = {}
+    for i, name in enumerate(names):
+        pattern = next((p for p in spec.scope if fnmatchcase(name, p)), None)
+        together.setdefault(i if pattern is None else pattern, []).append(i)
+    for pattern in spec.scope:
+        if pattern not in together:
+            raise ValueError(f"scope: pattern {pattern!r} matches no selected layer; they are: {', '.join(names)}")
+    return list(together.values())
+
+
+def _bounds(spec: Spec, found: Candidates) -> tuple[list[int], list[int]]:
+    """The least and the largest number of weights that may stay in each layer."""
+    named = list(zip(found.names, found.sizes, strict=True))
+    least = [math.ceil(of_layer(spec.min_density, name, 0.0) * size) for name, size in named]
+    most = [math.floor(of_layer(spec.max_density, name, 1.0) * size) for name, size in named]
+    for name, low, high in zip(found.names, least, most, strict=True):
+        if low > high:
+            raise ValueError(f"min_density exceeds max_density for layer {name!r}")
+    return least, most
+
+
+def _within_bounds(spec: Spec, found: Candidates, layers: list[int], keep: int) -> list[Mask]:
+    """Masks of layers that are ranked together, none of them beyond its bounds."""
+    if spec.min_density == 0 and spec.max_density == 1:
+        return found.pick(layers, keep)
+    least, most = _bounds(spec, found)
+    if not sum(least[i] for i in layers) <= keep <= sum(most[i] for i in layers):
+        raise ValueError(
+            f"{keep} of {sum(found.sizes[i] for i in layers)} weights are to stay in "
+            f"{', '.join(found.names[i] for i in layers)}, but min_density and max_density allow "
+            f"{sum(least[i] for i in layers)} to {sum(most[i] for i in layers)}"
+        )
+    masks: dict[int, Mask] = {}
+
+    def ranked(free: list[int], left: int) -> list[int]:
+        masks.update(zip(free, found.pick(free, left), strict=True))
+        return [masks[i].kept for i in free]
+
+    for i, count in _bounded(layers, keep, least, most, ranked).items():
+        masks[i] = found.pick([i], count)[0]
+    return [masks[i] for i in layers]
+
+
+def _bounded(
+    layers: Sequence[int], keep: int, least: list[int], most: list[int], share: Callable[[list[int], int], list[int]]
+) -> dict[int, int]:
+    """`share` gives each of some layers its part of a number; those whose part is beyond their bounds get the bound, and the
+    others share the rest anew. Returns what the bounds decided."""
+    fixed: dict[int, int] = {}
+    while free := [i for i in layers if i not in fixed]:
+        parts = dict(zip(free, share(free, keep - sum(fixed.values())), strict=True))
+        low = {i: least[i] for i, part in parts.items() if part < least[i]}
+        high = {i: most[i] for i, part in parts.items() if part > most[i]}
+        if not low and not high:
+            break
+        # What one side takes away the other may need: the larger side first.
+        missing = sum(bound - parts[i] for i, bound in low.items())
+        fixed |= low if missing >= sum(parts[i] - bound for i, bound in high.items()) else high
+    return fixed
+
+
+def _largest_within(name: str, budget: int, spec: Spec, found: Candidates, cost: Callable[[list[Mask]], int]) -> list[Mask]:
+    """Masks that keep as many weights as cost no more than `budget`, by halving."""
+    sizes = found.sizes
+    lower, upper = _bounds(spec, found)
+
+    def masks_of(keep: int) -> list[Mask]:
+        return _ranked(spec, found, _split(keep, sizes, lower, upper))
+
+    least, most = sum(lower), sum(upper)
+    best = masks_of(least)
+    if cost(best) > budget:
+        raise ValueError(f"{name} = {budget} cannot be met: {cost(best)} are left when {least} weights stay")
+    while least < most:
+        middle = (least + most + 1) // 2
+        masks = masks_of(middle)
+        if cost(masks) <= budget:
+            least, best = middle, masks
+        else:
+            most = middle - 1
+    return best
+
+
+def _counts(spec: Spec, found: Candidates) -> list[int]:
+    """Weights that stay in each layer; of layers that are ranked together only the sum counts."""
+    sizes, names = found.sizes, found.names
+    total = sum(sizes)
+    fixed = [found.granularity.fixed(size) for size in sizes]
+    if all(count is not None for count in fixed):
+        return [count for count in fixed if count is not None]
+    if spec.threshold is not None:
+        return [_above(scores(), spec.threshold) for scores in found.scores]
+    if spec.nonzeros is not None:
+        if spec.nonzeros > total:
+            raise ValueError(f"nonzeros = {spec.nonzeros} exceeds the {total} weights of the selected layers")
+        return _split(spec.nonzeros, sizes, *_bounds(spec, found))
+    if isinstance(spec.sparsity, Mapping):
+        shares: list[Any] = [of_layer(spec.sparsity, name, None) for name in names]
+    else:
+        shares = [spec.sparsity] * len(names)
+    counts = [size - round(share * size) for share, size in zip(shares, sizes, strict=True)]
+    for layers in _ranked_together(spec, names):
+        if len(layers) > 1:
+            together = [sizes[i] for i in layers]
+            for i, count in zip(layers, _split(sum(together) - round(shares[0] * sum(together)), together), strict=True):
+                counts[i] = count
+    return counts
+
+
+def _above(scores: Any, threshold: float) -> int:
+    deviation = float(np.std(scores, dtype=np.float64))
+    return int(np.count_nonzero(np.abs(scores) > threshold * deviation))
+
+
+def _split(keep: int, sizes: list[int], least: list[int] | None = None, most: list[int] | None = None) -> list[int]:
+    """`keep` cut in proportion to `sizes`, exactly and within the bounds: the largest remainders get one more."""
+    if least is not None and most is not None and sum(least) <= keep <= sum(most):
+        parts = dict(enumerate(_split(keep, sizes)))
+
+        def share(free: list[int], left: int) -> list[int]:
+            parts.update(zip(free, _split(left, [sizes[i] for i in free]), strict=True))
+            return [parts[i] for i in free]
+
+        parts |= _bounded(range(len(sizes)), keep, least, most, share)
+        return [parts[i] for i in range(len(sizes))]
+    total = sum(sizes)
+    shares = [keep * size // total if total else 0 for size in sizes]
+    remainders = sorted(range(len(sizes)), key=lambda i: -(keep * sizes[i] % total) if total else 0)
+    for i in remainders[: keep - sum(shares)]:
+        shares[i] += 1
+    return shares

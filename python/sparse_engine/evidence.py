@@ -1,0 +1,141 @@
+"""What criteria want to know of data: gradients of the loss, norms of the layers' inputs."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import product
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+Loss = Callable[[Any, Any], Tensor]
+
+
+class Evidence:
+    """Filled by `gather`; keyed by layer."""
+
+    def __init__(self, layers: Sequence[Any], seed: int = 0) -> None:
+        self.seed = seed
+        self.place = {layer: index for index, layer in enumerate(layers)}
+        self.gradients: dict[nn.Module, Tensor] = {}
+        self.input_norms: dict[nn.Module, Tensor] = {}  # broadcast against the weight
+
+    def gather(self, needs: str, model: nn.Module, data: Iterable[Any], loss: Loss | None) -> None:
+        """Run `model` in eval mode over `data`; parameters, their `.grad` and the training flags stay as they are.
+
+        Raises:
+            ValueError: no data, or a layer that no batch reached.
+        """
+        layers = list(self.place)
+        with evaluating(model):
+            batches = self._gradients(model, layers, data, loss) if needs == "gradients" else self._inputs(model, layers, data)
+        if batches == 0:
+            raise ValueError(
+                "data holds no batch; pass an iterable of batches (a list can be read again, a generator only once)"
+            )
+        found = self.gradients if needs == "gradients" else self.input_norms
+        missing = [layer for layer in layers if layer not in found]
+        if missing:
+            raise ValueError(f"{len(missing)} of the selected layers saw no data, the first is {missing[0]}; exclude them")
+
+    def _gradients(self, model: nn.Module, layers: list[Any], data: Iterable[Any], loss: Loss | None) -> int:
+        if loss is None:
+            raise ValueError("this criterion needs loss=, a function of the model's output and the batch's target")
+        weights = [layer.weight for layer in layers]
+        wanted = [weight.requires_grad for weight in weights]
+        totals = [torch.zeros_like(weight) for weight in weights]
+        examples, batches = 0, 0
+        try:
+            for weight in weights:
+                weight.requires_grad_(True)
+            for batch in data:
+                inputs, target = split_batch(batch)
+                if target is None:
+                    raise ValueError("data must give (inputs, target) pairs for a criterion that needs a loss")
+                count = batch_size(inputs)
+                with torch.enable_grad():
+                    value = loss(model(*inputs), target)
+                    gradients = torch.autograd.grad(value, weights, allow_unused=True)
+                for total, gradient in zip(totals, gradients, strict=True):
+                    if gradient is not None:
+                        total += gradient * count  # the loss is a mean over the batch
+                examples += count
+                batches += 1
+        finally:
+            for weight, requires in zip(weights, wanted, strict=True):
+                weight.requires_grad_(requires)
+        if examples:
+            self.gradients = {layer: total / examples for layer, total in zip(layers, totals, strict=True)}
+        return batches
+
+    def _inputs(self, model: nn.Module, layers: list[Any], data: Iterable[Any]) -> int:
+        squares: dict[nn.Module, Tensor] = {}
+
+        def watch(layer: nn.Module, arguments: tuple[Any, ...]) -> None:
+            added = input_squares(layer, arguments[0].detach())
+            squares[layer] = squares[layer] + added if layer in squares else added
+
+        handles = [layer.register_forward_pre_hook(watch) for layer in layers]
+        batches = 0
+        try:
+            with torch.no_grad():
+                for batch in data:
+                    model(*split_batch(batch)[0])
+                    batches += 1
+        finally:
+            for handle in handles:
+                handle.remove()
+        self.input_norms = {layer: total.sqrt() for layer, total in squares.items()}
+        return batches
+
+
+def split_batch(batch: Any) -> tuple[tuple[Any, ...], Any]:
+    """Positional arguments of the model, and the target or None: a batch is a tensor or (inputs, target)."""
+    if isinstance(batch, Tensor):
+        return (batch,), None
+    if isinstance(batch, (tuple, list)) and len(batch) == 2:
+        inputs, target = batch
+        return (tuple(inputs) if isinstance(inputs, (tuple, list)) else (inputs,)), target
+    if isinstance(batch, (tuple, list)) and len(batch) == 1:
+        return (batch[0],), None
+    raise TypeError(f"a batch is a tensor or (inputs, target), not {type(batch).__name__}")
+
+
+def batch_size(inputs: tuple[Any, ...]) -> int:
+    """Examples in a batch."""
+    return len(inputs[0]) if inputs and isinstance(inputs[0], Tensor) and inputs[0].dim() > 0 else 1
+
+
+def input_squares(layer: nn.Module, x: Tensor) -> Tensor:
+    """Σ x² for each weight of an output channel, over the batch and all positions; broadcasts against the weight."""
+    if isinstance(layer, nn.Linear):
+        return x.reshape(-1, x.shape[-1]).square().sum(0)[None]
+    assert isinstance(layer, (nn.Conv1d, nn.Conv2d, nn.Conv3d))
+    axes = len(layer.kernel_size)
+    mode = "constant" if layer.padding_mode == "zeros" else layer.padding_mode
+    batched = x if x.dim() == axes + 2 else x[None]
+    squares = F.pad(batched, layer._reversed_padding_repeated_twice, mode=mode).square()
+    kernel, stride, dilation = layer.kernel_size, layer.stride, layer.dilation
+    reach = [(k - 1) * d for k, d in zip(kernel, dilation, strict=True)]
+    last = [(size - r - 1) // s * s + 1 for size, r, s in zip(squares.shape[2:], reach, stride, strict=True)]
+    taps = []
+    for tap in product(*map(range, kernel)):
+        first = [t * d for t, d in zip(tap, dilation, strict=True)]
+        window = tuple(slice(f, f + n, s) for f, n, s in zip(first, last, stride, strict=True))
+        taps.append(squares[(slice(None), slice(None), *window)].sum((0, *range(2, axes + 2))))
+    per_channel = torch.stack(taps, dim=1).reshape(layer.in_channels, *kernel)
+    per_group = per_channel.reshape(layer.groups, layer.in_channels // layer.groups, *kernel)
+    return per_group.repeat_interleave(layer.out_channels // layer.groups, dim=0)
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """`model` in eval mode inside the `with` block; every module's flag comes back."""
+    training = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, was in training.items():
+            module.training = was

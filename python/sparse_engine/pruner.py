@@ -1,0 +1,173 @@
+"""`Pruner`: pruning along a schedule while a model trains, resumable at any step."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import distributed, nn
+
+from .evidence import Loss
+from .granularity import NofM, granularity_of
+from .layer import Pruned
+from .mask import Mask
+from .masking import Watched
+from .nn import attach, detach
+from .pruning import choose_masks, pruned_layers, put_under, selected_layers
+from .schedules import OneShot, Regrowth, Schedule
+from .spec import Spec
+
+
+class Pruner:
+    """Prunes `model` step by step towards `spec`.
+
+        pruner = engine.Pruner(model, spec, schedule=engine.Cubic(begin=0, end=1000, every=100))
+        for x, y in batches:
+            loss(model(x), y).backward()
+            optimizer.step()
+            pruner.step()
+
+    Args:
+        model: any module; one inside `DistributedDataParallel` is found in it, and all ranks get the masks of rank 0.
+        spec: the final amount, as `sparsity` or `nonzeros`; with `OneShot` any.
+        schedule: when to prune and how far; `OneShot` at once by default.
+        data, loss, example_inputs: as for `prune`, for criteria and amounts that need them; `data` is read every time.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        spec: Spec,
+        schedule: Schedule | None = None,
+        *,
+        data: Iterable[Any] | None = None,
+        loss: Loss | None = None,
+        example_inputs: Any = None,
+    ) -> None:
+        schedule = OneShot() if schedule is None else schedule
+        if not isinstance(schedule, Schedule):
+            raise TypeError(f"schedule must be an engine.Schedule such as engine.Cubic(0, 1000, 100), not {schedule!r}")
+        gradual = not isinstance(schedule, (OneShot, Regrowth))
+        if gradual and (spec.sparsity is None and spec.nonzeros is None):
+            raise ValueError(
+                f"{schedule} goes through many amounts: give the last as sparsity= or nonzeros=, or use OneShot for this spec"
+            )
+        if gradual and isinstance(granularity_of(spec.granularity), NofM):
+            raise ValueError(f"granularity = {spec.granularity!r} has one amount only; use OneShot")
+        if isinstance(schedule, Regrowth) and spec.granularity != "element":
+            raise ValueError(f"{type(schedule).__name__} exchanges single weights; it needs granularity='element'")
+        self.model: nn.Module = model.module if isinstance(model, nn.parallel.DistributedDataParallel) else model
+        self.spec, self.schedule = spec, schedule
+        self._options: dict[str, Any] = {"data": data, "loss": loss, "example_inputs": example_inputs}
+        self._steps = 0
+        self._watch()
+
+    @property
+    def steps(self) -> int:
+        """Calls of `step` so far."""
+        return self._steps
+
+    @property
+    def done(self) -> bool:
+        """Whether the schedule has ended."""
+        return self._steps > self.schedule.end
+
+    def step(self) -> bool:
+        """Prune if the schedule says so; call it after every `optimizer.step()`. Returns whether masks changed."""
+        step = self._steps
+        self._steps += 1
+        if not self.schedule.due(step):
+            return False
+        if isinstance(self.schedule, Regrowth) and step > self.schedule.begin:
+            layers, found = self._exchanged(step)
+        else:
+            layers, found = choose_masks(self.model, self._spec_at(step), **self._options)
+        put_under(self.model, layers, _agreed(layers, found))
+        self._watch()
+        return True
+
+    def state_dict(self) -> dict[str, Any]:
+        """Steps and masks, plain tensors and numbers: what it takes to go on exactly where this one is."""
+        masks = {name: torch.from_numpy(layer.mask.bits.copy()) for name, layer in pruned_layers(self.model)}
+        return {"steps": self._steps, "masks": masks, "schedule": repr(self.schedule), "spec": repr(self.spec)}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from `state`: its steps, and the model under its masks. Load the model's own state as well, before or after.
+
+        Raises:
+            ValueError: the state of another spec, schedule or model.
+        """
+        for name, own in (("schedule", repr(self.schedule)), ("spec", repr(self.spec))):
+            if state.get(name) != own:
+                raise ValueError(f"the state was saved with {name} = {state.get(name)}; this pruner has {own}")
+        modules: dict[str, Any] = dict(self.model.named_modules())
+        masks = {}
+        for name, bits in state["masks"].items():
+            if name not in modules or not hasattr(modules[name], "weight"):
+                raise ValueError(f"the state has a mask for the layer {name!r}; the model has no such layer")
+            masks[name] = Mask(bits.numpy().copy(), tuple(modules[name].weight.shape))
+        for name, layer in list(pruned_layers(self.model)):
+            if name not in masks:
+                detach(layer)
+        for name, mask in masks.items():
+            attach(modules[name], mask)
+        self._steps = int(state["steps"])
+        self._watch()
+
+    def _spec_at(self, step: int) -> Spec:
+        spec = self.spec
+        if isinstance(spec.sparsity, Mapping):
+            return replace(spec, sparsity={p: self.schedule.sparsity(step, s) for p, s in spec.sparsity.items()})
+        if spec.sparsity is not None:
+            return replace(spec, sparsity=self.schedule.sparsity(step, spec.sparsity))
+        if spec.nonzeros is not None:
+            total = sum(layer.weight.numel() for layer in selected_layers(self.model, spec)[1])
+            final = 1 - spec.nonzeros / total if total else 0.0
+            now = spec.nonzeros if step >= self.schedule.end else round(total * (1 - self.schedule.sparsity(step, final)))
+            return replace(spec, nonzeros=max(now, spec.nonzeros))
+        return spec
+
+    def _watch(self) -> None:
+        if getattr(self.schedule, "grows_by", "") == "gradient":
+            for _, layer in pruned_layers(self.model):
+                if layer._sparse.watched is None:
+                    layer._sparse.watched = Watched()
+
+    def _exchanged(self, step: int) -> tuple[list[Any], list[Mask]]:
+        assert isinstance(self.schedule, Regrowth)
+        share = self.schedule.exchanged(step)
+        named = [(name, layer) for name, layer in pruned_layers(self.model) if self.spec.selects(name)]
+        masks = [self._exchanged_in(layer, round(share * layer.mask.kept), step, i) for i, (_, layer) in enumerate(named)]
+        return [layer for _, layer in named], masks
+
+    def _exchanged_in(self, layer: Pruned, count: int, step: int, place: int) -> Mask:
+        assert isinstance(self.schedule, Regrowth)
+        weight: Any = layer.weight
+        kept = layer.mask.to_numpy().reshape(-1)
+        held, free = np.flatnonzero(kept), np.flatnonzero(~kept)
+        count = min(count, len(free))
+        sizes = np.abs(weight.detach().cpu().float().reshape(-1).numpy())
+        gone = held[np.argsort(sizes[held], kind="stable")[:count]]
+        if self.schedule.grows_by == "gradient":
+            watched = layer._sparse.watched
+            if watched is None or watched.gradient is None:
+                raise RuntimeError("RigL grows where the gradient is large: run a backward pass before pruner.step()")
+            worth = np.abs(watched.gradient.cpu().float().reshape(-1).numpy())[free]
+        else:
+            worth = np.random.default_rng((self.spec.seed, step, place)).random(len(free))
+        come = free[np.argsort(-worth, kind="stable")[:count]]
+        kept[gone], kept[come] = False, True
+        return Mask(np.packbits(kept, bitorder="little"), layer.mask.shape)
+
+
+def _agreed(layers: list[Any], masks: list[Mask]) -> list[Mask]:
+    """The masks of the first rank on all: what they saw of the data differs."""
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return masks
+    agreed = []
+    for layer, mask in zip(layers, masks, strict=True):
+        bits = torch.from_numpy(mask.bits.copy()).to(layer.weight.device)
+        distributed.broadcast(bits, src=0)
+        agreed.append(Mask(bits.cpu().numpy(), mask.shape))
+    return agreed

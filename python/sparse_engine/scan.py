@@ -1,0 +1,219 @@
+"""How much each layer bears: the score of a model against the sparsity of one layer at a time, and its time beside it."""
+
+import csv
+import glob
+import json
+import os
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from .evidence import evaluating
+from .layer import Pruned
+from .nn import attach, detach
+from .progress import Progress
+from .pruning import prune, selected_layers
+from .reporting import table, time_both
+from .spec import Spec
+
+LEVELS = (0.3, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
+
+
+@dataclass
+class Sensitivity:
+    """What `sensitivity` found: layer name -> sparsity -> score, higher is better."""
+
+    baseline: float
+    scores: dict[str, dict[float, float]]
+    weights: dict[str, int]  # of each layer
+    uses: dict[str, int] = field(default_factory=dict)  # multiplications by each weight in a call on the example inputs
+    seconds: dict[str, dict[float, float]] = field(default_factory=dict)  # at 0 the dense layer's
+
+    def drop(self, name: str, sparsity: float) -> float:
+        """What the score loses, at least 0."""
+        return max(0.0, self.baseline - self.scores[name][sparsity])
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return {
+            "baseline": self.baseline,
+            "scores": {n: {str(s): v for s, v in row.items()} for n, row in self.scores.items()},
+            "weights": self.weights,
+            "uses": self.uses,
+            "seconds": {n: {str(s): v for s, v in row.items()} for n, row in self.seconds.items()},
+        }
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "Sensitivity":
+        """The inverse of `to_dict`."""
+
+        def by_share(rows: dict[str, dict[str, float]]) -> dict[str, dict[float, float]]:
+            return {n: {float(s): float(v) for s, v in row.items()} for n, row in rows.items()}
+
+        return cls(
+            values["baseline"], by_share(values["scores"]), values["weights"], values["uses"], by_share(values["seconds"])
+        )
+
+    def to_csv(self, path: "str | os.PathLike[str]") -> None:
+        """One line per layer and sparsity."""
+        with open(path, "w", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(["layer", "sparsity", "score", "drop", "seconds"])
+            for name, row in self.scores.items():
+                for share, score in row.items():
+                    writer.writerow([name, share, score, self.drop(name, share), self.seconds.get(name, {}).get(share, "")])
+
+    def plot(self, path: "str | os.PathLike[str]") -> None:
+        """Score against sparsity, a line per layer; beside it the layers' times where they were measured. Needs matplotlib."""
+        from matplotlib.figure import Figure
+
+        figure = Figure(figsize=(11 if self.seconds else 7, 5))
+        axes = figure.subplots(1, 2 if self.seconds else 1, squeeze=False)[0]
+        for name, row in self.scores.items():
+            axes[0].plot([0, *(100 * s for s in row)], [self.baseline, *row.values()], marker="o", markersize=3, label=name)
+        axes[0].axhline(self.baseline, color="grey", linewidth=1, linestyle="--")
+        axes[0].set(xlabel="sparsity of one layer (%)", ylabel="score of the model", title="Sensitivity")
+        for name, row in self.seconds.items():
+            axes[-1].plot([100 * s for s in row], [1e3 * v for v in row.values()], marker="o", markersize=3, label=name)
+        if self.seconds:
+            axes[1].set(xlabel="sparsity of the layer (%)", ylabel="time of the layer (ms)", title="Speed", yscale="log")
+        for axis in axes:
+            axis.grid(alpha=0.3)
+        axes[-1].legend(fontsize=7, ncols=2 if len(self.scores) > 12 else 1)
+        figure.tight_layout()
+        figure.savefig(path, dpi=150)
+
+    def __str__(self) -> str:
+        shares = sorted({share for row in self.scores.values() for share in row})
+        rows = [
+            [name, f"{self.weights[name]:,}", *(f"{row[s]:.4g}" if s in row else "" for s in shares)]
+            for name, row in self.scores.items()
+        ]
+        return table(
+            ["layer", "weights", *(f"{s:.0%}" for s in shares)],
+            [["(none)", "", *[f"{self.baseline:.4g}"] * len(shares)], *rows],
+        )
+
+
+def sensitivity(
+    model: nn.Module,
+    evaluate: Callable[[nn.Module], float],
+    *,
+    sparsities: Sequence[float] = LEVELS,
+    spec: Spec | None = None,
+    example_inputs: Any = None,
+    data: Iterable[Any] | None = None,
+    loss: Any = None,
+    resume: "str | os.PathLike[str] | None" = None,
+    progress: bool = True,
+) -> Sensitivity:
+    """Score `model` with one layer at a time pruned to each of `sparsities`; nothing is trained, and `model` stays as it is.
+
+    Args:
+        model: the model, run in eval mode.
+        evaluate: model -> score, higher is better: an accuracy, or a negative loss, which tells more from few examples.
+        spec: granularity, criterion, include and exclude to prune with; its amount is not used.
+        example_inputs: measure also how long each layer takes at each sparsity on what it sees of these.
+        data, loss: as for `prune`.
+        resume: a JSON file that keeps what is done; an interrupted scan goes on from it.
+        progress: show a bar on the terminal.
+    Returns:
+        `Sensitivity`: print it, `to_csv`, `plot`, or hand it to `allocate`.
+    Source: Han et al., NeurIPS 2015.
+    """
+    shares = sorted({float(s) for s in sparsities})
+    if not shares or not all(0 < s < 1 for s in shares):
+        raise ValueError(f"sparsities = {list(sparsities)} must be shares between 0 and 1, such as {list(LEVELS)}")
+    spec = Spec(sparsity=0.5) if spec is None else spec
+    names, layers = selected_layers(model, replace(spec, **_amount(0.5)))
+    with evaluating(model), torch.no_grad():
+        result = _begin(resume, model, evaluate, names, layers)
+        inputs = _layer_inputs(model, layers, example_inputs, result, names) if example_inputs is not None else {}
+        bar = Progress(len(names) * len(shares)) if progress else None
+        for name, layer in zip(names, layers, strict=True):
+            for share in shares:
+                if share not in result.scores[name] or (layer in inputs and share not in result.seconds[name]):
+                    one = replace(spec, include=(glob.escape(name),), exclude=(), scope="layer", **_amount(share))
+                    with _PrunedAlone(model, layer, one, data, loss):
+                        result.scores[name][share] = float(evaluate(model))
+                        if layer in inputs:
+                            _time(layer, inputs[layer], result.seconds[name], share)
+                    if resume is not None:
+                        _keep(Path(resume), result)
+                if bar is not None:
+                    bar.advance(f"{name} at {share:.0%}")
+        if bar is not None:
+            bar.close()
+    return result
+
+
+def _time(layer: nn.Module, arguments: tuple[Any, ...], seconds: dict[float, float], share: float) -> None:
+    dense, now = time_both(lambda: layer(*arguments))
+    seconds[share] = now
+    seconds[0.0] = min(dense, seconds.get(0.0, dense))
+
+
+def _amount(share: float) -> dict[str, Any]:
+    return {"sparsity": share, "nonzeros": None, "macs": None, "bytes": None, "threshold": None}
+
+
+def _begin(
+    resume: Any, model: nn.Module, evaluate: Callable[[nn.Module], float], names: list[str], layers: list[Any]
+) -> Sensitivity:
+    weights = {name: layer.weight.numel() for name, layer in zip(names, layers, strict=True)}
+    if resume is not None and Path(resume).exists():
+        found = Sensitivity.from_dict(json.loads(Path(resume).read_text()))
+        if found.weights != weights:
+            raise ValueError(f"resume = {os.fspath(resume)!r} holds the scan of another model; delete it or name another file")
+        return found
+    return Sensitivity(float(evaluate(model)), {n: {} for n in names}, weights, {}, {n: {} for n in names})
+
+
+def _keep(path: Path, result: Sensitivity) -> None:
+    fresh = path.with_name(f".{path.name}.new")
+    fresh.write_text(json.dumps(result.to_dict()))
+    os.replace(fresh, path)
+
+
+class _PrunedAlone:
+    """One layer pruned inside the block; afterwards its weight, and its mask if it had one, are what they were."""
+
+    def __init__(self, model: nn.Module, layer: Any, spec: Spec, data: Any, loss: Any) -> None:
+        self.model, self.layer, self.spec, self.data, self.loss = model, layer, spec, data, loss
+
+    def __enter__(self) -> None:
+        self.weight = self.layer.weight.detach().clone()
+        self.mask = self.layer.mask if isinstance(self.layer, Pruned) else None
+        prune(self.model, self.spec, data=self.data, loss=self.loss)
+
+    def __exit__(self, *_: object) -> None:
+        if isinstance(self.layer, Pruned):
+            detach(self.layer)
+        self.layer.weight.copy_(self.weight)
+        if self.mask is not None:
+            attach(self.layer, self.mask)
+
+
+def _layer_inputs(
+    model: nn.Module, layers: list[Any], example_inputs: Any, result: Sensitivity, names: list[str]
+) -> dict[nn.Module, tuple[Any, ...]]:
+    seen: dict[nn.Module, tuple[Any, ...]] = {}
+    name_of = dict(zip(layers, names, strict=True))
+    result.uses = dict.fromkeys(names, 0)
+
+    def remember(layer: nn.Module, arguments: tuple[Any, ...], output: torch.Tensor) -> None:
+        seen[layer] = arguments
+        weight: Any = layer.weight
+        result.uses[name_of[layer]] += output.numel() // weight.shape[0]
+
+    handles = [layer.register_forward_hook(remember) for layer in layers]
+    try:
+        model(*(example_inputs if isinstance(example_inputs, tuple) else (example_inputs,)))
+    finally:
+        for handle in handles:
+            handle.remove()
+    return seen

@@ -1,0 +1,137 @@
+"""When a `Pruner` prunes, and how far: frozen data, steps counted in calls of `Pruner.step`."""
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Prunes at `begin`, every `every` steps after it, and at `end`, where the final amount is reached."""
+
+    begin: int
+    end: int
+    every: int = 1
+
+    def __post_init__(self) -> None:
+        for name in ("begin", "end", "every"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool):
+                raise TypeError(f"{name} = {value!r} is not a whole number of steps")
+        if not 0 <= self.begin <= self.end or self.every < 1:
+            raise ValueError(
+                f"begin = {self.begin}, end = {self.end}, every = {self.every}: 0 <= begin <= end and every >= 1 are needed"
+            )
+
+    def due(self, step: int) -> bool:
+        """Whether something happens at `step`."""
+        return step == self.end or (self.begin <= step < self.end and (step - self.begin) % self.every == 0)
+
+    def sparsity(self, step: int, final: float) -> float:
+        """Share of weights removed once `step` is done, on the way to `final`."""
+        if step >= self.end:
+            return final
+        if step < self.begin:
+            return 0.0
+        # The first time prunes already: one part of as many as there are times.
+        times = math.ceil((self.end - self.begin) / self.every) + 1
+        return self._share(((step - self.begin) // self.every + 1) / times, final)
+
+    def _share(self, progress: float, final: float) -> float:
+        raise AssertionError("every schedule defines this")
+
+
+@dataclass(frozen=True)
+class Cubic(Schedule):
+    """Fast at first, slow towards the end: final · (1 − (1 − t)³).
+
+    Source: Zhu and Gupta, "To prune, or not to prune", ICLR workshops 2018.
+    """
+
+    def _share(self, progress: float, final: float) -> float:
+        return float(final * (1 - (1 - progress) ** 3))
+
+
+@dataclass(frozen=True)
+class Linear(Schedule):
+    """The same number of weights every time: final · t."""
+
+    def _share(self, progress: float, final: float) -> float:
+        return final * progress
+
+
+@dataclass(frozen=True)
+class Exponential(Schedule):
+    """The same share of what is left every time, Han's iterative pruning: 1 − (1 − final)ᵗ."""
+
+    def _share(self, progress: float, final: float) -> float:
+        return float(1 - (1 - final) ** progress)
+
+
+@dataclass(frozen=True)
+class Cosine(Schedule):
+    """Slow at both ends: final · (1 − cos πt) / 2."""
+
+    def _share(self, progress: float, final: float) -> float:
+        return final * (1 - math.cos(math.pi * progress)) / 2
+
+
+class OneShot(Schedule):
+    """Everything at step `at`."""
+
+    def __init__(self, at: int = 0) -> None:
+        super().__init__(at, at)
+
+    def __repr__(self) -> str:
+        return f"OneShot(at={self.begin})"
+
+    def _share(self, progress: float, final: float) -> float:
+        return final
+
+
+@dataclass(frozen=True)
+class Regrowth(Schedule):
+    """Prunes to the final amount at `begin`; after it every `every` steps some of the smallest weights go and as many come.
+
+    Args:
+        fraction: share of a layer's weights exchanged first; it falls to 0 at `end` along a cosine.
+    """
+
+    fraction: float = 0.3
+    grows_by: ClassVar[str] = ""  # "gradient" or "chance"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 < self.fraction <= 1:
+            raise ValueError(f"fraction = {self.fraction!r} is outside (0, 1]; it is the share of weights exchanged")
+
+    def sparsity(self, step: int, final: float) -> float:
+        """`final` from `begin` on."""
+        return final if step >= self.begin else 0.0
+
+    def exchanged(self, step: int) -> float:
+        """Share of the weights that stay which is exchanged at `step`."""
+        if step <= self.begin or step >= self.end:
+            return 0.0
+        progress = (step - self.begin) / (self.end - self.begin)
+        return self.fraction * (1 + math.cos(math.pi * progress)) / 2
+
+
+@dataclass(frozen=True)
+class RigL(Regrowth):
+    """Grows where the loss falls fastest, the largest gradients of the last backward pass.
+
+    Source: Evci et al., "Rigging the Lottery", ICML 2020.
+    """
+
+    grows_by: ClassVar[str] = "gradient"
+
+
+@dataclass(frozen=True)
+class SET(Regrowth):
+    """Grows by chance.
+
+    Source: Mocanu et al., "Scalable training of artificial neural networks with adaptive sparse connectivity", 2018.
+    """
+
+    grows_by: ClassVar[str] = "chance"

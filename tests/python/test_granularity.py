@@ -1,0 +1,152 @@
+import numpy as np
+import pytest
+
+import sparse_engine as engine
+from sparse_engine.granularity import BLOCKS, granularity_of
+
+torch = pytest.importorskip("torch")
+from torch import nn  # noqa: E402
+
+
+def layers():
+    torch.manual_seed(0)
+    return {
+        "linear": nn.Linear(24, 16),
+        "conv2d": nn.Conv2d(8, 12, 3),
+        "grouped": nn.Conv2d(8, 12, (3, 2), groups=2),
+        "conv1d": nn.Conv1d(8, 6, 4),
+        "conv3d": nn.Conv3d(4, 6, 2),
+    }
+
+
+# granularity -> height and width of a block of the weight as a matrix
+BLOCK_OF = {
+    "4x1": lambda shape: (4, 1),
+    "8x1": lambda shape: (8, 1),
+    "1x4": lambda shape: (1, 4),
+    "4x4": lambda shape: (4, 4),
+    "5x7": lambda shape: (5, 7),
+    "vector": lambda shape: (1, shape[-1]),
+    "kernel": lambda shape: (1, int(np.prod(shape[2:]))),
+    "filter": lambda shape: (1, int(np.prod(shape[1:]))),
+    "row": lambda shape: (1, shape[1]),
+}
+
+
+def fits(granularity, kind):
+    return {"row": kind == "linear", "vector": kind != "linear", "kernel": kind != "linear", "filter": kind != "linear"}.get(
+        granularity, True
+    )
+
+
+def groups_of(matrix, block):
+    """Every block of a matrix as (rows, columns) slices."""
+    height, width = block
+    return [
+        (slice(r, r + height), slice(c, c + width))
+        for r in range(0, matrix.shape[0], height)
+        for c in range(0, matrix.shape[1], width)
+    ]
+
+
+@pytest.mark.parametrize("granularity", BLOCK_OF)
+@pytest.mark.parametrize("kind", list(layers()))
+@pytest.mark.parametrize("criterion", ["l1", "l2"])
+def test_groups_go_as_one_and_the_best_stay(granularity, kind, criterion):
+    layer = layers()[kind]
+    spec = engine.Spec(sparsity=0.6, granularity=granularity, criterion=criterion)
+    if not fits(granularity, kind):
+        with pytest.raises(ValueError, match="fits no selected layer"):
+            engine.prune(layer, spec)
+        return
+    before = layer.weight.detach().double().reshape(layer.weight.shape[0], -1).numpy().copy()
+    engine.prune(layer, spec)
+    kept = layer.mask.to_numpy().reshape(before.shape)
+    worth, sizes, stays = [], [], []
+    for group in groups_of(before, BLOCK_OF[granularity](tuple(layer.weight.shape))):
+        values = np.abs(before[group])
+        worth.append(values.mean() if criterion == "l1" else np.sqrt(np.square(values).mean()))
+        sizes.append(values.size)
+        stays.append(bool(kept[group].all()))
+        assert kept[group].any() == kept[group].all()
+    allowed = before.size - round(0.6 * before.size)
+    left = [size for size, stay in zip(sizes, stays, strict=True) if not stay]
+    assert allowed - min(left) < kept.sum() <= allowed
+    if len(set(sizes)) == 1:
+        assert min(w for w, s in zip(worth, stays, strict=True) if s) >= max(
+            w for w, s in zip(worth, stays, strict=True) if not s
+        )
+
+
+@pytest.mark.parametrize("granularity", ["2:4", "1:4", "4:8", "1:2", "3:8"])
+def test_n_of_m_keeps_the_largest_of_every_m_neighbours(granularity):
+    n, m = map(int, granularity.split(":"))
+    for layer in (nn.Linear(24, 16), nn.Conv2d(8, 12, 3), nn.Conv1d(8, 6, 4)):
+        before = layer.weight.detach().abs().reshape(-1, m)
+        engine.prune(layer, engine.Spec(granularity=granularity))
+        kept = torch.from_numpy(layer.mask.to_numpy()).reshape(-1, m)
+        assert (kept.sum(1) == n).all()
+        assert (torch.where(kept, before, np.inf).amin(1) >= torch.where(kept, -1.0, before).amax(1)).all()
+
+
+def test_layers_that_do_not_fit_are_left_alone_and_named():
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 3), nn.Flatten(), nn.Linear(32, 5))
+    with pytest.warns(UserWarning, match=r"0: its rows of 27 weights do not fall into groups of 4"):
+        engine.prune(model, engine.Spec(granularity="2:4"))
+    assert set(engine.masks(model)) == {"1.weight", "3.weight"}
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Flatten(), nn.Linear(32, 5))
+    with pytest.warns(UserWarning, match='2: a linear layer has no "filter"'):
+        engine.prune(model, engine.Spec(sparsity=0.5, granularity="filter"))
+    assert set(engine.masks(model)) == {"0.weight"}
+
+
+def test_groups_of_different_sizes_are_ranked_together_over_layers():
+    model = nn.Sequential(nn.Conv2d(4, 8, 3), nn.Conv2d(8, 8, 1), nn.Conv2d(8, 4, 5))
+    with torch.no_grad():
+        for layer, size in zip(model, (1.0, 3.0, 2.0), strict=True):
+            layer.weight.copy_(size + torch.rand_like(layer.weight) / 10)
+    total = sum(layer.weight.numel() for layer in model)
+    engine.prune(model, engine.Spec(nonzeros=64 + 3 * 200, granularity="filter", scope="global"))
+    assert [layer.mask.kept for layer in model] == [0, 64, 600]
+    assert total > 664
+
+
+@pytest.mark.parametrize("text", ["", "elements", "2:", "4:4", "0:4", "8:32", "0x1", "1x", "4x4x4", "-1x2", None, 3])
+def test_what_is_no_granularity_is_refused_with_those_there_are(text):
+    with pytest.raises(ValueError, match="granularity = "):
+        engine.Spec(sparsity=0.5, granularity=text)
+
+
+def test_every_registered_block_is_documented_in_the_spec():
+    for name in BLOCKS:
+        assert f'"{name}"' in engine.Spec.__doc__
+        assert granularity_of(name) is not None
+
+
+@pytest.mark.parametrize("granularity", ["element", "2:4", "4x1", "1x4", "vector", "kernel", "filter"])
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
+def test_zeros_survive_a_hundred_steps_of_every_optimizer(granularity, optimizer):
+    torch.manual_seed(1)
+    model = nn.Sequential(nn.Conv2d(4, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 8, 3), nn.Flatten(), nn.Linear(8 * 16, 4))
+    build = {
+        "sgd": lambda p: torch.optim.SGD(p, 0.05, momentum=0.9, weight_decay=1e-3),
+        "adam": lambda p: torch.optim.Adam(p, 1e-2, weight_decay=1e-3),
+        "adamw": lambda p: torch.optim.AdamW(p, 1e-2),
+    }[optimizer](model.parameters())
+    x, y = torch.randn(16, 4, 6, 6), torch.randint(4, (16,))
+    for _ in range(3):  # momentum from before
+        build.zero_grad()
+        nn.functional.cross_entropy(model(x), y).backward()
+        build.step()
+    amount = {} if ":" in granularity else {"sparsity": 0.5}
+    engine.prune(model, engine.Spec(granularity=granularity, include=("0", "2"), **amount))
+    zeros = {name: ~mask for name, mask in engine.masks(model).items()}
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    for _ in range(100):
+        build.zero_grad()
+        nn.functional.cross_entropy(model(x), y).backward()
+        build.step()
+    for name, parameter in model.named_parameters():
+        if name in zeros:
+            assert (parameter[zeros[name]] == 0).all()
+        assert not torch.equal(parameter, before[name])
