@@ -118,7 +118,7 @@ def measure(network, dense, sparsity, mended, images, labels, calls):
     before = accuracy(network, images, labels)
     after = None
     if mended is not None:
-        engine.reestimate_batchnorm(network, mended.split(BATCH))
+        engine.recalibrate_batchnorm(network, mended.split(BATCH))
         after = accuracy(network, images, labels)
     times = {size: time_alternating([dense, network], images[:size], calls) for size in TIMED}
     return Row(sparsity, counts.nonzeros, counts.nonzero_macs, before, after, times)

@@ -1,5 +1,7 @@
 #include "sparse_engine/linear.hpp"
 
+#include <algorithm>
+
 #include "check.hpp"
 #include "parallel.hpp"
 #include "parts.hpp"
@@ -28,7 +30,9 @@ void multiply_narrow(const Matrix& w, const ConstPanel& x, const Epilogue& epilo
                       .target_columns = one ? x.rows : pitch});
     packed = panel;
   }
-  const int threads = threads_for(checked_mul(w.nnz() + w.rows(), x.columns, "work"));
+  // A weight costs as much as some columns of a wide product: it is read and taken apart for them alone.
+  constexpr Index kColumnsWorth = 4;
+  const int threads = threads_for(checked_mul(w.nnz() + w.rows(), std::max(x.columns, kColumnsWorth), "work"));
   const Index shares = threads == 1 ? 1 : threads * 4;
   parallel::parallel_for(shares, threads, [&](Index share, int) {
     w.multiply_narrow({.kernels = &table,

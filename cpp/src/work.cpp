@@ -20,7 +20,7 @@ struct Buffer {
 }  // namespace
 
 float* room(Room which, std::int64_t floats) {
-  thread_local Buffer buffers[2];
+  thread_local Buffer buffers[3];
   Buffer& buffer = buffers[static_cast<int>(which)];
   if (buffer.capacity < floats) {
     const std::int64_t rounded = checked_mul((checked_add(floats, 15, "buffer") / 16), 16, "buffer");

@@ -17,7 +17,7 @@ inline int threads_for(std::int64_t multiply_adds) {
 
 // Room for intermediate panels, kept by each calling thread and grown when a call needs more, so that a repeated call neither
 // allocates nor faults pages in. Slots of one call must not share an index.
-enum class Room { packed_input, output_tiles };
+enum class Room { packed_input, output_tiles, gates };
 float* room(Room which, std::int64_t floats);  // 64-byte aligned; throws std::bad_alloc
 
 }  // namespace sparse_engine

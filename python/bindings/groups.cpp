@@ -1,5 +1,7 @@
 #include "sparse_engine/groups.hpp"
 
+#include <pybind11/native_enum.h>
+
 #include "arrays.hpp"
 #include "bind.hpp"
 #include "sparse_engine/mask.hpp"
@@ -33,7 +35,7 @@ Groups groups_of(Pair shape, Pair block) { return {shape.first, shape.second, bl
 }  // namespace
 
 void bind_groups(py::module_& m) {
-  py::enum_<Norm>(m, "Norm").value("l1", Norm::l1).value("l2", Norm::l2);
+  py::native_enum<Norm>(m, "Norm", "enum.Enum").value("l1", Norm::l1).value("l2", Norm::l2).finalize();
   m.def(
       "group_sizes",
       [](Pair shape, Pair block) {

@@ -12,6 +12,7 @@ PYBIND11_MODULE(_core, m) {
   bind_nm(m);
   bind_linear(m);
   bind_conv(m);
+  bind_recurrent(m);
   bind_mask(m);
   bind_groups(m);
 }

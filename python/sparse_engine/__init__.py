@@ -27,12 +27,16 @@ from .version import __version__
 if TYPE_CHECKING:
     from .allocation import allocate
     from .autotuning import autotune, decisions, set_decisions
-    from .batchnorm import reestimate_batchnorm
+    from .batchnorm import recalibrate_batchnorm
+    from .counting import MacCounts, count_macs, densities
     from .files import load, save
     from .layer import dense_only
     from .nn import MaskedConv3d, SparseConv1d, SparseConv2d, SparseLinear
+    from .penalties import penalty
+    from .prediction import what_if
     from .pruner import Pruner
     from .pruning import masks, prune, remove_masks
+    from .recurrent import SparseGRU, SparseLSTM
     from .reporting import Report, report
     from .scan import Sensitivity, sensitivity
 
@@ -41,16 +45,22 @@ _TORCH_NAMES = {
     "MaskedConv3d": "nn",
     "SparseConv1d": "nn",
     "SparseConv2d": "nn",
+    "SparseGRU": "recurrent",
+    "SparseLSTM": "recurrent",
     "SparseLinear": "nn",
     "allocate": "allocation",
     "autotune": "autotuning",
+    "MacCounts": "counting",
+    "count_macs": "counting",
     "decisions": "autotuning",
+    "densities": "counting",
     "dense_only": "layer",
     "load": "files",
     "masks": "pruning",
     "Pruner": "pruner",
+    "penalty": "penalties",
     "prune": "pruning",
-    "reestimate_batchnorm": "batchnorm",
+    "recalibrate_batchnorm": "batchnorm",
     "remove_masks": "pruning",
     "Report": "reporting",
     "report": "reporting",
@@ -58,6 +68,7 @@ _TORCH_NAMES = {
     "Sensitivity": "scan",
     "sensitivity": "scan",
     "set_decisions": "autotuning",
+    "what_if": "prediction",
 }
 
 __all__ = [
@@ -69,6 +80,7 @@ __all__ = [
     "Cubic",
     "Exponential",
     "Linear",
+    "MacCounts",
     "Mask",
     "MaskedConv3d",
     "Matrix",
@@ -80,6 +92,8 @@ __all__ = [
     "Sensitivity",
     "SparseConv1d",
     "SparseConv2d",
+    "SparseGRU",
+    "SparseLSTM",
     "SparseLinear",
     "Spec",
     "__version__",
@@ -87,16 +101,19 @@ __all__ = [
     "autotune",
     "conv1d",
     "conv2d",
+    "count_macs",
     "decisions",
     "dense_only",
+    "densities",
     "isa",
     "keep_largest",
     "linear",
     "load",
     "masks",
     "num_threads",
+    "penalty",
     "prune",
-    "reestimate_batchnorm",
+    "recalibrate_batchnorm",
     "remove_masks",
     "report",
     "save",
@@ -106,6 +123,7 @@ __all__ = [
     "set_num_threads",
     "show_config",
     "supported_isas",
+    "what_if",
 ]
 
 

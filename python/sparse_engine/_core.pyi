@@ -121,6 +121,22 @@ def conv2d(
     y: NDArray[np.float32],
     residual: NDArray[np.float32] | None = None,
 ) -> None: ...
+def lstm(
+    w: Matrix,
+    gates: NDArray[np.float32],
+    h: NDArray[np.float32],
+    c: NDArray[np.float32],
+    y: NDArray[np.float32],
+    backwards: bool = False,
+) -> None: ...
+def gru(
+    w: Matrix,
+    bias: NDArray[np.float32] | None,
+    gates: NDArray[np.float32],
+    h: NDArray[np.float32],
+    y: NDArray[np.float32],
+    backwards: bool = False,
+) -> None: ...
 
 class LargestSelector:
     def __init__(self, total: int, keep: int) -> None: ...
@@ -132,9 +148,9 @@ class LargestSelector:
     @property
     def threshold_bits(self) -> int: ...
 
-class Norm:
-    l1: Norm
-    l2: Norm
+class Norm(enum.Enum):
+    l1 = ...
+    l2 = ...
 
 def group_sizes(shape: tuple[int, int], block: tuple[int, int]) -> NDArray[np.uint64]: ...
 def score_groups(

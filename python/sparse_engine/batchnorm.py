@@ -11,7 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 Model = TypeVar("Model", bound=nn.Module)
 
 
-def reestimate_batchnorm(model: Model, batches: Iterable[Any]) -> Model:
+def recalibrate_batchnorm(model: Model, batches: Iterable[Any]) -> Model:
     """Set the running statistics of every BatchNorm of `model` to mean and variance over all of `batches`, in place.
 
     Pruning shifts what reaches a batch-norm layer, whose stored statistics then no longer fit; in a deep network most of the

@@ -21,8 +21,9 @@ class Criterion:
 
     score: Score
     norm: _core.Norm = _core.Norm.l1
-    needs: str | None = None  # what of Evidence is gathered on data first: "gradients" or "inputs"
+    needs: str | None = None  # what is gathered on data first: "gradients", "inputs" or "scales"; "hessians": see obs.py
     groups_only: bool = False  # scores are those of output channels
+    within_layer: bool = False  # and say nothing about those of other layers
 
 
 CRITERIA: dict[str, Criterion] = {}
@@ -115,7 +116,27 @@ def wanda(layer: "torch.nn.Module", evidence: "Evidence") -> "torch.Tensor":
     return weight.detach().abs() * evidence.input_norms[layer]
 
 
-@criterion("fpgm", groups_only=True)
+@criterion("obs", needs="hessians")
+def obs(layer: "torch.nn.Module", evidence: "Evidence") -> "torch.Tensor":
+    """w² / [H⁻¹]ᵢᵢ, what the output changes when the weight goes and the others make up for it; they are moved so.
+
+    Source: Frantar and Alistarh, "SparseGPT", ICML 2023. What is asked for here are the weights alone, to be looked at.
+    """
+    return l1(layer, evidence)
+
+
+@criterion("bn_scale", needs="scales", groups_only=True)
+def bn_scale(layer: "torch.nn.Module", evidence: "Evidence") -> "torch.Tensor":
+    """|γ| of the batch normalisation that follows, the same for all weights of an output channel.
+
+    Source: Liu et al., "Learning Efficient Convolutional Networks through Network Slimming", ICCV 2017.
+    """
+    weight: torch.Tensor = layer.weight  # type: ignore[assignment]
+    scale = evidence.scales[layer].reshape(-1, *[1] * (weight.dim() - 1))
+    return scale.expand(weight.shape)
+
+
+@criterion("fpgm", groups_only=True, within_layer=True)
 def fpgm(layer: "torch.nn.Module", evidence: "Evidence") -> "torch.Tensor":
     """How far an output channel lies from all others, the sum of distances: those near the geometric median go first.
 

@@ -20,6 +20,7 @@ class Evidence:
         self.place = {layer: index for index, layer in enumerate(layers)}
         self.gradients: dict[nn.Module, Tensor] = {}
         self.input_norms: dict[nn.Module, Tensor] = {}  # broadcast against the weight
+        self.scales: dict[nn.Module, Tensor] = {}  # γ of the batch norm behind a layer, one per output channel
 
     def gather(self, needs: str, model: nn.Module, data: Iterable[Any], loss: Loss | None) -> None:
         """Run `model` in eval mode over `data`; parameters, their `.grad` and the training flags stay as they are.
@@ -29,15 +30,20 @@ class Evidence:
         """
         layers = list(self.place)
         with evaluating(model):
-            batches = self._gradients(model, layers, data, loss) if needs == "gradients" else self._inputs(model, layers, data)
+            if needs == "gradients":
+                found, batches = self.gradients, self._gradients(model, layers, data, loss)
+            elif needs == "inputs":
+                found, batches = self.input_norms, self._inputs(model, layers, data)
+            else:
+                found, batches = self.scales, self._scales(model, layers, data)
         if batches == 0:
             raise ValueError(
                 "data holds no batch; pass an iterable of batches (a list can be read again, a generator only once)"
             )
-        found = self.gradients if needs == "gradients" else self.input_norms
         missing = [layer for layer in layers if layer not in found]
         if missing:
-            raise ValueError(f"{len(missing)} of the selected layers saw no data, the first is {missing[0]}; exclude them")
+            what = "are followed by no batch normalisation" if needs == "scales" else "saw no data"
+            raise ValueError(f"{len(missing)} of the selected layers {what}, the first is {missing[0]}; exclude them")
 
     def _gradients(self, model: nn.Module, layers: list[Any], data: Iterable[Any], loss: Loss | None) -> int:
         if loss is None:
@@ -66,7 +72,7 @@ class Evidence:
             for weight, requires in zip(weights, wanted, strict=True):
                 weight.requires_grad_(requires)
         if examples:
-            self.gradients = {layer: total / examples for layer, total in zip(layers, totals, strict=True)}
+            self.gradients.update({layer: total / examples for layer, total in zip(layers, totals, strict=True)})
         return batches
 
     def _inputs(self, model: nn.Module, layers: list[Any], data: Iterable[Any]) -> int:
@@ -86,8 +92,29 @@ class Evidence:
         finally:
             for handle in handles:
                 handle.remove()
-        self.input_norms = {layer: total.sqrt() for layer, total in squares.items()}
+        self.input_norms.update({layer: total.sqrt() for layer, total in squares.items()})
         return batches
+
+    def _scales(self, model: nn.Module, layers: list[Any], data: Iterable[Any]) -> int:
+        outputs: list[tuple[nn.Module, Tensor]] = []
+
+        def follows(norm: Any, arguments: tuple[Any, ...]) -> None:
+            for layer, output in outputs:
+                if output is arguments[0] and norm.weight is not None:
+                    self.scales[layer] = norm.weight.detach().abs()
+
+        norms = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+        handles = [layer.register_forward_hook(lambda m, _, output: outputs.append((m, output))) for layer in layers]
+        handles += [norm.register_forward_pre_hook(follows) for norm in norms]
+        try:
+            with torch.no_grad():
+                for batch in data:
+                    model(*split_batch(batch)[0])
+                    return 1
+        finally:
+            for handle in handles:
+                handle.remove()
+        return 0
 
 
 def split_batch(batch: Any) -> tuple[tuple[Any, ...], Any]:

@@ -42,9 +42,9 @@ def save(model: "nn.Module", path: "str | os.PathLike[str]") -> None:
     from safetensors.torch import save as to_bytes
 
     from .autotuning import decisions
-    from .pruning import pruned_layers
+    from .pruning import pruned_weights
 
-    pruned = {f"{name}.weight" if name else "weight": layer.mask for name, layer in pruned_layers(model)}
+    pruned = pruned_weights(model)
     tensors: dict[str, torch.Tensor] = {}
     sparse: dict[str, dict[str, Any]] = {}
     aliases: dict[str, str] = {}
@@ -225,8 +225,7 @@ def _flags(mask: Mask) -> "Tensor":
 
 
 def _check_fits(model: "nn.Module", state: "dict[str, Tensor]", masks: dict[str, Mask]) -> None:
-    from .layer import Pruned
-    from .nn import PRUNED_CLASSES
+    from .pruning import can_be_masked
 
     own = model.state_dict()
     missing, extra = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
@@ -238,27 +237,18 @@ def _check_fits(model: "nn.Module", state: "dict[str, Tensor]", masks: dict[str,
     for name, tensor in state.items():
         if tensor.shape != own[name].shape:
             raise ValueError(f"{name!r} has shape {tuple(tensor.shape)} in the file and {tuple(own[name].shape)} in the model")
-    modules = dict(model.named_modules())
     for name, mask in masks.items():
-        owner, _, parameter = name.rpartition(".")
-        module = modules.get(owner)
-        if parameter != "weight" or not (isinstance(module, Pruned) or type(module) in PRUNED_CLASSES):
-            raise ValueError(f"{name!r} is pruned in the file, but {type(module).__name__} cannot be")
+        if not can_be_masked(model, name):
+            raise ValueError(f"{name!r} is pruned in the file, but such a parameter of this model cannot be")
         if mask.shape != tuple(own[name].shape):
             raise ValueError(f"the mask of {name!r} has shape {mask.shape}; the weight has {tuple(own[name].shape)}")
 
 
 def _install(model: "nn.Module", state: "dict[str, Tensor]", masks: dict[str, Mask], decisions: dict[str, Any]) -> None:
     from .autotuning import set_decisions
-    from .nn import attach, detach
-    from .pruning import pruned_layers
+    from .pruning import put_masks
 
-    for name, layer in list(pruned_layers(model)):
-        if (f"{name}.weight" if name else "weight") not in masks:
-            detach(layer)
-    modules = dict(model.named_modules())
-    for name, mask in masks.items():
-        attach(modules[name.rpartition(".")[0]], mask)
+    put_masks(model, masks)
     model.load_state_dict(state)
     try:
         set_decisions(model, decisions)

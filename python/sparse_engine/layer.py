@@ -8,6 +8,7 @@ looks whether the weight changed since it was last seen clean.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -36,6 +37,11 @@ def dense_only() -> Iterator[None]:
         yield
     finally:
         _native_enabled = before
+
+
+def native_enabled() -> bool:
+    """Whether no `dense_only` block is active."""
+    return _native_enabled
 
 
 class Packed:
@@ -209,17 +215,21 @@ class NativePruned(Pruned):
             return self._dense(x, weight)  # torch refuses it in its own words
         packed = self._packed(weight)
         if choice is None:
-            choice = self._decide(x, weight, bias, geometry, packed)
+            choice = self._decide(x, geometry, packed)
         return self._native(x, packed.matrix(choice.kernel), bias, geometry) if choice.native else self._dense(x, weight)
 
-    def _decide(self, x: Tensor, weight: Tensor, bias: Tensor | None, geometry: Any, packed: Packed) -> Choice:
+    def _decide(self, x: Tensor, geometry: Any, packed: Packed) -> Choice:
         state = self._sparse
         columns, density = self._columns(geometry, x), state.mask.density
         kernels = candidates(state.fitting, density, columns)
-        ways: dict[str, Any] = {
-            kernel: (lambda kernel=kernel: self._native(x, packed.matrix(kernel), bias, geometry)) for kernel in kernels
-        }
-        ways[DENSE] = lambda: self._dense(x, weight)
+        key = (x.shape, torch.get_num_threads())
+
+        def call(kernel: str) -> Any:
+            # A whole call, not the product alone: in small layers most of the time goes into finding out what to do.
+            state.choices.exact[key] = Choice(kernel, {})
+            return self.forward(x)
+
+        ways: dict[str, Any] = {kernel: partial(call, kernel) for kernel in (*kernels, DENSE)}
         choice = state.choices.decide(x.shape, self._bucket(x), ways, modelled(kernels, density, columns))
         # What no decision needs gives its memory back.
         used = {decided.kernel for decided in state.choices.buckets.values()}

@@ -8,13 +8,13 @@ import numpy as np
 import torch
 from torch import distributed, nn
 
+from .criteria import criterion_of
 from .evidence import Loss
 from .granularity import NofM, granularity_of
 from .layer import Pruned
 from .mask import Mask
 from .masking import Watched
-from .nn import attach, detach
-from .pruning import choose_masks, pruned_layers, put_under, selected_layers
+from .pruning import can_be_masked, choose_masks, pruned_layers, pruned_weights, put_masks, put_under, selected_layers
 from .schedules import OneShot, Regrowth, Schedule
 from .spec import Spec
 
@@ -48,6 +48,8 @@ class Pruner:
         schedule = OneShot() if schedule is None else schedule
         if not isinstance(schedule, Schedule):
             raise TypeError(f"schedule must be an engine.Schedule such as engine.Cubic(0, 1000, 100), not {schedule!r}")
+        if criterion_of(spec.criterion).needs == "hessians":
+            raise ValueError('criterion = "obs" is one-shot and moves weights: call engine.prune once instead of a Pruner')
         gradual = not isinstance(schedule, (OneShot, Regrowth))
         if gradual and (spec.sparsity is None and spec.nonzeros is None):
             raise ValueError(
@@ -89,7 +91,7 @@ class Pruner:
 
     def state_dict(self) -> dict[str, Any]:
         """Steps and masks, plain tensors and numbers: what it takes to go on exactly where this one is."""
-        masks = {name: torch.from_numpy(layer.mask.bits.copy()) for name, layer in pruned_layers(self.model)}
+        masks = {name: torch.from_numpy(mask.bits.copy()) for name, mask in pruned_weights(self.model).items()}
         return {"steps": self._steps, "masks": masks, "schedule": repr(self.schedule), "spec": repr(self.spec)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -101,17 +103,11 @@ class Pruner:
         for name, own in (("schedule", repr(self.schedule)), ("spec", repr(self.spec))):
             if state.get(name) != own:
                 raise ValueError(f"the state was saved with {name} = {state.get(name)}; this pruner has {own}")
-        modules: dict[str, Any] = dict(self.model.named_modules())
-        masks = {}
-        for name, bits in state["masks"].items():
-            if name not in modules or not hasattr(modules[name], "weight"):
-                raise ValueError(f"the state has a mask for the layer {name!r}; the model has no such layer")
-            masks[name] = Mask(bits.numpy().copy(), tuple(modules[name].weight.shape))
-        for name, layer in list(pruned_layers(self.model)):
-            if name not in masks:
-                detach(layer)
-        for name, mask in masks.items():
-            attach(modules[name], mask)
+        parameters = dict(self.model.named_parameters(remove_duplicate=False))
+        for name in state["masks"]:
+            if not can_be_masked(self.model, name):
+                raise ValueError(f"the state has a mask for {name!r}; the model has no such weight")
+        put_masks(self.model, {n: Mask(bits.numpy().copy(), tuple(parameters[n].shape)) for n, bits in state["masks"].items()})
         self._steps = int(state["steps"])
         self._watch()
 

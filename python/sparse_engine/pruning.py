@@ -1,7 +1,7 @@
 """`prune(model, spec)`: selects layers, scores their weights, picks masks, and puts the layers under them."""
 
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from functools import partial
 from typing import Any, TypeVar
@@ -20,7 +20,9 @@ from .layer import Pruned
 from .mask import Mask
 from .masking import mask_tensor
 from .nn import PRUNED_CLASSES, attach, detach
-from .spec import Spec, of_layer
+from .obs import surgeon
+from .recurrent import Gate, PrunedRecurrent, attach_recurrent, detach_recurrent, gates_of, is_recurrent
+from .spec import Spec, matches, of_layer
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -35,9 +37,9 @@ def prune(
 ) -> Model:
     """Prune `model` in place as `spec` says, and return the same object.
 
-    Every selected Linear, Conv1d, Conv2d and Conv3d layer gets a mask, its pruned weights become 0 and stay 0 through training,
-    and in inference (`model.eval()` under `torch.inference_mode()` or `torch.no_grad()`) Linear, Conv1d and Conv2d run on
-    native sparse kernels where these measure faster. Parameters, their names and `state_dict` keys do not change. Pruning
+    Every selected Linear, Conv1d, Conv2d, Conv3d, LSTM and GRU layer gets a mask, its pruned weights become 0 and stay 0
+    through training, and in inference (`model.eval()` under `torch.inference_mode()` or `torch.no_grad()`) all but Conv3d run
+    on native sparse kernels where these measure faster. Parameters, their names and `state_dict` keys do not change. Pruning
     again, at a higher sparsity, goes on from where the model is.
 
     Args:
@@ -55,7 +57,19 @@ def prune(
         TypeError: `model` is not a Module or `spec` not a Spec.
     Source: Han, Pool, Tran, Dally, "Learning both Weights and Connections", NeurIPS 2015.
     """
-    put_under(model, *choose_masks(model, spec, data=data, loss=loss, example_inputs=example_inputs))
+    layers, found = choose_masks(model, spec, data=data, loss=loss, example_inputs=example_inputs)
+    if criterion_of(spec.criterion).needs == "hessians":
+        assert data is not None
+        surgeon(
+            model,
+            layers,
+            [mask.kept for mask in found],
+            granularity_of(spec.granularity),
+            data,
+            lambda layer, mask: put_under(model, [layer], [mask]),
+        )
+    else:
+        put_under(model, layers, found)
     return model
 
 
@@ -70,10 +84,17 @@ def choose_masks(
     names, layers = selected_layers(model, spec)
     criterion = criterion_of(spec.criterion)
     evidence = Evidence(layers, spec.seed)
+    if any(isinstance(layer, Gate) for layer in layers) and (criterion.needs is not None or spec.macs is not None):
+        what = "macs" if criterion.needs is None else f"criterion = {spec.criterion!r}"
+        raise ValueError(
+            f"{what} looks at what layers are given, which is not known of the steps inside LSTM and GRU: exclude them, or "
+            f"use a criterion of the weights alone"
+        )
     if criterion.needs is not None:
         if data is None:
             raise ValueError(f"criterion = {spec.criterion!r} looks at data; pass data=, an iterable of batches")
-        evidence.gather(criterion.needs, model, data, loss)
+        if criterion.needs != "hessians":
+            evidence.gather(criterion.needs, model, data, loss)
     if spec.macs is not None and example_inputs is None:
         raise ValueError("macs counts what one call of the model multiplies; pass example_inputs=")
     scores: list[Scores] = [partial(_scores, criterion, layer, evidence) for layer in layers]
@@ -86,28 +107,82 @@ def choose_masks(
 
 def put_under(model: nn.Module, layers: Sequence[Any], found: Sequence[Mask]) -> None:
     """Put `layers` of `model`, and whatever shares their weights, under their masks."""
-    by_weight = {id(layer.weight): mask for layer, mask in zip(layers, found, strict=True)}
+    by_weight = {id(layer.weight): mask for layer, mask in zip(layers, found, strict=True) if not isinstance(layer, Gate)}
     for module in model.modules():
         mask = by_weight.get(id(module._parameters.get("weight")))
         if mask is not None and (isinstance(module, Pruned) or type(module) in PRUNED_CLASSES):
             attach(module, mask)
+    gates: dict[tuple[Any, str], dict[int, Mask]] = {}
+    for layer, mask in zip(layers, found, strict=True):
+        if isinstance(layer, Gate):
+            gates.setdefault((layer.layer, layer.parameter), {})[layer.index] = mask
+    for (recurrent, parameter), parts in gates.items():
+        attach_recurrent(recurrent, {parameter: _joined(recurrent, parameter, parts)})
+
+
+def _joined(layer: Any, parameter: str, parts: Mapping[int, Mask]) -> Mask:
+    """The mask of a whole weight from those of its gates; a gate without one keeps what it has."""
+    shape = tuple(getattr(layer, parameter).shape)
+    before = layer.masks.get(parameter) if isinstance(layer, PrunedRecurrent) else None
+    kept = np.ones(shape, np.bool_) if before is None else before.to_numpy()
+    for index, mask in parts.items():
+        kept[index * layer.hidden_size : (index + 1) * layer.hidden_size] = mask.to_numpy()
+    return Mask(np.packbits(kept.reshape(-1), bitorder="little"), shape)
 
 
 def masks(model: nn.Module) -> dict[str, Tensor]:
     """Mask of every pruned weight: parameter name as in `state_dict` -> bool tensor of its shape, True where it stays."""
-    return {f"{name}.weight" if name else "weight": mask_tensor(layer.mask) for name, layer in pruned_layers(model)}
+    return {name: mask_tensor(mask) for name, mask in pruned_weights(model).items()}
 
 
 def remove_masks(model: Model) -> Model:
     """Turn pruned layers back into plain dense ones, in place; the zeros stay in the weights but no longer hold."""
-    for _, layer in list(pruned_layers(model)):
-        detach(layer)
+    put_masks(model, {})
     return model
 
 
 def pruned_layers(model: nn.Module) -> list[tuple[str, Pruned]]:
-    """(name, layer) of every pruned layer."""
+    """(name, layer) of every pruned layer with one weight."""
     return [(name, module) for name, module in model.named_modules() if isinstance(module, Pruned)]
+
+
+def pruned_weights(model: nn.Module) -> dict[str, Mask]:
+    """The mask of every pruned weight, by parameter name."""
+    found: dict[str, Mask] = {}
+    for name, module in model.named_modules():
+        if isinstance(module, Pruned):
+            found[f"{name}.weight" if name else "weight"] = module.mask
+        elif isinstance(module, PrunedRecurrent):
+            found |= {f"{name}.{parameter}" if name else parameter: mask for parameter, mask in module.masks.items()}
+    return found
+
+
+def put_masks(model: nn.Module, found: Mapping[str, Mask]) -> None:
+    """Put the weights that `found` names under their masks, and turn every other pruned layer back."""
+    for name, module in list(model.named_modules()):
+        prefix = f"{name}." if name else ""
+        if isinstance(module, Pruned) and f"{prefix}weight" not in found:
+            detach(module)
+        elif isinstance(module, PrunedRecurrent) and not all(f"{prefix}{p}" in found for p in module.masks):
+            detach_recurrent(module)
+    modules: dict[str, Any] = dict(model.named_modules())
+    for parameter, mask in found.items():
+        owner, _, own = parameter.rpartition(".")
+        if is_recurrent(modules[owner]):
+            attach_recurrent(modules[owner], {own: mask})
+        else:
+            attach(modules[owner], mask)
+
+
+def can_be_masked(model: nn.Module, parameter: str) -> bool:
+    """Whether a parameter of this name belongs to a layer that can be pruned, as its weight."""
+    owner, _, own = parameter.rpartition(".")
+    module = dict(model.named_modules()).get(owner)
+    if module is None or own not in module._parameters:
+        return False
+    if is_recurrent(module):
+        return own.startswith("weight_")
+    return own == "weight" and (isinstance(module, Pruned) or type(module) in PRUNED_CLASSES)
 
 
 def selected_layers(model: nn.Module, spec: Spec) -> tuple[list[str], list[Any]]:
@@ -135,6 +210,13 @@ def selected_layers(model: nn.Module, spec: Spec) -> tuple[list[str], list[Any]]
         weights.add(id(module.weight))
         names.append(name)
         layers.append(module)
+    for name, gate in _selected_gates(model, spec):
+        refusal = granularity.refusal(tuple(gate.weight.shape))
+        if refusal is None:
+            names.append(name)
+            layers.append(gate)
+        else:
+            refused.append(f"{name}: {refusal}")
     if skipped:
         warnings.warn(
             f"not pruned, a subclass with arithmetic of its own: {', '.join(skipped)}; name them in exclude= to say so",
@@ -151,10 +233,22 @@ def selected_layers(model: nn.Module, spec: Spec) -> tuple[list[str], list[Any]]
         )
     if isinstance(spec.sparsity, Mapping):
         for pattern in spec.sparsity:
-            if not any(fnmatchcase(name, pattern) for name, _ in prunable):
-                known = ", ".join(name for name, _ in prunable)
+            every = [name for name, _ in prunable] + names
+            if not any(fnmatchcase(name, pattern) for name in every):
+                known = ", ".join(every)
                 raise ValueError(f"sparsity: pattern {pattern!r} matches no layer; prunable layers of this model: {known}")
     return names, layers
+
+
+def _selected_gates(model: nn.Module, spec: Spec) -> Iterator[tuple[str, Gate]]:
+    for name, module in model.named_modules():
+        if not is_recurrent(module):
+            continue
+        for full, gate in gates_of(name, module):
+            both = (name, full)
+            chosen = any(matches(n, spec.include) for n in both) and not any(matches(n, spec.exclude) for n in both)
+            if chosen and not (isinstance(spec.sparsity, Mapping) and of_layer(spec.sparsity, full, None) is None):
+                yield full, gate
 
 
 def _check_weight(name: str, module: nn.Module) -> None:

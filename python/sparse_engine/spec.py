@@ -33,8 +33,10 @@ class Spec:
             channel of a convolution; "row", an output of a linear layer. Layers that cannot be pruned so are left alone, with
             a warning. Of groups as many stay as fit into the amount.
         criterion: what a weight is worth: "l1", its magnitude; "l2"; "random"; "taylor", |w · gradient|; "wanda", |w| · ‖x‖;
-            "fpgm", the distance of an output channel from the others; or a function from weight to scores of its shape.
-            "taylor" and "wanda" look at the `data` given to `prune`.
+            "bn_scale", |γ| of the batch norm behind an output channel; "fpgm", its distance from the others; "obs",
+            second-order, which moves the weights that stay to make up for those that go; or a function from weight to scores
+            of its shape. "taylor", "wanda", "obs" and "bn_scale" (one batch, to see what follows what) look at the `data`
+            given to `prune`.
         scope: "layer" ranks weights within their layer, "global" across all; a sequence of glob patterns on module names ranks
             the layers that match one together, and each other layer alone.
         min_density, max_density: least and largest share that stays in any one layer, or mappings from glob pattern to share.
@@ -77,11 +79,24 @@ class Spec:
         for name in ("min_density", "max_density"):
             object.__setattr__(self, name, _densities(name, getattr(self, name)))
         self._check_amount(granularity)
-        if criterion.groups_only and (self.granularity not in ("filter", "row") or self.scope != "layer"):
+        if criterion.groups_only and self.granularity not in ("filter", "row"):
             raise ValueError(
-                f'criterion = {self.criterion!r} compares the output channels of one layer: it needs granularity="filter" or '
-                f'"row" and scope="layer"'
+                f'criterion = {self.criterion!r} is about output channels: it needs granularity="filter" or "row", not '
+                f"{self.granularity!r}"
             )
+        if criterion.within_layer and self.scope != "layer":
+            raise ValueError(
+                f'criterion = {self.criterion!r} compares the output channels of one layer: it needs scope="layer"'
+            )
+        if criterion.needs == "hessians":
+            single = self.granularity == "element" or isinstance(granularity, NofM)
+            bounded = self.min_density != 0 or self.max_density != 1
+            counted = self.macs is None and self.bytes is None and self.threshold is None
+            if not (single and self.scope == "layer" and counted and not bounded):
+                raise ValueError(
+                    'criterion = "obs" solves one layer after another: it needs granularity="element" or "N:M", scope="layer", '
+                    "an amount in sparsity= or nonzeros=, and no density bounds"
+                )
         if self.threshold is not None and (self.granularity, self.criterion, self.scope) != ("element", "l1", "layer"):
             raise ValueError(
                 'threshold compares single weights with their layer\'s spread: it needs granularity="element", criterion="l1" '

@@ -32,7 +32,7 @@ def test_statistics_are_those_of_all_the_data_whatever_the_batch_sizes():
     data = images(31)
     model = nn.Sequential(nn.BatchNorm2d(3))
     model[0].running_mean.fill_(99.0)
-    engine.reestimate_batchnorm(model, data.split([1, 7, 20, 3]))
+    engine.recalibrate_batchnorm(model, data.split([1, 7, 20, 3]))
     assert_close_to_all_of(model[0], data)
     assert int(model[0].num_batches_tracked) == 4
 
@@ -40,14 +40,14 @@ def test_statistics_are_those_of_all_the_data_whatever_the_batch_sizes():
 def test_a_large_mean_does_not_spoil_the_variance():
     data = images(64) + 1000
     model = nn.BatchNorm2d(3)
-    engine.reestimate_batchnorm(model, data.split(16))
+    engine.recalibrate_batchnorm(model, data.split(16))
     assert_close_to_all_of(model, data)
 
 
 def test_one_batch_gives_what_torch_gives_without_momentum():
     data = images(16)
     model, theirs = nn.BatchNorm2d(3), nn.BatchNorm2d(3, momentum=None)
-    engine.reestimate_batchnorm(model, [data])
+    engine.recalibrate_batchnorm(model, [data])
     theirs.train()(data)
     torch.testing.assert_close(model.running_mean, theirs.running_mean)
     torch.testing.assert_close(model.running_var, theirs.running_var)
@@ -56,7 +56,7 @@ def test_one_batch_gives_what_torch_gives_without_momentum():
 def test_deeper_layers_see_inputs_normalised_by_their_batch_and_no_dropout():
     model = network()
     data = images(40)
-    engine.reestimate_batchnorm(model, data.split(20))
+    engine.recalibrate_batchnorm(model, data.split(20))
     with torch.no_grad():
         seen = []
         for part in data.split(20):
@@ -68,8 +68,8 @@ def test_deeper_layers_see_inputs_normalised_by_their_batch_and_no_dropout():
 
 def test_targets_beside_the_inputs_are_passed_over():
     alone, paired = nn.BatchNorm2d(3), nn.BatchNorm2d(3)
-    engine.reestimate_batchnorm(alone, images(8).split(4))
-    engine.reestimate_batchnorm(paired, [(part, torch.zeros(4)) for part in images(8).split(4)])
+    engine.recalibrate_batchnorm(alone, images(8).split(4))
+    engine.recalibrate_batchnorm(paired, [(part, torch.zeros(4)) for part in images(8).split(4)])
     assert torch.equal(alone.running_var, paired.running_var)
 
 
@@ -81,7 +81,7 @@ def test_nothing_but_the_statistics_changes():
     flags = [module.training for module in model.modules()]
     masks = engine.masks(model)
     generator = torch.get_rng_state()
-    assert engine.reestimate_batchnorm(model, images(20).split(10)) is model
+    assert engine.recalibrate_batchnorm(model, images(20).split(10)) is model
     assert [module.training for module in model.modules()] == flags
     assert torch.equal(torch.get_rng_state(), generator)
     assert model[1].track_running_stats
@@ -98,7 +98,7 @@ def test_nothing_but_the_statistics_changes():
 
 def test_training_goes_on_afterwards_and_masks_hold():
     model = engine.prune(network(), engine.Spec(sparsity=0.7))
-    engine.reestimate_batchnorm(model, [images(10)])
+    engine.recalibrate_batchnorm(model, [images(10)])
     optimizer = torch.optim.SGD(model.train().parameters(), lr=0.1, momentum=0.9)
     for _ in range(3):
         optimizer.zero_grad()
@@ -124,7 +124,7 @@ def test_what_cannot_work_is_refused_and_leaves_the_model_as_it_was(batches, err
     model = network().train()
     before = copy.deepcopy(model.state_dict())
     with pytest.raises(error, match=words):
-        engine.reestimate_batchnorm(model, batches())
+        engine.recalibrate_batchnorm(model, batches())
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert all(module.training for module in model.modules())
     assert model[1].track_running_stats
@@ -142,7 +142,7 @@ def test_layers_without_statistics_and_layers_not_called_are_left_alone():
             return self.untracked(x)
 
     model = Network().eval()
-    engine.reestimate_batchnorm(model, [images(4)])
+    engine.recalibrate_batchnorm(model, [images(4)])
     assert model.untracked.running_mean is None
     assert torch.equal(model.unused.running_mean, torch.zeros(3))
     assert int(model.unused.num_batches_tracked) == 0
@@ -150,19 +150,19 @@ def test_layers_without_statistics_and_layers_not_called_are_left_alone():
 
 def test_a_model_without_batchnorm_comes_back_unchanged():
     model = nn.Linear(3, 2)
-    assert engine.reestimate_batchnorm(model, [torch.zeros(2, 3)]) is model
+    assert engine.recalibrate_batchnorm(model, [torch.zeros(2, 3)]) is model
 
 
 def test_accuracy_of_shifted_activations_is_repaired():
     model = network().eval()
     data = images(200)
-    engine.reestimate_batchnorm(model, data.split(50))
+    engine.recalibrate_batchnorm(model, data.split(50))
     with torch.inference_mode():
         expected = model(data)
         model[0].weight.mul_(0.3)  # what pruning does to the scale, exactly undone by new statistics
         model[0].bias.mul_(0.3)
         broken = (model(data) - expected).abs().max()
-    engine.reestimate_batchnorm(model, data.split(50))
+    engine.recalibrate_batchnorm(model, data.split(50))
     with torch.inference_mode():
         repaired = (model(data) - expected).abs().max()
     assert repaired < 0.01 * broken

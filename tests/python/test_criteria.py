@@ -111,9 +111,9 @@ def test_fpgm_removes_the_filters_nearest_to_all_others():
             layer.weight[i] = value
     engine.prune(layer, engine.Spec(sparsity=0.4, criterion="fpgm", granularity="filter"))
     assert layer.mask.to_numpy().reshape(5, -1).all(1).tolist() == [True, True, False, False, True]
-    for spec in ({"granularity": "element"}, {"granularity": "filter", "scope": "global"}):
+    for wrong in ({"granularity": "element"}, {"granularity": "filter", "scope": "global"}):
         with pytest.raises(ValueError, match="fpgm"):
-            engine.Spec(sparsity=0.5, criterion="fpgm", **spec)
+            engine.Spec(sparsity=0.5, criterion="fpgm", **wrong)
 
 
 def test_a_function_of_the_weight_is_a_criterion():
@@ -149,3 +149,21 @@ def test_criteria_that_need_data_say_so():
     model.forward = lambda x: nn.Sequential.forward(nn.Sequential(*list(model)[:6]), x)
     with pytest.raises(ValueError, match="saw no data"):
         engine.prune(model, engine.Spec(sparsity=0.5, criterion="wanda"), data=[batches()[0][0]])
+
+
+@pytest.mark.parametrize("scope", ["layer", "global"])
+def test_bn_scale_is_that_of_the_batch_norm_behind(scope):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 6, 3), nn.BatchNorm2d(6))
+    with torch.no_grad():
+        model[1].weight.copy_(torch.tensor([1.0, -5.0, 0.1, 4.0]))
+        model[4].weight.copy_(torch.tensor([0.2, 3.0, 2.0, 0.3, 6.0, 0.05]))
+    spec = engine.Spec(sparsity=0.5, criterion="bn_scale", granularity="filter", scope=scope)
+    engine.prune(model, spec, data=[torch.randn(2, 3, 8, 8)])
+    stays = [model[i].mask.to_numpy().reshape(model[i].out_channels, -1).all(1).tolist() for i in (0, 3)]
+    assert stays[0] == [False, True, False, True]
+    assert stays[1] == [False, True, True, False, True, False]
+    with pytest.raises(ValueError, match="followed by no batch normalisation"):
+        engine.prune(nn.Conv2d(3, 4, 3), spec, data=[torch.randn(2, 3, 8, 8)])
+    with pytest.raises(ValueError, match="about output channels"):
+        engine.Spec(sparsity=0.5, criterion="bn_scale")

@@ -42,7 +42,7 @@ def test_spec_is_frozen_and_survives_copy_and_pickle():
         ({"sparsity": 0.5, "min_density": 2}, ValueError, "min_density = 2"),
         ({"sparsity": 0.5, "max_density": {"a": "x"}}, ValueError, "max_density"),
         ({"sparsity": {"a": 0.5}, "scope": ["a"]}, ValueError, "ranks layers together"),
-        ({"sparsity": 0.5, "criterion": "l7"}, ValueError, "is not one of: fpgm, l1"),
+        ({"sparsity": 0.5, "criterion": "l7"}, ValueError, "is not one of: bn_scale, fpgm, l1"),
         ({"sparsity": 0.5, "include": 3}, TypeError, "glob pattern"),
         ({"nonzeros": -1}, ValueError, "negative"),
         ({"nonzeros": 0.5}, TypeError, "for a share use sparsity="),

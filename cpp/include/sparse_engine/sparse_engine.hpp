@@ -11,5 +11,6 @@
 #include "sparse_engine/mask.hpp"
 #include "sparse_engine/matrix.hpp"
 #include "sparse_engine/nm.hpp"
+#include "sparse_engine/recurrent.hpp"
 #include "sparse_engine/runtime.hpp"
 #include "sparse_engine/types.hpp"

@@ -11,6 +11,7 @@
 #include "narrow.hpp"
 #include "nm_gemv.hpp"
 #include "panel.hpp"
+#include "recurrent.hpp"
 #include "spmm.hpp"
 #include "spmm_strips.hpp"
 

@@ -104,6 +104,23 @@ struct NmArgs {
   NarrowArgs narrow;
 };
 
+// One row of a batch through one time step, see recurrent.hpp.
+struct LstmCellArgs {
+  const float* gates;  // 4 · hidden
+  std::int64_t hidden;
+  float* c;  // before, then after
+  float* h;
+  float* y;
+};
+
+struct GruCellArgs {
+  const float* gates;      // 3 · hidden, of the input
+  const float* recurrent;  // 3 · hidden, of the last state
+  std::int64_t hidden;
+  float* h;  // before, then after
+  float* y;
+};
+
 // Strided to row-major, see panel.hpp.
 struct PackArgs {
   const float* source;

@@ -1,0 +1,254 @@
+"""Pruned LSTM and GRU layers: dense torch while gradients are needed, native recurrence on sparse weights otherwise.
+
+Every gate of every weight is pruned like a layer of its own, so that with scope="layer" all gates keep the same share. Masks
+hold through optimizer steps, loading and moving, as those of other layers do; gradients of pruned weights are not zeroed.
+"""
+
+from collections.abc import Iterator
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
+
+from . import _core
+from .choice import Choices
+from .formats import DENSE, modelled
+from .layer import DISABLED, TRAINING, Packed, native_enabled
+from .mask import Mask
+from .masking import guard, guarded_by, release, write_zeros
+
+GATES = {nn.LSTM: "ifgo", nn.GRU: "rzn"}  # in torch's order
+
+
+class Gate:
+    """The rows of one gate in one weight of a recurrent layer; scored and ranked like a layer."""
+
+    def __init__(self, layer: nn.RNNBase, parameter: str, index: int) -> None:
+        self.layer, self.parameter, self.index = layer, parameter, index
+
+    @property
+    def weight(self) -> Tensor:
+        """A view of these rows."""
+        whole: Tensor = getattr(self.layer, self.parameter)
+        return whole[self.index * self.layer.hidden_size : (self.index + 1) * self.layer.hidden_size]
+
+
+class RecurrentState:
+    """What a pruned recurrent layer keeps beside its parameters."""
+
+    def __init__(self, masks: dict[str, Mask]) -> None:
+        self.masks = masks
+        self.clean: dict[str, tuple[int, int]] = {}
+        self.packed: dict[str, Packed] = {}
+        self.choices = Choices()
+        self.fallbacks: dict[str, int] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        masks = {name: (mask.bits, mask.shape) for name, mask in self.masks.items()}
+        return {"masks": masks, "decisions": self.choices.buckets}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__({name: Mask(*parts) for name, parts in state["masks"].items()})  # type: ignore[misc]
+        self.choices.buckets.update(state["decisions"])
+
+
+class PrunedRecurrent(nn.RNNBase):
+    """Mixin of a pruned recurrent layer. `plain` is the class it had before."""
+
+    plain: ClassVar[type[nn.RNNBase]]
+    _sparse: RecurrentState
+
+    @property
+    def masks(self) -> dict[str, Mask]:
+        """Which weights stay, by parameter."""
+        return self._sparse.masks
+
+    def forward(self, input: Any, hx: Any = None) -> Any:
+        """As torch's layer: (output, h_n) or (output, (h_n, c_n))."""
+        if torch.compiler.is_compiling():
+            return super().forward(input, hx)
+        state = self._sparse
+        self._hold()
+        reason = self._unfit(input, hx)
+        if reason is not None:
+            state.fallbacks[reason] = state.fallbacks.get(reason, 0) + 1
+            return super().forward(input, hx)
+        choice = state.choices.exact.get((input.shape, torch.get_num_threads()))
+        if choice is None:
+            ways = {"csr": lambda: self._native(input, hx), DENSE: lambda: super(PrunedRecurrent, self).forward(input, hx)}
+            density = sum(m.kept for m in self.masks.values()) / max(1, sum(m.size for m in self.masks.values()))
+            columns = 1 if input.dim() == 2 else input.shape[0 if self.batch_first else 1]
+            choice = state.choices.decide(input.shape, (columns, *input.shape), ways, modelled(["csr"], density, columns))
+        return self._native(input, hx) if choice.native else super().forward(input, hx)
+
+    def _hold(self) -> None:
+        """Zeros where the masks are False, whatever wrote to the weights."""
+        state = self._sparse
+        for name, mask in state.masks.items():
+            weight: Any = getattr(self, name)
+            fresh = (weight._version, weight.data_ptr())
+            if self.training or state.clean.get(name) != fresh or guarded_by(weight) is not mask:
+                self._clean(name)
+
+    def _clean(self, name: str) -> None:
+        weight: Any = self._parameters[name]
+        if weight is None or weight.device.type == "meta":
+            return
+        mask = self._sparse.masks[name]
+        write_zeros(mask, weight)
+        if type(weight) is nn.Parameter and not weight.is_inference():
+            guard(weight, mask)
+            self._sparse.clean[name] = (weight._version, weight.data_ptr())
+
+    def _unfit(self, x: Any, hx: Any) -> str | None:
+        """Why native code does not take this call, or None."""
+        if not native_enabled():
+            return DISABLED
+        states = () if hx is None else hx if isinstance(hx, tuple) else (hx,)
+        if isinstance(x, PackedSequence):
+            return "a packed sequence: pad it (torch.nn.utils.rnn.pad_packed_sequence)"
+        wanted = any(t.requires_grad for t in (x, *states, *self.parameters()))
+        if self.training or (torch.is_grad_enabled() and wanted):
+            return TRAINING
+        tensors = (x, *states, *self.parameters())
+        if any(t.dtype is not torch.float32 or not t.is_cpu for t in tensors):
+            return "native kernels take torch.float32 on the CPU"
+        if type(x) is not Tensor or x.layout is not torch.strided or x.numel() == 0 or x.dim() not in (2, 3):
+            return "input of another kind"
+        if x.shape[-1] != self.input_size or torch.is_autocast_enabled("cpu"):
+            return "autocast, or a size that torch refuses"
+        batch = () if x.dim() == 2 else (x.shape[0 if self.batch_first else 1],)
+        shape = (self.num_layers * (2 if self.bidirectional else 1), *batch, self.hidden_size)
+        if any(tuple(s.shape) != shape for s in states) or len(states) not in (0, 2 if self.mode == "LSTM" else 1):
+            return "a state of a size that torch refuses"
+        tracing = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+        if tracing or torch._C._functorch.is_functorch_wrapped_tensor(x):
+            return "a torch transform or trace is active"
+        return None
+
+    def _matrix(self, name: str) -> _core.Matrix:
+        state, weight = self._sparse, getattr(self, name)
+        packed = state.packed.get(name)
+        if packed is None or not packed.is_of(weight):
+            if name in state.masks:
+                write_zeros(state.masks[name], weight)
+            packed = state.packed[name] = Packed(weight)
+        return packed.matrix("csr")
+
+    def _native(self, x: Tensor, hx: Any) -> Any:
+        batched = x.dim() == 3
+        steps_first = (x.transpose(0, 1) if self.batch_first else x) if batched else x[:, None]
+        length, batch = steps_first.shape[0], steps_first.shape[1]
+        directions = 2 if self.bidirectional else 1
+        states = [
+            torch.zeros(self.num_layers * directions, batch, self.hidden_size) for _ in range(2 if self.mode == "LSTM" else 1)
+        ]
+        if hx is not None:
+            for own, given in zip(states, hx if isinstance(hx, tuple) else (hx,), strict=True):
+                own.copy_(given.detach() if batched else given.detach()[:, None])
+        outputs = steps_first.detach()
+        for layer in range(self.num_layers):
+            y = torch.empty(length, batch, directions * self.hidden_size)
+            for direction in range(directions):
+                own_states = [state[layer * directions + direction].numpy() for state in states]
+                half = y[..., direction * self.hidden_size : (direction + 1) * self.hidden_size]
+                self._direction(outputs, f"_l{layer}{'_reverse' * direction}", own_states, half.numpy(), bool(direction))
+            outputs = y
+        if batched and self.batch_first:
+            outputs = outputs.transpose(0, 1)
+        elif not batched:
+            outputs, states = outputs[:, 0], [state[:, 0] for state in states]
+        return outputs, (tuple(states) if self.mode == "LSTM" else states[0])
+
+    def _direction(self, x: Tensor, suffix: str, states: list[Any], y: Any, backwards: bool) -> None:
+        gates = np.empty((x.shape[0], x.shape[1], len(GATES[self.plain]) * self.hidden_size), np.float32)
+        of_input, of_state = self._biases(suffix)
+        flat = x.reshape(-1, x.shape[-1]).numpy()
+        into = gates.reshape(len(flat), gates.shape[2])
+        _core.linear(flat, self._matrix(f"weight_ih{suffix}"), of_input, _core.Activation.none, into)
+        recurrent = self._matrix(f"weight_hh{suffix}")
+        if self.mode == "LSTM":
+            _core.lstm(recurrent, gates, states[0], states[1], y, backwards)
+        else:
+            _core.gru(recurrent, of_state, gates, states[0], y, backwards)
+
+    def _biases(self, suffix: str) -> tuple[Any, Any]:
+        """What is added to the input's product, and to the recurrent one."""
+        if not self.bias:
+            return None, None
+        of_input, of_state = (getattr(self, f"bias_{kind}{suffix}").detach() for kind in ("ih", "hh"))
+        if self.mode == "LSTM":
+            return (of_input + of_state).numpy(), None
+        return of_input.numpy(), of_state.numpy()
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take up the masks again after a copy or a load."""
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
+        for name in self._sparse.masks:
+            self._clean(name)
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Any:
+        result = super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        for name in self._sparse.masks:
+            self._clean(name)
+        return result
+
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        super()._load_from_state_dict(*args, **kwargs)
+        for name in self._sparse.masks:
+            self._clean(name)
+
+    def extra_repr(self) -> str:
+        """The plain layer's, with the share of weights that stay."""
+        kept, size = (sum(getattr(mask, what) for mask in self.masks.values()) for what in ("kept", "size"))
+        return f"{super().extra_repr()}, density={kept / size if size else 1.0:.4g}"
+
+
+class SparseLSTM(PrunedRecurrent, nn.LSTM):
+    """A pruned `torch.nn.LSTM`: same parameters, same results within rounding, native recurrence in inference."""
+
+    plain = nn.LSTM
+
+
+class SparseGRU(PrunedRecurrent, nn.GRU):
+    """A pruned `torch.nn.GRU`: same parameters, same results within rounding, native recurrence in inference."""
+
+    plain = nn.GRU
+
+
+RECURRENT_CLASSES: dict[type[nn.RNNBase], type[PrunedRecurrent]] = {nn.LSTM: SparseLSTM, nn.GRU: SparseGRU}
+
+
+def is_recurrent(module: nn.Module) -> bool:
+    """Whether `module` is a recurrent layer that can be pruned; one with projections is not."""
+    return isinstance(module, PrunedRecurrent) or (type(module) in RECURRENT_CLASSES and getattr(module, "proj_size", 0) == 0)
+
+
+def gates_of(name: str, layer: Any) -> Iterator[tuple[str, Gate]]:
+    """Name and gate of every gate of every weight."""
+    letters = GATES[layer.plain if isinstance(layer, PrunedRecurrent) else type(layer)]
+    for parameter, _ in layer.named_parameters(recurse=False):
+        if parameter.startswith("weight_"):
+            for index, letter in enumerate(letters):
+                yield f"{name}.{parameter}.{letter}" if name else f"{parameter}.{letter}", Gate(layer, parameter, index)
+
+
+def attach_recurrent(layer: Any, masks: dict[str, Mask]) -> None:
+    """Put weights of `layer` under `masks`, by parameter; others keep what they have."""
+    if not isinstance(layer, PrunedRecurrent):
+        layer.__class__ = RECURRENT_CLASSES[type(layer)]
+        layer._sparse = RecurrentState({})
+    layer._sparse.masks.update(masks)
+    layer._sparse.packed.clear()
+    for name in masks:
+        layer._clean(name)
+
+
+def detach_recurrent(layer: PrunedRecurrent) -> None:
+    """Undo `attach_recurrent`; the zeros stay."""
+    for name in layer.masks:
+        release(layer._parameters[name])  # type: ignore[arg-type]
+    del layer._sparse
+    layer.__class__ = layer.plain  # type: ignore[assignment]

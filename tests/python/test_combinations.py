@@ -1,0 +1,53 @@
+import math
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+import sparse_engine as engine  # noqa: E402
+from combinations import AMOUNTS, CRITERIA, GRANULARITIES, INPUTS, attempt, cells  # noqa: E402
+from sparse_engine.files import stored_bytes  # noqa: E402
+
+GROUP = {"element": 1, "2:4": 2, "4x1": 4, "1x4": 4, "4x4": 16, "vector": 3, "kernel": 9, "filter": 72, "row": 32}
+
+
+@pytest.mark.parametrize("granularity", GRANULARITIES)
+@pytest.mark.parametrize("criterion", CRITERIA)
+def test_every_combination_meets_its_amount_or_is_refused_with_a_reason(granularity, criterion):
+    worked = 0
+    for _, _, scope, amount in (cell for cell in cells() if cell[:2] == (granularity, criterion)):
+        model, reason = attempt(granularity, criterion, scope, amount)
+        if model is None:
+            assert len(reason) > 30, reason
+            assert any(word in reason for word in ("needs", "leave", "removes", "fits no", "use", "exceeds")), reason
+            continue
+        worked += 1
+        masks = {name: layer.mask for name, layer in model.named_modules() if hasattr(layer, "mask")}
+        assert masks
+        for name, mask in masks.items():
+            weight = model.get_submodule(name).weight
+            assert (weight[~torch.from_numpy(mask.to_numpy())] == 0).all()
+        kept, size, most = (sum(m.kept for m in masks.values()), sum(m.size for m in masks.values()), GROUP[granularity] - 1)
+        slack = most * (len(masks) if scope == "layer" else 2 if scope == "patterns" else 1)
+        if granularity == "2:4":
+            assert kept * 2 == size
+        elif amount in ("sparsity", "per layer"):
+            allowed = sum(m.size - round(0.6 * m.size) for m in masks.values())
+            assert allowed - slack - len(masks) <= kept <= allowed + len(masks)
+        elif amount == "nonzeros":
+            assert 200 - slack <= kept <= 200
+        elif amount == "macs":
+            assert engine.report(model, INPUTS[:1]).nonzero_macs - unpruned(model, masks) <= 20_000
+        elif amount == "bytes":
+            assert sum(map(stored_bytes, masks.values())) <= 2_500
+    if criterion in ("l1", "l2", "random", "taylor", "wanda", "function"):
+        assert worked > 0
+
+
+def unpruned(model, masks):
+    rows = engine.report(model, INPUTS[:1]).layers
+    return sum(row.nonzero_macs for row in rows if row.name not in masks)
+
+
+def test_there_are_cells_for_every_word():
+    assert len(cells()) == math.prod(map(len, (GRANULARITIES, CRITERIA, ("layer", "global", "patterns"), AMOUNTS)))

@@ -1,0 +1,157 @@
+import copy
+
+import pytest
+
+import sparse_engine as engine
+
+torch = pytest.importorskip("torch")
+from torch import nn  # noqa: E402
+from torch.nn import functional as F  # noqa: E402
+
+KINDS = [nn.LSTM, nn.GRU]
+
+
+def pruned(kind, *args, spec=None, **options):
+    torch.manual_seed(0)
+    return engine.prune(kind(*args, **options), spec or engine.Spec(sparsity=0.8)).eval()
+
+
+def always_native(monkeypatch):
+    monkeypatch.setattr("sparse_engine.choice.MARGIN", float("inf"))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("layers", [1, 2])
+@pytest.mark.parametrize("bidirectional", [False, True])
+@pytest.mark.parametrize("batch_first", [False, True])
+@pytest.mark.parametrize("bias", [False, True])
+def test_native_recurrence_gives_what_torch_gives(every_isa, monkeypatch, kind, layers, bidirectional, batch_first, bias):
+    always_native(monkeypatch)
+    options = {"num_layers": layers, "bidirectional": bidirectional, "batch_first": batch_first, "bias": bias}
+    model = pruned(kind, 13, 21, **options)
+    shapes = [(5, 13), (5, 1, 13), (1, 4, 13), (6, 9, 13)]
+    for shape in shapes:
+        x = torch.randn(*shape)
+        batch = () if x.dim() == 2 else (shape[0] if batch_first else shape[1],)
+        state = torch.randn(layers * (2 if bidirectional else 1), *batch, 21)
+        for given in (None, (state, state * 0.5) if kind is nn.LSTM else state):
+            with torch.inference_mode():
+                ours = model(x, given)
+                with engine.dense_only():
+                    theirs = model(x, given)
+            flat = [ours[0], *(ours[1] if kind is nn.LSTM else [ours[1]])]
+            for a, b in zip(flat, [theirs[0], *(theirs[1] if kind is nn.LSTM else [theirs[1]])], strict=True):
+                assert a.shape == b.shape
+                torch.testing.assert_close(a, b, rtol=1e-5, atol=2e-6)
+    assert any(choice.native for choice in model._sparse.choices.exact.values())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_gate_loses_the_same_share_with_layer_scope(kind):
+    model = pruned(kind, 16, 20, num_layers=2)
+    for name, mask in engine.masks(model).items():
+        per_gate = mask.reshape(-1, 20, mask.shape[1]).sum((1, 2))
+        size = 20 * mask.shape[1]
+        assert (per_gate == size - round(0.8 * size)).all(), name
+    assert len(engine.masks(model)) == 4
+    assert type(model) is (engine.SparseLSTM if kind is nn.LSTM else engine.SparseGRU)
+
+
+def test_patterns_select_weights_and_gates():
+    model = nn.Sequential(nn.Linear(8, 8), nn.LSTM(8, 10))
+    engine.prune(model, engine.Spec(sparsity=0.5, include="1.weight_hh*"))
+    assert list(engine.masks(model)) == ["1.weight_hh_l0"]
+    model = nn.Sequential(nn.Linear(8, 8), nn.LSTM(8, 10))
+    engine.prune(model, engine.Spec(sparsity={"1.*.f": 0.9}))
+    kept = engine.masks(model)["1.weight_hh_l0"].reshape(4, 100).sum(1)
+    assert kept.tolist() == [100, 10, 100, 100]
+    model = engine.prune(nn.LSTM(8, 12), engine.Spec(granularity="2:4"))
+    assert (engine.masks(model)["weight_ih_l0"].reshape(-1, 4).sum(1) == 2).all()
+    for spec in ({"sparsity": 0.5, "criterion": "taylor"}, {"macs": 100}):
+        with pytest.raises(ValueError, match="inside LSTM and GRU"):
+            engine.prune(nn.LSTM(8, 10), engine.Spec(**spec), data=[torch.randn(2, 8)], example_inputs=torch.randn(2, 8))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "optimizer", [torch.optim.Adam, torch.optim.AdamW, lambda p, lr: torch.optim.SGD(p, 10 * lr, momentum=0.9)]
+)
+def test_training_works_and_zeros_stay(kind, optimizer):
+    torch.manual_seed(0)
+    model = nn.ModuleDict({"rnn": kind(6, 16, batch_first=True), "out": nn.Linear(16, 2)})
+    engine.prune(model, engine.Spec(sparsity=0.7))
+    zeros = {name: ~mask for name, mask in engine.masks(model).items()}
+    x, y = torch.randn(32, 5, 6), torch.randint(2, (32,))
+    steps = optimizer(model.parameters(), lr=0.01)
+    losses = []
+    for _ in range(100):
+        steps.zero_grad()
+        loss = F.cross_entropy(model["out"](model["rnn"](x)[0][:, -1]), y)
+        loss.backward()
+        steps.step()
+        losses.append(float(loss.detach()))
+    assert losses[-1] < 0.7 * losses[0]
+    for name, parameter in model.named_parameters():
+        if name in zeros:
+            assert (parameter[zeros[name]] == 0).all(), name
+    with torch.inference_mode():
+        native = model.eval()["rnn"](x)[0]
+        with engine.dense_only():
+            torch.testing.assert_close(native, model["rnn"](x)[0], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_masks_survive_copies_checkpoints_files_and_new_weights(tmp_path, monkeypatch, kind):
+    always_native(monkeypatch)
+    model, x = pruned(kind, 8, 12), torch.randn(4, 2, 8)
+    masks = engine.masks(model)
+    for other in (copy.deepcopy(model), pruned(kind, 8, 12).double().float()):
+        assert all(torch.equal(masks[name], mask) for name, mask in engine.masks(other).items())
+    with torch.inference_mode():
+        before = model(x)[0].clone()
+    dense = kind(8, 12)
+    model.load_state_dict(dense.state_dict())
+    assert all((model.get_parameter(name)[~mask] == 0).all() for name, mask in masks.items())
+    with torch.inference_mode():
+        assert not torch.equal(model(x)[0], before)
+        with engine.dense_only():
+            expected = model(x)[0]
+        torch.testing.assert_close(model(x)[0], expected, rtol=1e-5, atol=1e-6)
+    pytest.importorskip("safetensors")
+    engine.save(model, tmp_path / "rnn")
+    read = engine.load(tmp_path / "rnn", kind(8, 12)).eval()
+    assert all(torch.equal(a, b) for a, b in zip(read.state_dict().values(), model.state_dict().values(), strict=True))
+    assert all(torch.equal(masks[name], mask) for name, mask in engine.masks(read).items())
+    assert type(engine.remove_masks(model)) is kind
+    assert not engine.masks(model)
+
+
+def test_what_runs_dense_says_why(monkeypatch):
+    always_native(monkeypatch)
+    model = pruned(nn.LSTM, 8, 12)
+    packed = nn.utils.rnn.pack_sequence([torch.randn(4, 8), torch.randn(2, 8)])
+    with torch.inference_mode():
+        output, _ = model(packed)
+        assert isinstance(output, nn.utils.rnn.PackedSequence)
+        with pytest.raises(RuntimeError):
+            model(torch.randn(4, 2, 9))
+    model(torch.randn(4, 8, requires_grad=True))[0].sum().backward()
+    reasons = " ".join(model._sparse.fallbacks)
+    assert "packed sequence" in reasons
+    assert "training or gradients" in reasons
+    with pytest.raises(ValueError, match="select no layer"):
+        engine.prune(nn.LSTM(8, 12, proj_size=4), engine.Spec(sparsity=0.5))
+
+
+def test_a_schedule_prunes_recurrent_layers_and_resumes():
+    model = nn.GRU(8, 12)
+    pruner = engine.Pruner(model, engine.Spec(sparsity=0.8), engine.Linear(0, 4))
+    for _ in range(3):
+        pruner.step()
+    other = engine.Pruner(nn.GRU(8, 12), engine.Spec(sparsity=0.8), engine.Linear(0, 4))
+    other.load_state_dict(pruner.state_dict())
+    assert all(torch.equal(mask, engine.masks(other.model)[name]) for name, mask in engine.masks(model).items())
+    for _ in range(3):
+        pruner.step()
+    size = 12 * 12
+    assert engine.masks(model)["weight_hh_l0"].sum() == 3 * (size - round(0.8 * size))
