@@ -69,22 +69,26 @@ class Sensitivity:
 
     def plot(self, path: "str | os.PathLike[str]") -> None:
         """Score against sparsity, a line per layer; beside it the layers' times where they were measured. Needs matplotlib."""
+        from matplotlib import colormaps
         from matplotlib.figure import Figure
 
-        figure = Figure(figsize=(11 if self.seconds else 7, 5))
+        figure = Figure(figsize=(13 if self.seconds else 9, 5.2), layout="constrained")
         axes = figure.subplots(1, 2 if self.seconds else 1, squeeze=False)[0]
-        for name, row in self.scores.items():
-            axes[0].plot([0, *(100 * s for s in row)], [self.baseline, *row.values()], marker="o", markersize=3, label=name)
+        colours = colormaps["tab20"].colors  # type: ignore[attr-defined]
+        for place, (name, row) in enumerate(self.scores.items()):
+            style = {"marker": "o", "markersize": 3, "color": colours[place % 20], "linestyle": ("-", "--")[place // 20 % 2]}
+            shares = sorted(row)
+            axes[0].plot([0, *(100 * s for s in shares)], [self.baseline, *(row[s] for s in shares)], label=name, **style)
+            times = sorted(self.seconds.get(name, {}).items())
+            if times:
+                axes[-1].plot([100 * s for s, _ in times], [1e3 * v for _, v in times], **style)
         axes[0].axhline(self.baseline, color="grey", linewidth=1, linestyle="--")
         axes[0].set(xlabel="sparsity of one layer (%)", ylabel="score of the model", title="Sensitivity")
-        for name, row in self.seconds.items():
-            axes[-1].plot([100 * s for s in row], [1e3 * v for v in row.values()], marker="o", markersize=3, label=name)
         if self.seconds:
-            axes[1].set(xlabel="sparsity of the layer (%)", ylabel="time of the layer (ms)", title="Speed", yscale="log")
+            axes[1].set(xlabel="sparsity of the layer (%)", ylabel="time of the layer (ms)", title="Speed", ylim=(0, None))
         for axis in axes:
             axis.grid(alpha=0.3)
-        axes[-1].legend(fontsize=7, ncols=2 if len(self.scores) > 12 else 1)
-        figure.tight_layout()
+        figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right center", fontsize=8)
         figure.savefig(path, dpi=150)
 
     def __str__(self) -> str:
