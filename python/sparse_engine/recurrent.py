@@ -109,10 +109,9 @@ class PrunedRecurrent(nn.RNNBase):
         states = () if hx is None else hx if isinstance(hx, tuple) else (hx,)
         if isinstance(x, PackedSequence):
             return "a packed sequence: pad it (torch.nn.utils.rnn.pad_packed_sequence)"
-        wanted = any(t.requires_grad for t in (x, *states, *self.parameters()))
-        if self.training or (torch.is_grad_enabled() and wanted):
+        tensors = (x, *states, *self._flat_weights)
+        if self.training or (torch.is_grad_enabled() and any(t.requires_grad for t in tensors)):
             return TRAINING
-        tensors = (x, *states, *self.parameters())
         if any(t.dtype is not torch.float32 or not t.is_cpu for t in tensors):
             return "native kernels take torch.float32 on the CPU"
         if type(x) is not Tensor or x.layout is not torch.strided or x.numel() == 0 or x.dim() not in (2, 3):
@@ -138,34 +137,38 @@ class PrunedRecurrent(nn.RNNBase):
         return packed.matrix("csr")
 
     def _native(self, x: Tensor, hx: Any) -> Any:
-        batched = x.dim() == 3
-        steps_first = (x.transpose(0, 1) if self.batch_first else x) if batched else x[:, None]
-        length, batch = steps_first.shape[0], steps_first.shape[1]
+        # numpy throughout: its calls on arrays this small cost a fraction of torch's.
+        batched, hidden = x.dim() == 3, self.hidden_size
+        given = _numpy(x)
+        outputs = (given.swapaxes(0, 1) if self.batch_first else given) if batched else given[:, None]
+        length, batch = outputs.shape[:2]
         directions = 2 if self.bidirectional else 1
-        states = [
-            torch.zeros(self.num_layers * directions, batch, self.hidden_size) for _ in range(2 if self.mode == "LSTM" else 1)
-        ]
+        states = [np.zeros((self.num_layers * directions, batch, hidden), np.float32) for _ in self._state_names]
         if hx is not None:
-            for own, given in zip(states, hx if isinstance(hx, tuple) else (hx,), strict=True):
-                own.copy_(given.detach() if batched else given.detach()[:, None])
-        outputs = steps_first.detach()
+            for own, before in zip(states, hx if isinstance(hx, tuple) else (hx,), strict=True):
+                own[...] = _numpy(before) if batched else _numpy(before)[:, None]
         for layer in range(self.num_layers):
-            y = torch.empty(length, batch, directions * self.hidden_size)
+            y = np.empty((length, batch, directions * hidden), np.float32)
             for direction in range(directions):
-                own_states = [state[layer * directions + direction].numpy() for state in states]
-                half = y[..., direction * self.hidden_size : (direction + 1) * self.hidden_size]
-                self._direction(outputs, f"_l{layer}{'_reverse' * direction}", own_states, half.numpy(), bool(direction))
+                own_states = [state[layer * directions + direction] for state in states]
+                half = y[..., direction * hidden : (direction + 1) * hidden]
+                self._direction(outputs, f"_l{layer}{'_reverse' * direction}", own_states, half, bool(direction))
             outputs = y
         if batched and self.batch_first:
-            outputs = outputs.transpose(0, 1)
+            outputs = outputs.swapaxes(0, 1)
         elif not batched:
             outputs, states = outputs[:, 0], [state[:, 0] for state in states]
-        return outputs, (tuple(states) if self.mode == "LSTM" else states[0])
+        after = tuple(torch.from_numpy(state) for state in states)
+        return torch.from_numpy(outputs), (after if self.mode == "LSTM" else after[0])
 
-    def _direction(self, x: Tensor, suffix: str, states: list[Any], y: Any, backwards: bool) -> None:
+    @property
+    def _state_names(self) -> str:
+        return "hc" if self.mode == "LSTM" else "h"
+
+    def _direction(self, x: Any, suffix: str, states: list[Any], y: Any, backwards: bool) -> None:
         gates = np.empty((x.shape[0], x.shape[1], len(GATES[self.plain]) * self.hidden_size), np.float32)
         of_input, of_state = self._biases(suffix)
-        flat = x.reshape(-1, x.shape[-1]).numpy()
+        flat = x.reshape(-1, x.shape[-1])
         into = gates.reshape(len(flat), gates.shape[2])
         _core.linear(flat, self._matrix(f"weight_ih{suffix}"), of_input, _core.Activation.none, into)
         recurrent = self._matrix(f"weight_hh{suffix}")
@@ -178,10 +181,8 @@ class PrunedRecurrent(nn.RNNBase):
         """What is added to the input's product, and to the recurrent one."""
         if not self.bias:
             return None, None
-        of_input, of_state = (getattr(self, f"bias_{kind}{suffix}").detach() for kind in ("ih", "hh"))
-        if self.mode == "LSTM":
-            return (of_input + of_state).numpy(), None
-        return of_input.numpy(), of_state.numpy()
+        of_input, of_state = (self._parameters[f"bias_{kind}{suffix}"].detach().numpy() for kind in ("ih", "hh"))  # type: ignore[union-attr]
+        return (of_input + of_state, None) if self.mode == "LSTM" else (of_input, of_state)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Take up the masks again after a copy or a load."""
@@ -204,6 +205,10 @@ class PrunedRecurrent(nn.RNNBase):
         """The plain layer's, with the share of weights that stay."""
         kept, size = (sum(getattr(mask, what) for mask in self.masks.values()) for what in ("kept", "size"))
         return f"{super().extra_repr()}, density={kept / size if size else 1.0:.4g}"
+
+
+def _numpy(x: Tensor) -> Any:
+    return x.detach().resolve_neg().numpy()
 
 
 class SparseLSTM(PrunedRecurrent, nn.LSTM):
