@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from functools import partial
 from typing import Any, TypeVar
@@ -16,6 +17,7 @@ from .amounts import Candidates, choose
 from .criteria import Criterion, criterion_of
 from .evidence import Evidence, Loss, evaluating
 from .granularity import Scores, granularity_of
+from .latency import sparsity_for
 from .layer import Pruned
 from .mask import Mask
 from .masking import mask_tensor
@@ -48,7 +50,7 @@ def prune(
             index; of groups as many stay as fit.
         data: batches for the criteria that look at data: tensors, or (inputs, target) pairs.
         loss: for "taylor": (output, target) -> the mean loss of a batch.
-        example_inputs: for `Spec(macs=...)`: a tensor, or a tuple of positional arguments of `model`.
+        example_inputs: for `Spec(macs=...)` and `latency_ms`: a tensor, or a tuple of positional arguments of `model`.
     Returns:
         `model`.
     Raises:
@@ -81,6 +83,18 @@ def choose_masks(
         raise TypeError(f"model must be a torch.nn.Module, not {type(model).__name__}")
     if not isinstance(spec, Spec):
         raise TypeError(f"spec must be an engine.Spec, not {type(spec).__name__}; for example engine.Spec(sparsity=0.9)")
+    for name in ("macs", "latency_ms"):
+        if getattr(spec, name) is not None and example_inputs is None:
+            raise ValueError(f"{name} is that of one call of the model; pass example_inputs=")
+    if spec.latency_ms is not None:
+        options: dict[str, Any] = {"data": data, "loss": loss, "example_inputs": example_inputs}
+        share = sparsity_for(
+            model,
+            spec.latency_ms,
+            example_inputs,
+            lambda copy, share: prune(copy, replace(spec, latency_ms=None, sparsity=share), **options),
+        )
+        spec = replace(spec, latency_ms=None, sparsity=share)
     names, layers = selected_layers(model, spec)
     criterion = criterion_of(spec.criterion)
     evidence = Evidence(layers, spec.seed)
@@ -95,8 +109,6 @@ def choose_masks(
             raise ValueError(f"criterion = {spec.criterion!r} looks at data; pass data=, an iterable of batches")
         if criterion.needs != "hessians":
             evidence.gather(criterion.needs, model, data, loss)
-    if spec.macs is not None and example_inputs is None:
-        raise ValueError("macs counts what one call of the model multiplies; pass example_inputs=")
     scores: list[Scores] = [partial(_scores, criterion, layer, evidence) for layer in layers]
     for name, layer_scores in zip(names, scores, strict=True):
         _refuse_nan(name, layer_scores())

@@ -1,9 +1,14 @@
 """What pruning did to a model: parameters, multiply-accumulates, and measured time, layer by layer."""
 
+import csv
+import json
+import math
+import os
 import statistics
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,6 +19,8 @@ from .layer import DISABLED, NativePruned, Pruned, dense_only
 from .runtime import isa, num_threads
 
 REPEATS = 5
+HISTOGRAM_BINS = 41
+MAP_SIDE = 24
 WARM_UP_CALLS = 2  # in the first, a pruned layer finds out which of its kernels is faster
 
 
@@ -32,6 +39,9 @@ class LayerReport:
     nonzero_macs: int | None = None
     dense_seconds: float | None = None
     seconds: float | None = None
+    reach: float = 0.0  # of the histogram, which goes from -reach to reach: the largest magnitude
+    histogram: list[int] = field(default_factory=list)  # of the weights that are not 0
+    density_map: list[list[float]] = field(default_factory=list)  # of parts of the weight as a matrix, outputs downwards
 
     @property
     def density(self) -> float:
@@ -66,6 +76,26 @@ class Report:
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
         return {**asdict(self), "macs": self.macs, "nonzero_macs": self.nonzero_macs}
+
+    def to_json(self, path: "str | os.PathLike[str]") -> None:
+        """Everything, as JSON."""
+        Path(path).write_text(json.dumps(self.to_dict(), indent=1), encoding="utf-8")
+
+    def to_csv(self, path: "str | os.PathLike[str]") -> None:
+        """A line per layer."""
+        columns = [f.name for f in fields(LayerReport) if f.name not in ("histogram", "density_map")]
+        with open(path, "w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(columns)
+            for row in self.layers:
+                values = {**vars(row), "shape": "x".join(map(str, row.shape))}
+                writer.writerow(["" if values[c] is None else values[c] for c in columns])
+
+    def to_html(self, path: "str | os.PathLike[str]", **earlier: "Report") -> None:
+        """One self-contained page; reports of `earlier` stages, such as before=..., go into the same histograms."""
+        from .pages import write_page
+
+        write_page(path, {**earlier, "now": self})
 
     def __str__(self) -> str:
         head = [
@@ -130,6 +160,7 @@ def report(model: nn.Module, example_inputs: Any = None) -> Report:
             shape=tuple(module.weight.shape),
             parameters=module.weight.numel(),
             nonzeros=int(torch.count_nonzero(module.weight)),
+            **_picture(module.weight),
         )
         for name, module in model.named_modules()
         if isinstance(module, (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d))
@@ -149,6 +180,23 @@ def report(model: nn.Module, example_inputs: Any = None) -> Report:
     for module, row in rows.items():
         row.kernel, row.reason = _kernel(module, seen)
     return result
+
+
+def _picture(weight: torch.Tensor) -> dict[str, Any]:
+    """What of a weight a page draws."""
+    w = weight.detach().to(device="cpu", dtype=torch.float32).flatten(1)
+    stored = w[w != 0]
+    reach = float(stored.abs().max()) if stored.numel() else 0.0
+    if not math.isfinite(reach) or w.numel() == 0:
+        return {}
+    counts = torch.histc(stored, HISTOGRAM_BINS, -reach, reach) if reach else torch.zeros(HISTOGRAM_BINS)
+    sides = [min(side, MAP_SIDE) for side in w.shape]
+    kept = nn.functional.adaptive_avg_pool2d((w != 0).float()[None, None], (sides[0], sides[1]))[0, 0]
+    return {
+        "reach": reach,
+        "histogram": [int(c) for c in counts],
+        "density_map": [[round(float(v), 3) for v in r] for r in kept],
+    }
 
 
 def time_both(call: Callable[[], object], repeats: int = REPEATS) -> tuple[float, float]:

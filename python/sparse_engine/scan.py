@@ -162,7 +162,7 @@ def _time(layer: nn.Module, arguments: tuple[Any, ...], seconds: dict[float, flo
 
 
 def _amount(share: float) -> dict[str, Any]:
-    return {"sparsity": share, "nonzeros": None, "macs": None, "bytes": None, "threshold": None}
+    return {"sparsity": share, "nonzeros": None, "macs": None, "bytes": None, "latency_ms": None, "threshold": None}
 
 
 def _begin(

@@ -11,7 +11,7 @@ from .criteria import criterion_of
 from .granularity import NofM, granularity_of
 
 SCOPES = ("layer", "global")
-AMOUNTS = ("sparsity", "nonzeros", "macs", "bytes", "threshold")
+AMOUNTS = ("sparsity", "nonzeros", "macs", "bytes", "latency_ms", "threshold")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +27,7 @@ class Spec:
         macs: multiply-accumulates with a weight that stays, at most, over all selected layers for one call on the
             `example_inputs` of `prune`.
         bytes: size of the selected weights on disk, indices included, at most.
+        latency_ms: what a call on the `example_inputs` of `prune` may take on this machine: measured on pruned copies.
         threshold: t keeps the weights with |w| > t · σ, σ the standard deviation of their layer's weights (Han et al.).
         granularity: what is removed as one: "element"; "N:M", n of every m neighbours along the input stay; blocks "AxB" of the
             weight as a matrix (out, in · kernel); "vector", a row of a convolution kernel; "kernel"; "filter", an output
@@ -53,6 +54,7 @@ class Spec:
     nonzeros: int | None = None
     macs: int | None = None
     bytes: int | None = None
+    latency_ms: float | None = None
     threshold: float | None = None
     granularity: str = "element"
     criterion: str | Callable[[Any], Any] = "l1"
@@ -91,7 +93,7 @@ class Spec:
         if criterion.needs == "hessians":
             single = self.granularity == "element" or isinstance(granularity, NofM)
             bounded = self.min_density != 0 or self.max_density != 1
-            counted = self.macs is None and self.bytes is None and self.threshold is None
+            counted = all(getattr(self, name) is None for name in AMOUNTS[2:])
             if not (single and self.scope == "layer" and counted and not bounded):
                 raise ValueError(
                     'criterion = "obs" solves one layer after another: it needs granularity="element" or "N:M", scope="layer", '
@@ -134,6 +136,10 @@ class Spec:
             object.__setattr__(self, "sparsity", _share("sparsity", self.sparsity))
         for name, what in (("nonzeros", "weights"), ("macs", "multiply-accumulates"), ("bytes", "bytes")):
             object.__setattr__(self, name, _count(name, what, getattr(self, name)))
+        if self.latency_ms is not None:
+            if not isinstance(self.latency_ms, Real) or isinstance(self.latency_ms, bool) or not self.latency_ms > 0:
+                raise ValueError(f"latency_ms = {self.latency_ms!r} must be a number of milliseconds above 0")
+            object.__setattr__(self, "latency_ms", float(self.latency_ms))
         if self.threshold is not None:
             if not isinstance(self.threshold, Real) or isinstance(self.threshold, bool) or not self.threshold >= 0:
                 raise ValueError(f"threshold = {self.threshold!r} must be a number of standard deviations, at least 0")

@@ -25,6 +25,7 @@ AMOUNTS = {
     "nonzeros": {"nonzeros": 200},
     "macs": {"macs": 20_000},
     "bytes": {"bytes": 2_500},
+    "latency_ms": {"latency_ms": 1000.0},
     "threshold": {"threshold": 1.0},
     "none": {},
 }

@@ -19,7 +19,7 @@ def test_spec_is_frozen_and_survives_copy_and_pickle():
 @pytest.mark.parametrize(
     ("arguments", "error", "words"),
     [
-        ({}, ValueError, "exactly one of sparsity, nonzeros, macs, bytes and threshold, got neither"),
+        ({}, ValueError, "exactly one of sparsity, nonzeros, macs, bytes, latency_ms and threshold, got neither"),
         ({"sparsity": 0.5, "nonzeros": 3}, ValueError, "got sparsity and nonzeros"),
         ({"sparsity": 1.0}, ValueError, r"outside \[0, 1\)"),
         ({"sparsity": -0.1}, ValueError, r"outside \[0, 1\)"),
@@ -39,6 +39,7 @@ def test_spec_is_frozen_and_survives_copy_and_pickle():
         ({"threshold": 1.0, "granularity": "4x1"}, ValueError, "compares single weights"),
         ({"macs": 1.5}, TypeError, "whole number of multiply-accumulates"),
         ({"bytes": -1}, ValueError, "negative"),
+        ({"latency_ms": 0}, ValueError, "milliseconds above 0"),
         ({"sparsity": 0.5, "min_density": 2}, ValueError, "min_density = 2"),
         ({"sparsity": 0.5, "max_density": {"a": "x"}}, ValueError, "max_density"),
         ({"sparsity": {"a": 0.5}, "scope": ["a"]}, ValueError, "ranks layers together"),

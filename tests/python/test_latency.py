@@ -1,0 +1,48 @@
+import pytest
+
+import sparse_engine as engine
+from sparse_engine import latency
+
+torch = pytest.importorskip("torch")
+from torch import nn  # noqa: E402
+
+
+def network():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(64, 96), nn.ReLU(), nn.Linear(96, 32))
+
+
+@pytest.fixture
+def proportional(monkeypatch):
+    """A machine on which a call takes 10 ms times the share of weights that is left, and 1 ms."""
+
+    def milliseconds(model, inputs):
+        weights = [layer.weight for layer in model if isinstance(layer, nn.Linear)]
+        return 1 + 10 * sum(int(w.count_nonzero()) for w in weights) / sum(w.numel() for w in weights)
+
+    monkeypatch.setattr(latency, "milliseconds", milliseconds)
+    return milliseconds
+
+
+@pytest.mark.parametrize("scope", ["layer", "global"])
+@pytest.mark.parametrize("budget", [1.5, 3.0, 8.0, 10.9])
+def test_the_budget_is_met_within_five_percent(proportional, scope, budget):
+    model = engine.prune(network(), engine.Spec(latency_ms=budget, scope=scope), example_inputs=torch.randn(1, 64))
+    assert 0.95 * budget <= proportional(model, None) <= budget
+
+
+def test_a_model_that_is_fast_enough_stays_whole_and_an_impossible_budget_is_refused(proportional):
+    model = engine.prune(network(), engine.Spec(latency_ms=20.0), example_inputs=torch.randn(1, 64))
+    assert all(layer.mask.density == 1 for layer in model if isinstance(layer, nn.Linear))
+    model = network()
+    with pytest.raises(ValueError, match=r"latency_ms = 1 cannot be met: at a sparsity of 99% a call takes 1\.1"):
+        engine.prune(model, engine.Spec(latency_ms=1.0), example_inputs=torch.randn(1, 64))
+    assert not engine.masks(model)
+    with pytest.raises(ValueError, match="pass example_inputs="):
+        engine.prune(model, engine.Spec(latency_ms=1.0))
+
+
+def test_a_call_is_measured_in_eval_mode_and_flags_come_back():
+    model = network().train()
+    assert 0 < latency.milliseconds(model, torch.randn(4, 64)) < 1000
+    assert model.training
