@@ -1,7 +1,9 @@
 import copy
 import itertools
-import os
 import socket
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -147,30 +149,13 @@ def test_combinations_without_meaning_are_refused():
         engine.Cubic(0.5, 3)
 
 
-def _worker(rank, port, folder):
-    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
-    torch.distributed.init_process_group("gloo", rank=rank, world_size=2)
-    torch.set_num_threads(1)
-    model = nn.parallel.DistributedDataParallel(network())
-    optimizer = torch.optim.SGD(model.parameters(), 0.1)
-    data = [batch(100 + rank)]  # other data on every rank
-    spec = engine.Spec(sparsity=0.7, criterion="taylor")
-    pruner = engine.Pruner(model, spec, engine.Cubic(0, 6, 2), data=data, loss=F.cross_entropy)
-    for step in range(8):
-        x, y = batch(2 * step + rank)
-        optimizer.zero_grad()
-        F.cross_entropy(model(x), y).backward()
-        optimizer.step()
-        pruner.step()
-    torch.save({"masks": engine.masks(model.module), "state": model.module.state_dict()}, f"{folder}/{rank}.pt")
-    torch.distributed.destroy_process_group()
-
-
 def test_all_ranks_of_a_distributed_model_have_the_same_masks(tmp_path):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    torch.multiprocessing.spawn(_worker, (port, str(tmp_path)), nprocs=2)
+        port = str(free.getsockname()[1])
+    script = Path(__file__).with_name("ranks.py")
+    ranks = [subprocess.Popen([sys.executable, str(script), str(rank), port, str(tmp_path)]) for rank in (0, 1)]
+    assert [process.wait(timeout=120) for process in ranks] == [0, 0]
     first, second = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1))
     for kind in ("masks", "state"):
         for name in first[kind]:
