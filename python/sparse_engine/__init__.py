@@ -26,6 +26,7 @@ from .version import __version__
 
 if TYPE_CHECKING:
     from .allocation import allocate
+    from .attachment import masks, remove_masks
     from .autotuning import autotune, decisions, set_decisions
     from .batchnorm import recalibrate_batchnorm
     from .counting import MacCounts, count_macs, densities
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from .penalties import penalty
     from .prediction import what_if
     from .pruner import Pruner
-    from .pruning import masks, prune, remove_masks
+    from .pruning import prune
     from .recurrent import SparseGRU, SparseLSTM
     from .reporting import Report, report
     from .scan import Sensitivity, sensitivity
@@ -56,12 +57,12 @@ _TORCH_NAMES = {
     "densities": "counting",
     "dense_only": "layer",
     "load": "files",
-    "masks": "pruning",
+    "masks": "attachment",
     "Pruner": "pruner",
     "penalty": "penalties",
     "prune": "pruning",
     "recalibrate_batchnorm": "batchnorm",
-    "remove_masks": "pruning",
+    "remove_masks": "attachment",
     "Report": "reporting",
     "report": "reporting",
     "save": "files",

@@ -117,6 +117,25 @@ class Evidence:
         return 0
 
 
+def called(model: nn.Module, layers: Sequence[Any], example_inputs: Any) -> tuple[list[int], dict[nn.Module, tuple[Any, ...]]]:
+    """One call of `model` in eval mode: how often it multiplies by each weight of each layer, and what each layer was given."""
+    uses = dict.fromkeys(layers, 0)
+    arguments: dict[nn.Module, tuple[Any, ...]] = {}
+
+    def remember(layer: Any, given: tuple[Any, ...], output: Tensor) -> None:
+        uses[layer] += output.numel() // layer.weight.shape[0]
+        arguments[layer] = given
+
+    handles = [layer.register_forward_hook(remember) for layer in layers]
+    try:
+        with evaluating(model), torch.no_grad():
+            model(*(example_inputs if isinstance(example_inputs, tuple) else (example_inputs,)))
+    finally:
+        for handle in handles:
+            handle.remove()
+    return [uses[layer] for layer in layers], arguments
+
+
 def split_batch(batch: Any) -> tuple[tuple[Any, ...], Any]:
     """Positional arguments of the model, and the target or None: a batch is a tensor or (inputs, target)."""
     if isinstance(batch, Tensor):

@@ -41,8 +41,8 @@ def save(model: "nn.Module", path: "str | os.PathLike[str]") -> None:
     import torch
     from safetensors.torch import save as to_bytes
 
+    from .attachment import pruned_weights
     from .autotuning import decisions
-    from .pruning import pruned_weights
 
     pruned = pruned_weights(model)
     tensors: dict[str, torch.Tensor] = {}
@@ -225,7 +225,7 @@ def _flags(mask: Mask) -> "Tensor":
 
 
 def _check_fits(model: "nn.Module", state: "dict[str, Tensor]", masks: dict[str, Mask]) -> None:
-    from .pruning import can_be_masked
+    from .attachment import can_be_masked
 
     own = model.state_dict()
     missing, extra = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
@@ -245,8 +245,8 @@ def _check_fits(model: "nn.Module", state: "dict[str, Tensor]", masks: dict[str,
 
 
 def _install(model: "nn.Module", state: "dict[str, Tensor]", masks: dict[str, Mask], decisions: dict[str, Any]) -> None:
+    from .attachment import put_masks
     from .autotuning import set_decisions
-    from .pruning import put_masks
 
     put_masks(model, masks)
     model.load_state_dict(state)

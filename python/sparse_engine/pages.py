@@ -1,11 +1,20 @@
 """A report as one self-contained HTML page: tables, weight histograms, sparsity maps and speed-ups, drawn as inline SVG."""
 
 import html
+import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from .reporting import LayerReport, Report
+import torch
+from torch import nn
+
+if TYPE_CHECKING:
+    from .reporting import LayerReport, Report
+
+HISTOGRAM_BINS = 41
+MAP_SIDE = 24
 
 COLOURS = ("#767676", "#c44536", "#1f6f8b", "#e09f3e")
 WIDTH, HEIGHT = 260, 90  # of a histogram
@@ -17,7 +26,24 @@ figure { margin: 0 1.5em 1em 0 } figcaption { font-size: 12px } svg { background
 """
 
 
-def write_page(path: "str | os.PathLike[str]", reports: Mapping[str, Report]) -> None:
+def picture_of(weight: torch.Tensor) -> dict[str, Any]:
+    """What of a weight a page draws."""
+    w = weight.detach().to(device="cpu", dtype=torch.float32).flatten(1)
+    stored = w[w != 0]
+    reach = float(stored.abs().max()) if stored.numel() else 0.0
+    if not math.isfinite(reach) or w.numel() == 0:
+        return {}
+    counts = torch.histc(stored, HISTOGRAM_BINS, -reach, reach) if reach else torch.zeros(HISTOGRAM_BINS)
+    sides = [min(side, MAP_SIDE) for side in w.shape]
+    kept = nn.functional.adaptive_avg_pool2d((w != 0).float()[None, None], (sides[0], sides[1]))[0, 0]
+    return {
+        "reach": reach,
+        "histogram": [int(c) for c in counts],
+        "density_map": [[round(float(v), 3) for v in r] for r in kept],
+    }
+
+
+def write_page(path: "str | os.PathLike[str]", reports: "Mapping[str, Report]") -> None:
     """Write `reports` of one model, by stage such as "before", "pruned" and "fine-tuned", to `path`.
 
     Args:
@@ -53,7 +79,7 @@ def write_page(path: "str | os.PathLike[str]", reports: Mapping[str, Report]) ->
     Path(path).write_text("\n".join(parts), encoding="utf-8")
 
 
-def _summary(reports: Mapping[str, Report]) -> str:
+def _summary(reports: "Mapping[str, Report]") -> str:
     head = _head("stage", "parameters", "not 0", "MACs", "with a weight", "dense ms", "now ms")
     rows = [
         f"<tr><td>{html.escape(stage)}</td><td>{r.parameters:,}</td><td>{r.nonzeros:,}</td><td>{_count(r.macs)}</td>"
@@ -67,7 +93,7 @@ def _head(*words: str) -> str:
     return f"<tr>{''.join(f'<th>{word}</th>' for word in words)}</tr>"
 
 
-def _table(report: Report) -> str:
+def _table(report: "Report") -> str:
     head = _head("layer", "kind", "weight", "density", "kernel", "dense ms", "now ms", "")
     rows = [
         f"<tr><td>{html.escape(row.name or '(model)')}</td><td>{html.escape(row.kind)}</td>"
@@ -79,7 +105,7 @@ def _table(report: Report) -> str:
     return f"<table>{head}{''.join(rows)}</table>"
 
 
-def _speedups(layers: Sequence[LayerReport]) -> str:
+def _speedups(layers: "Sequence[LayerReport]") -> str:
     measured = [row for row in layers if row.seconds and row.dense_seconds]
     most = max((row.dense_seconds / row.seconds for row in measured if row.dense_seconds and row.seconds), default=1.0)
     scale, bars = 400 / max(most, 1.0), []
@@ -99,7 +125,7 @@ def _legend(stages: Sequence[str]) -> str:
     return f"<p>{' &nbsp; '.join(entries)}</p>"
 
 
-def _histograms(rows: Sequence[LayerReport | None]) -> str:
+def _histograms(rows: "Sequence[LayerReport | None]") -> str:
     """The same layer at every stage, on one scale; the sizes of weights go from −reach to reach."""
     shown = [(place, row) for place, row in enumerate(rows) if row is not None and row.histogram]
     reach = max((row.reach for _, row in shown), default=0.0)

@@ -8,13 +8,14 @@ import numpy as np
 import torch
 from torch import distributed, nn
 
+from .attachment import can_be_masked, pruned_layers, pruned_weights, put_masks, put_under
 from .criteria import criterion_of
 from .evidence import Loss
 from .granularity import NofM, granularity_of
 from .layer import Pruned
 from .mask import Mask
 from .masking import Watched
-from .pruning import can_be_masked, choose_masks, pruned_layers, pruned_weights, put_masks, put_under, selected_layers
+from .pruning import choose_masks, selected_layers
 from .schedules import OneShot, Regrowth, Schedule
 from .spec import Spec
 

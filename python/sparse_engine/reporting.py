@@ -2,7 +2,6 @@
 
 import csv
 import json
-import math
 import os
 import statistics
 import time
@@ -16,11 +15,10 @@ from torch import nn
 
 from .evidence import evaluating
 from .layer import DISABLED, NativePruned, Pruned, dense_only
+from .pages import picture_of, write_page
 from .runtime import isa, num_threads
 
 REPEATS = 5
-HISTOGRAM_BINS = 41
-MAP_SIDE = 24
 WARM_UP_CALLS = 2  # in the first, a pruned layer finds out which of its kernels is faster
 
 
@@ -93,8 +91,6 @@ class Report:
 
     def to_html(self, path: "str | os.PathLike[str]", **earlier: "Report") -> None:
         """One self-contained page; reports of `earlier` stages, such as before=..., go into the same histograms."""
-        from .pages import write_page
-
         write_page(path, {**earlier, "now": self})
 
     def __str__(self) -> str:
@@ -160,7 +156,7 @@ def report(model: nn.Module, example_inputs: Any = None) -> Report:
             shape=tuple(module.weight.shape),
             parameters=module.weight.numel(),
             nonzeros=int(torch.count_nonzero(module.weight)),
-            **_picture(module.weight),
+            **picture_of(module.weight),
         )
         for name, module in model.named_modules()
         if isinstance(module, (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d))
@@ -180,23 +176,6 @@ def report(model: nn.Module, example_inputs: Any = None) -> Report:
     for module, row in rows.items():
         row.kernel, row.reason = _kernel(module, seen)
     return result
-
-
-def _picture(weight: torch.Tensor) -> dict[str, Any]:
-    """What of a weight a page draws."""
-    w = weight.detach().to(device="cpu", dtype=torch.float32).flatten(1)
-    stored = w[w != 0]
-    reach = float(stored.abs().max()) if stored.numel() else 0.0
-    if not math.isfinite(reach) or w.numel() == 0:
-        return {}
-    counts = torch.histc(stored, HISTOGRAM_BINS, -reach, reach) if reach else torch.zeros(HISTOGRAM_BINS)
-    sides = [min(side, MAP_SIDE) for side in w.shape]
-    kept = nn.functional.adaptive_avg_pool2d((w != 0).float()[None, None], (sides[0], sides[1]))[0, 0]
-    return {
-        "reach": reach,
-        "histogram": [int(c) for c in counts],
-        "density_map": [[round(float(v), 3) for v in r] for r in kept],
-    }
 
 
 def time_both(call: Callable[[], object], repeats: int = REPEATS) -> tuple[float, float]:

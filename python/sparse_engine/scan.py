@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from .evidence import evaluating
+from .evidence import called, evaluating
 from .layer import Pruned
 from .nn import attach, detach
 from .progress import Progress
@@ -136,7 +136,10 @@ def sensitivity(
     names, layers = selected_layers(model, replace(spec, **_amount(0.5)))
     with evaluating(model), torch.no_grad():
         result = _begin(resume, model, evaluate, names, layers)
-        inputs = _layer_inputs(model, layers, example_inputs, result, names) if example_inputs is not None else {}
+        inputs: dict[nn.Module, tuple[Any, ...]] = {}
+        if example_inputs is not None:
+            uses, inputs = called(model, layers, example_inputs)
+            result.uses = dict(zip(names, uses, strict=True))
         bar = Progress(len(names) * len(shares)) if progress else None
         for name, layer in zip(names, layers, strict=True):
             for share in shares:
@@ -200,24 +203,3 @@ class _PrunedAlone:
         self.layer.weight.copy_(self.weight)
         if self.mask is not None:
             attach(self.layer, self.mask)
-
-
-def _layer_inputs(
-    model: nn.Module, layers: list[Any], example_inputs: Any, result: Sensitivity, names: list[str]
-) -> dict[nn.Module, tuple[Any, ...]]:
-    seen: dict[nn.Module, tuple[Any, ...]] = {}
-    name_of = dict(zip(layers, names, strict=True))
-    result.uses = dict.fromkeys(names, 0)
-
-    def remember(layer: nn.Module, arguments: tuple[Any, ...], output: torch.Tensor) -> None:
-        seen[layer] = arguments
-        weight: Any = layer.weight
-        result.uses[name_of[layer]] += output.numel() // weight.shape[0]
-
-    handles = [layer.register_forward_hook(remember) for layer in layers]
-    try:
-        model(*(example_inputs if isinstance(example_inputs, tuple) else (example_inputs,)))
-    finally:
-        for handle in handles:
-            handle.remove()
-    return seen

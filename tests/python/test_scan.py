@@ -61,7 +61,8 @@ def test_a_scan_goes_on_from_its_file_and_refuses_that_of_another_model(tmp_path
     done = len(calls)
     found = engine.sensitivity(network(), counted, sparsities=(0.5, 0.9), resume=file, progress=False)
     assert len(calls) == done + 4
-    assert found.scores == scan().scores
+    for name, row in scan().scores.items():  # which kernel runs is timed anew, and may round otherwise
+        assert found.scores[name] == pytest.approx(row, rel=1e-4)
     with pytest.raises(ValueError, match="another model"):
         engine.sensitivity(nn.Linear(3, 3), lambda m: 0.0, resume=file, progress=False)
 
