@@ -30,7 +30,6 @@ class Parts {
     in_place_ = readable_in_place(w);
     if (in_place_) {
       image_parts_ = (g_.positions + kTile - 1) / kTile;
-      panel_columns_ = kTile;
       parts_ = checked_mul(x.batch, image_parts_, "panels");
       g_.channel_floats = x.stride_c;
       part_floats_ = 0;
@@ -126,8 +125,8 @@ class Parts {
   static bool evenly(Index parts, Index threads) { return parts % threads == 0 || parts >= 4 * threads; }
 
   // Where a row of X is used by few weights, copying it costs more than it saves; fewer still where X comes from memory, which
-  // copying asks for in time. Images only: their sizes are few, and each
-  // asks for a layout of its own; the columns of a product are often another number with every call.
+  // copying asks for in time. Images only: their sizes are few, and each asks for a layout of its own; the columns of a product
+  // are often another number with every call.
   bool readable_in_place(const Matrix& w) const {
     constexpr Index kMostUses = 16, kMostUsesFromMemory = 2, kCacheSets = 64, kMostLinesApart = 4;
     const bool whole = s_.stride_h == 1 && s_.stride_w == 1 && x_.stride_w == 1 && x_.stride_h == x_.width;

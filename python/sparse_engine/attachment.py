@@ -37,7 +37,7 @@ def _joined(layer: Any, parameter: str, parts: Mapping[int, Mask]) -> Mask:
     kept = np.ones(shape, np.bool_) if before is None else before.to_numpy()
     for index, mask in parts.items():
         kept[index * layer.hidden_size : (index + 1) * layer.hidden_size] = mask.to_numpy()
-    return Mask(np.packbits(kept.reshape(-1), bitorder="little"), shape)
+    return Mask.from_numpy(kept)
 
 
 def masks(model: nn.Module) -> dict[str, Tensor]:

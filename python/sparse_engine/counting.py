@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .evidence import batch_size, evaluating, split_batch
+from .evidence import batch_size, evaluating, padded_input, split_batch
 from .mask import Mask
 from .reporting import table
 
@@ -100,9 +100,7 @@ def _products(layer: Any, x: Tensor, weight: Tensor) -> float:
     if isinstance(layer, nn.Linear):
         return float(x.reshape(-1, x.shape[-1]).sum(0, dtype=torch.float64) @ per_input)
     axes = len(layer.kernel_size)
-    mode = "constant" if layer.padding_mode == "zeros" else layer.padding_mode
-    batched = (x if x.dim() == axes + 2 else x[None]).double()
-    padded = F.pad(batched, layer._reversed_padding_repeated_twice, mode=mode)
+    padded = padded_input(layer, x.double())
     groups = layer.groups
     grouped = weight.double().reshape(groups, -1, *weight.shape[1:]).sum(1)  # one filter per group, its counts as weights
     convolve: Any = (F.conv1d, F.conv2d, F.conv3d)[axes - 1]

@@ -67,14 +67,18 @@ def _checked(scores: Any, weight: "torch.Tensor") -> "torch.Tensor":
     return result
 
 
+def _weight(layer: "torch.nn.Module") -> "torch.Tensor":
+    weight: torch.Tensor = layer.weight  # type: ignore[assignment]
+    return weight
+
+
 @criterion("l1")
 def l1(layer: "torch.nn.Module", evidence: "Evidence") -> "torch.Tensor":
     """The magnitude of the weight itself, |w|; of a group the mean of them.
 
     Source: Han et al., NeurIPS 2015; Li et al., ICLR 2017.
     """
-    weight: torch.Tensor = layer.weight  # type: ignore[assignment]
-    return weight
+    return _weight(layer)
 
 
 @criterion("l2", norm=_core.Norm.l2)
@@ -92,7 +96,7 @@ def random(layer: "torch.nn.Module", evidence: "Evidence") -> "torch.Tensor":
     import torch
 
     generator = torch.Generator().manual_seed(evidence.seed + evidence.place[layer])
-    weight: torch.Tensor = layer.weight  # type: ignore[assignment]
+    weight = _weight(layer)
     return torch.rand(weight.shape, generator=generator)
 
 
@@ -102,7 +106,7 @@ def taylor(layer: "torch.nn.Module", evidence: "Evidence") -> "torch.Tensor":
 
     Source: Molchanov et al., "Importance Estimation for Neural Network Pruning", CVPR 2019.
     """
-    weight: torch.Tensor = layer.weight  # type: ignore[assignment]
+    weight = _weight(layer)
     return weight.detach() * evidence.gradients[layer]
 
 
@@ -112,7 +116,7 @@ def wanda(layer: "torch.nn.Module", evidence: "Evidence") -> "torch.Tensor":
 
     Source: Sun et al., "A Simple and Effective Pruning Approach for Large Language Models", ICLR 2024.
     """
-    weight: torch.Tensor = layer.weight  # type: ignore[assignment]
+    weight = _weight(layer)
     return weight.detach().abs() * evidence.input_norms[layer]
 
 
@@ -131,7 +135,7 @@ def bn_scale(layer: "torch.nn.Module", evidence: "Evidence") -> "torch.Tensor":
 
     Source: Liu et al., "Learning Efficient Convolutional Networks through Network Slimming", ICCV 2017.
     """
-    weight: torch.Tensor = layer.weight  # type: ignore[assignment]
+    weight = _weight(layer)
     scale = evidence.scales[layer].reshape(-1, *[1] * (weight.dim() - 1))
     return scale.expand(weight.shape)
 
@@ -144,7 +148,7 @@ def fpgm(layer: "torch.nn.Module", evidence: "Evidence") -> "torch.Tensor":
     """
     import torch
 
-    weight: torch.Tensor = layer.weight  # type: ignore[assignment]
+    weight = _weight(layer)
     rows = weight.detach().reshape(weight.shape[0], -1).double()
     distances = torch.cdist(rows, rows, compute_mode="donot_use_mm_for_euclid_dist").sum(1).float()
     return distances.reshape(-1, *[1] * (weight.dim() - 1)).expand(weight.shape)

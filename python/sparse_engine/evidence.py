@@ -40,10 +40,7 @@ class Evidence:
             raise ValueError(
                 "data holds no batch; pass an iterable of batches (a list can be read again, a generator only once)"
             )
-        missing = [layer for layer in layers if layer not in found]
-        if missing:
-            what = "are followed by no batch normalisation" if needs == "scales" else "saw no data"
-            raise ValueError(f"{len(missing)} of the selected layers {what}, the first is {missing[0]}; exclude them")
+        require_seen(layers, found, "are followed by no batch normalisation" if needs == "scales" else "saw no data")
 
     def _gradients(self, model: nn.Module, layers: list[Any], data: Iterable[Any], loss: Loss | None) -> int:
         if loss is None:
@@ -123,7 +120,7 @@ def called(model: nn.Module, layers: Sequence[Any], example_inputs: Any) -> tupl
     arguments: dict[nn.Module, tuple[Any, ...]] = {}
 
     def remember(layer: Any, given: tuple[Any, ...], output: Tensor) -> None:
-        uses[layer] += output.numel() // layer.weight.shape[0]
+        uses[layer] += output.numel() // max(1, layer.weight.shape[0])  # applications of the whole weight
         arguments[layer] = given
 
     handles = [layer.register_forward_hook(remember) for layer in layers]
@@ -153,15 +150,27 @@ def batch_size(inputs: tuple[Any, ...]) -> int:
     return len(inputs[0]) if inputs and isinstance(inputs[0], Tensor) and inputs[0].dim() > 0 else 1
 
 
+def require_seen(layers: Sequence[Any], found: Any, what: str = "saw no data") -> None:
+    """ValueError when some of `layers` are not among `found`."""
+    missing = [layer for layer in layers if layer not in found]
+    if missing:
+        raise ValueError(f"{len(missing)} of the selected layers {what}, the first is {missing[0]}; exclude them")
+
+
+def padded_input(layer: Any, x: Tensor) -> Tensor:
+    """What a convolution slides over: its input as a batch, with its padding around it."""
+    mode = "constant" if layer.padding_mode == "zeros" else layer.padding_mode
+    batched = x if x.dim() == len(layer.kernel_size) + 2 else x[None]
+    return F.pad(batched, layer._reversed_padding_repeated_twice, mode=mode)
+
+
 def input_squares(layer: nn.Module, x: Tensor) -> Tensor:
     """Σ x² for each weight of an output channel, over the batch and all positions; broadcasts against the weight."""
     if isinstance(layer, nn.Linear):
         return x.reshape(-1, x.shape[-1]).square().sum(0)[None]
     assert isinstance(layer, (nn.Conv1d, nn.Conv2d, nn.Conv3d))
     axes = len(layer.kernel_size)
-    mode = "constant" if layer.padding_mode == "zeros" else layer.padding_mode
-    batched = x if x.dim() == axes + 2 else x[None]
-    squares = F.pad(batched, layer._reversed_padding_repeated_twice, mode=mode).square()
+    squares = padded_input(layer, x).square()
     kernel, stride, dilation = layer.kernel_size, layer.stride, layer.dilation
     reach = [(k - 1) * d for k, d in zip(kernel, dilation, strict=True)]
     last = [(size - r - 1) // s * s + 1 for size, r, s in zip(squares.shape[2:], reach, stride, strict=True)]

@@ -178,8 +178,7 @@ def _decode(
         if not isinstance(name, str) or name not in state:
             raise ValueError(f"metadata: {name!r} is masked, but the file does not hold it")
         if name not in masks:  # everything stays
-            size = state[name].numel()
-            masks[name] = Mask(np.packbits(np.ones(size, np.bool_), bitorder="little"), tuple(state[name].shape))
+            masks[name] = Mask.from_numpy(np.ones(tuple(state[name].shape), np.bool_))
     return state, masks
 
 

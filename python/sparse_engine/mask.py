@@ -23,6 +23,11 @@ class Mask:
         self.shape = tuple(shape)
         self.kept = _core.count_kept(bits, self.size)
 
+    @classmethod
+    def from_numpy(cls, kept: NDArray[np.bool_]) -> "Mask":
+        """The mask of a bool array of the weight's shape; the inverse of `to_numpy`."""
+        return cls(np.packbits(kept.reshape(-1), bitorder="little"), kept.shape)
+
     @property
     def size(self) -> int:
         """Number of weights."""

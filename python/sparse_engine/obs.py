@@ -13,9 +13,8 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from .evidence import evaluating, split_batch
+from .evidence import evaluating, padded_input, require_seen, split_batch
 from .granularity import Granularity, NofM
 from .mask import Mask, keep_largest
 
@@ -38,10 +37,11 @@ def surgeon(
     batches = data if isinstance(data, (list, tuple)) else list(data)
     if not batches:
         raise ValueError("data holds no batch; pass an iterable of batches")
+    counts = dict(zip(layers, keep, strict=True))
     with evaluating(model), torch.no_grad():
         for layer in _in_order(model, layers, batches[0]):
             hessians = _hessians(model, layer, batches)
-            weight, mask = solved(layer.weight, hessians, keep[list(layers).index(layer)], granularity)
+            weight, mask = solved(layer.weight, hessians, counts[layer], granularity)
             layer.weight.copy_(weight)
             put(layer, mask)
 
@@ -58,7 +58,7 @@ def solved(weight: Tensor, hessians: Tensor, keep: int, granularity: Granularity
         flags.append(_prune_rows(part, hessian.double(), share, granularity))
     kept = torch.cat(flags)
     result = torch.where(kept, torch.cat(parts), 0.0).to(weight.dtype).reshape(weight.shape)
-    return result, Mask(np.packbits(kept.numpy().reshape(-1), bitorder="little"), tuple(weight.shape))
+    return result, Mask.from_numpy(kept.numpy().reshape(weight.shape))
 
 
 def _prune_rows(w: Tensor, hessian: Tensor, keep: int, granularity: Granularity) -> Tensor:
@@ -103,9 +103,7 @@ def _in_order(model: nn.Module, layers: Sequence[Any], batch: Any) -> list[Any]:
         for handle in handles:
             handle.remove()
     found = list(dict.fromkeys(order))
-    missing = [layer for layer in layers if layer not in found]
-    if missing:
-        raise ValueError(f"{len(missing)} of the selected layers saw no data, the first is {missing[0]}; exclude them")
+    require_seen(layers, found)
     return found
 
 
@@ -137,9 +135,7 @@ def input_columns(layer: Any, x: Tensor) -> Tensor:
     if isinstance(layer, nn.Linear):
         return x.reshape(1, -1, x.shape[-1]).transpose(1, 2).float()
     axes = len(layer.kernel_size)
-    mode = "constant" if layer.padding_mode == "zeros" else layer.padding_mode
-    batched = x if x.dim() == axes + 2 else x[None]
-    padded = F.pad(batched, layer._reversed_padding_repeated_twice, mode=mode)
+    padded = padded_input(layer, x)
     for axis, (size, stride, dilation) in enumerate(zip(layer.kernel_size, layer.stride, layer.dilation, strict=True)):
         reach = (size - 1) * dilation + 1
         padded = padded.unfold(2 + axis, reach, stride)[..., ::dilation]

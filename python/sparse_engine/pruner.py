@@ -155,7 +155,7 @@ class Pruner:
             worth = np.random.default_rng((self.spec.seed, step, place)).random(len(free))
         come = free[np.argsort(-worth, kind="stable")[:count]]
         kept[gone], kept[come] = False, True
-        return Mask(np.packbits(kept, bitorder="little"), layer.mask.shape)
+        return Mask.from_numpy(kept.reshape(layer.mask.shape))
 
 
 def _agreed(layers: list[Any], masks: list[Mask]) -> list[Mask]:

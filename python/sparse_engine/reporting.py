@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from .evidence import evaluating
+from .evidence import called, evaluating
 from .layer import DISABLED, NativePruned, Pruned, dense_only
 from .pages import picture_of, write_page
 from .runtime import isa, num_threads
@@ -214,24 +214,13 @@ def _measure_layers(
     model: nn.Module, rows: dict[nn.Module, LayerReport], inputs: tuple[Any, ...]
 ) -> dict[nn.Module, tuple[Any, ...]]:
     """Fill in MACs and times; returns the arguments each called layer was called with."""
-    seen: dict[nn.Module, tuple[Any, ...]] = {}
     for module in rows:
         if isinstance(module, Pruned):
             module._sparse.fallbacks.clear()  # so that what is there afterwards is about these inputs
-
-    def remember(module: nn.Module, arguments: tuple[Any, ...], output: torch.Tensor) -> None:
-        row = rows[module]
-        outputs = output.numel() // row.shape[0] if row.shape[0] else 0  # applications of the whole weight
-        row.macs = (row.macs or 0) + outputs * row.parameters
-        row.nonzero_macs = (row.nonzero_macs or 0) + outputs * row.nonzeros
-        seen[module] = arguments
-
-    hooks = [module.register_forward_hook(remember) for module in rows]
-    try:
-        model(*inputs)
-    finally:
-        for hook in hooks:
-            hook.remove()
+    uses, seen = called(model, list(rows), inputs)
+    for (module, row), count in zip(rows.items(), uses, strict=True):
+        if module in seen:
+            row.macs, row.nonzero_macs = count * row.parameters, count * row.nonzeros
     for module, arguments in seen.items():
         rows[module].dense_seconds, rows[module].seconds = time_both(lambda m=module, a=arguments: m(*a))  # type: ignore[misc]
     return seen

@@ -18,7 +18,7 @@ from .nn import attach, detach
 from .progress import Progress
 from .pruning import prune, selected_layers
 from .reporting import table, time_both
-from .spec import Spec
+from .spec import AMOUNTS, Spec
 
 LEVELS = (0.3, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 
@@ -165,7 +165,7 @@ def _time(layer: nn.Module, arguments: tuple[Any, ...], seconds: dict[float, flo
 
 
 def _amount(share: float) -> dict[str, Any]:
-    return {"sparsity": share, "nonzeros": None, "macs": None, "bytes": None, "latency_ms": None, "threshold": None}
+    return {**dict.fromkeys(AMOUNTS), "sparsity": share}
 
 
 def _begin(
