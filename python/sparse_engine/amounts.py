@@ -154,7 +154,7 @@ def _counts(spec: Spec, found: Candidates) -> list[int]:
     """Weights that stay in each layer; of layers that are ranked together only the sum counts."""
     sizes, names = found.sizes, found.names
     total = sum(sizes)
-    fixed = [found.granularity.fixed(size) for size in sizes]
+    fixed = [found.granularity.fixed(shape) for shape in found.shapes]
     if all(count is not None for count in fixed):
         return [count for count in fixed if count is not None]
     if spec.threshold is not None:

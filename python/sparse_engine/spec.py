@@ -8,7 +8,7 @@ from numbers import Integral, Real
 from typing import Any
 
 from .criteria import criterion_of
-from .granularity import NofM, granularity_of
+from .granularity import Granularity, NofM, granularity_of
 
 SCOPES = ("layer", "global")
 AMOUNTS = ("sparsity", "nonzeros", "macs", "bytes", "latency_ms", "threshold")
@@ -16,7 +16,8 @@ AMOUNTS = ("sparsity", "nonzeros", "macs", "bytes", "latency_ms", "threshold")
 
 @dataclass(frozen=True, kw_only=True)
 class Spec:
-    """What `prune` removes: granularity × criterion × scope × amount. Give exactly one amount; "N:M" needs none.
+    """What `prune` removes: granularity × criterion × scope × amount. Give exactly one amount; "N:M" and "pattern"
+    need none.
 
     Args:
         sparsity: share of weights removed, 0 <= sparsity < 1; of every layer (`scope="layer"`) or of all layers that are ranked
@@ -31,8 +32,9 @@ class Spec:
         threshold: t keeps the weights with |w| > t · σ, σ the standard deviation of their layer's weights (Han et al.).
         granularity: what is removed as one: "element"; "N:M", n of every m neighbours along the input stay; blocks "AxB" of the
             weight as a matrix (out, in · kernel); "vector", a row of a convolution kernel; "kernel"; "filter", an output
-            channel of a convolution; "row", an output of a linear layer. Layers that cannot be pruned so are left alone, with
-            a warning. Of groups as many stay as fit into the amount.
+            channel of a convolution; "row", an output of a linear layer; "pattern:N:D", N positions of every convolution
+            kernel after one of the layer's D most frequent patterns, "pattern" alone being "pattern:4:8". Layers that cannot
+            be pruned so are left alone, with a warning. Of groups as many stay as fit into the amount.
         criterion: what a weight is worth: "l1", its magnitude; "l2"; "random"; "taylor", |w · gradient|; "wanda", |w| · ‖x‖;
             "bn_scale", |γ| of the batch norm behind an output channel; "fpgm", its distance from the others; "obs",
             second-order, which moves the weights that stay to make up for those that go; or a function from weight to scores
@@ -105,13 +107,12 @@ class Spec:
                 'and scope="layer"; give sparsity= for others'
             )
 
-    def _check_amount(self, granularity: object) -> None:
+    def _check_amount(self, granularity: Granularity) -> None:
         given = [name for name in AMOUNTS if getattr(self, name) is not None]
-        if isinstance(granularity, NofM):
-            share = 1 - granularity.n / granularity.m
-            same = given == ["sparsity"] and isinstance(self.sparsity, Real) and abs(self.sparsity - share) < 1e-9
-            if given and not same:
-                raise ValueError(f"granularity = {self.granularity!r} removes {share:.4g} of every layer; leave {given[0]} out")
+        if granularity.fixes is not None:
+            same = given == ["sparsity"] and isinstance(self.sparsity, Real) and granularity.share is not None
+            if given and not (same and abs(1 - self.sparsity - granularity.share) < 1e-9):  # type: ignore[operator]
+                raise ValueError(f"granularity = {self.granularity!r} {granularity.fixes}; leave {given[0]} out")
             if self.scope != "layer":
                 raise ValueError(f'granularity = {self.granularity!r} is the same in every layer; it needs scope="layer"')
             if self.min_density != 0 or self.max_density != 1:

@@ -8,7 +8,7 @@ import sparse_engine as engine  # noqa: E402
 from combinations import AMOUNTS, CRITERIA, GRANULARITIES, INPUTS, attempt, cells  # noqa: E402
 from sparse_engine.files import stored_bytes  # noqa: E402
 
-GROUP = {"element": 1, "2:4": 2, "4x1": 4, "1x4": 4, "4x4": 16, "vector": 3, "kernel": 9, "filter": 72, "row": 32}
+GROUP = {"element": 1, "2:4": 2, "4x1": 4, "1x4": 4, "4x4": 16, "vector": 3, "kernel": 9, "filter": 72, "row": 32, "pattern": 9}
 
 
 @pytest.mark.parametrize("granularity", GRANULARITIES)
@@ -31,6 +31,8 @@ def test_every_combination_meets_its_amount_or_is_refused_with_a_reason(granular
         slack = most * (len(masks) if scope == "layer" else 2 if scope == "patterns" else 1)
         if granularity == "2:4":
             assert kept * 2 == size
+        elif granularity == "pattern":
+            assert kept * 9 == size * 4
         elif amount in ("sparsity", "per layer"):
             allowed = sum(m.size - round(0.6 * m.size) for m in masks.values())
             assert allowed - slack - len(masks) <= kept <= allowed + len(masks)
