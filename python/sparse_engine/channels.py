@@ -14,7 +14,7 @@ from .evidence import Loss
 from .removal import Indices, mask_channels, shrink
 from .reporting import table
 from .spec import Spec
-from .tracing import Tracer, follow, plain_copy
+from .tracing import follow, plain_copy
 
 TOLERANCE = 1e-4  # of the largest output: what sums in another order may differ
 
@@ -48,16 +48,15 @@ def channel_groups(model: nn.Module, example_inputs: Any) -> ChannelGroups:
         ValueError: the graph cannot be followed, naming the operation.
     Source: Fang et al., "DepGraph: Towards Any Structural Pruning", CVPR 2023, for the idea of joined dimensions.
     """
-    traced, inputs = plain_copy(model), _positional(example_inputs)
-    return ChannelGroups(_coupling(follow(traced, inputs), traced, inputs))
+    return ChannelGroups(couple(model, _positional(example_inputs))[0])
 
 
 def prune_channels(model: nn.Module, spec: Spec, *, data: Iterable[Any] | None, loss: Loss | None, example_inputs: Any) -> None:
     """`prune` for granularity "channel": `model` becomes smaller in place, or an error leaves it as it was."""
     if example_inputs is None:
         raise ValueError('granularity = "channel" follows channels through the model; pass example_inputs=')
-    traced, inputs = plain_copy(model), _positional(example_inputs)
-    coupling = _coupling(follow(traced, inputs), traced, inputs)
+    inputs = _positional(example_inputs)
+    coupling, traced = couple(model, inputs)
     groups = selected_groups(spec, coupling)
     scores = unit_scores(spec, model, coupling, groups, data, loss, inputs)
     removed = choose_units(spec, coupling, groups, scores, model, inputs)
@@ -74,8 +73,10 @@ def _positional(example_inputs: Any) -> tuple[Any, ...]:
     return example_inputs if isinstance(example_inputs, tuple) else (example_inputs,)
 
 
-def _coupling(tracer: Tracer, traced: nn.Module, inputs: tuple[Any, ...]) -> Coupling:
-    """Units and groups, after one unit was tried through every place that is in doubt."""
+def couple(model: nn.Module, inputs: tuple[Any, ...]) -> tuple[Coupling, nn.Module]:
+    """Units and groups, after one unit was tried through every place that is in doubt; and the copy they were tried on."""
+    traced = plain_copy(model)
+    tracer = follow(traced, inputs)
 
     def resolved() -> Coupling:
         return resolve(tracer.slotting, tracer.shapes, tracer.parameters, tracer.uses, tracer.made_by)
@@ -93,7 +94,7 @@ def _coupling(tracer: Tracer, traced: nn.Module, inputs: tuple[Any, ...]) -> Cou
             coupling = resolved()
         else:  # and every other doubt that this unit passes through
             doubts = [other for other in doubts if through[0] not in coupling.units_of(other.slots)]
-    return coupling
+    return coupling, traced
 
 
 def _difference(traced: nn.Module, inputs: tuple[Any, ...], indices: Indices) -> float:

@@ -6,6 +6,7 @@ removed whole or not at all; slot 0 stands for all that cannot be removed.
 """
 
 import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -83,6 +84,27 @@ class ChannelGroup:
 
 
 @dataclass
+class ChannelCost:
+    """What is left of a model by how many channels of each layer go, as plain values."""
+
+    channels: dict[str, int]  # by the first layer that makes them
+    # Of each tensor: whether it is a parameter, how often a call multiplies by it, and by dimension its size and what a channel
+    # of each layer takes of it.
+    tensors: list[tuple[bool, int, list[tuple[int, dict[str, float]]]]]
+
+    def left(self, gone: Mapping[str, int]) -> tuple[int, int]:
+        """Parameters and multiply-accumulates."""
+        parameters = macs = 0
+        for counted, uses, dims in self.tensors:
+            size = 1
+            for whole, each in dims:
+                size *= whole - round(sum(slots * gone.get(name, 0) for name, slots in each.items()))
+            parameters += size * counted
+            macs += size * uses
+        return parameters, macs
+
+
+@dataclass
 class Coupling:
     """What a followed graph says: every dimension's units, and how often a call multiplies by each weight."""
 
@@ -108,6 +130,26 @@ class Coupling:
     def none_removed(self) -> NDArray[np.bool_]:
         """A mark for every unit, to be set where it goes."""
         return np.zeros(self.count, np.bool_)
+
+    def by_layer(self, groups: Iterable[ChannelGroup]) -> dict[str, list[ChannelGroup]]:
+        """Groups by the first layer that makes them."""
+        found: dict[str, list[ChannelGroup]] = {}
+        for group in groups:
+            found.setdefault(group.names[0], []).append(group)
+        return found
+
+    def costs(self, groups: Iterable[ChannelGroup]) -> ChannelCost:
+        """The same costs as `cost` gives, by numbers of channels."""
+        layers = {name: np.concatenate([g.units for g in found]) for name, found in self.by_layer(groups).items()}
+        tensors = []
+        for tensor, shape in self.shapes.items():
+            dims: list[tuple[int, dict[str, float]]] = [(side, {}) for side in shape]
+            for (name, dim), units in self.units.items():
+                if name == tensor:
+                    slots = {layer: int(np.isin(units, own).sum()) / len(own) for layer, own in layers.items()}
+                    dims[dim] = (shape[dim], {layer: each for layer, each in slots.items() if each})
+            tensors.append((tensor in self.parameters, self.uses.get(tensor, 0), dims))
+        return ChannelCost({name: len(units) for name, units in layers.items()}, tensors)
 
     def indices(self, removed: NDArray[np.bool_]) -> dict[str, dict[int, NDArray[np.int64]]]:
         """Of each tensor that shrinks: by dimension the indices that stay when the units marked in `removed` go."""
