@@ -33,7 +33,8 @@ class Spec:
         granularity: what is removed as one: "element"; "N:M", n of every m neighbours along the input stay; blocks "AxB" of the
             weight as a matrix (out, in · kernel); "vector", a row of a convolution kernel; "kernel"; "filter", an output
             channel of a convolution; "row", an output of a linear layer; "pattern:N:D", N positions of every convolution
-            kernel after one of the layer's D most frequent patterns, "pattern" alone being "pattern:4:8". Layers that cannot
+            kernel after one of the layer's D most frequent patterns, "pattern" alone being "pattern:4:8"; "channel", output
+            channels with all that belongs to them, removed for good (amounts are then of the whole model). Layers that cannot
             be pruned so are left alone, with a warning. Of groups as many stay as fit into the amount.
         criterion: what a weight is worth: "l1", its magnitude; "l2"; "random"; "taylor", |w · gradient|; "wanda", |w| · ‖x‖;
             "bn_scale", |γ| of the batch norm behind an output channel; "fpgm", its distance from the others; "obs",
@@ -83,10 +84,10 @@ class Spec:
         for name in ("min_density", "max_density"):
             object.__setattr__(self, name, _densities(name, getattr(self, name)))
         self._check_amount(granularity)
-        if criterion.groups_only and self.granularity not in ("filter", "row"):
+        if criterion.groups_only and self.granularity not in ("filter", "row", "channel"):
             raise ValueError(
-                f'criterion = {self.criterion!r} is about output channels: it needs granularity="filter" or "row", not '
-                f"{self.granularity!r}"
+                f'criterion = {self.criterion!r} is about output channels: it needs granularity="filter", "row" or "channel", '
+                f"not {self.granularity!r}"
             )
         if criterion.within_layer and self.scope != "layer":
             raise ValueError(
