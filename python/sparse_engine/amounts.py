@@ -162,6 +162,9 @@ def _counts(spec: Spec, found: Candidates) -> list[int]:
     if spec.nonzeros is not None:
         if spec.nonzeros > total:
             raise ValueError(f"nonzeros = {spec.nonzeros} exceeds the {total} weights of the selected layers")
+        least = sum(map(found.granularity.least, found.shapes))
+        if spec.nonzeros < least:
+            raise ValueError(f"nonzeros = {spec.nonzeros}: granularity {spec.granularity!r} needs {least}, one a layer")
         return _split(spec.nonzeros, sizes, *_bounds(spec, found))
     if isinstance(spec.sparsity, Mapping):
         shares: list[Any] = [of_layer(spec.sparsity, name, None) for name in names]

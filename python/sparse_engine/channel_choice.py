@@ -16,6 +16,7 @@ from .coupling import ChannelGroup, Coupling
 from .criteria import Criterion, criterion_of
 from .evidence import Evidence, Loss
 from .latency import milliseconds
+from .ranked import as_stored
 from .removal import shrink
 from .spec import Spec, matches, of_layer
 
@@ -103,7 +104,7 @@ def unit_scores(
 def _rows(criterion: Criterion, layer: Any, evidence: Evidence, name: str, dim: int) -> NDArray[np.float64]:
     """A score for every index of a weight's dimension."""
     with torch.no_grad():
-        scores = criterion.score(layer, evidence).detach().to("cpu", torch.float64).movedim(dim, 0).flatten(1)
+        scores = as_stored(layer, criterion.score(layer, evidence)).detach().to("cpu", torch.float64).movedim(dim, 0).flatten(1)
         rows = scores.square().mean(1).sqrt() if criterion.norm == _core.Norm.l2 else scores.abs().mean(1)
     if bool(rows.isnan().any()):
         raise ValueError(f"{name!r} has NaN at index {int(rows.isnan().nonzero()[0])} of dimension {dim}; repair the weights")

@@ -38,6 +38,10 @@ class Granularity:
         """How many weights of `shape` stay, where the granularity alone decides that."""
         return None
 
+    def least(self, shape: Shape) -> int:
+        """How many weights of `shape` stay, whatever is asked for."""
+        return 0
+
     def pick(self, scores: Sequence[Scores], shapes: Sequence[Shape], keep: int, norm: _core.Norm) -> list[Mask]:
         """A mask per layer, `keep` weights over all of them."""
         raise AssertionError("every granularity defines this")
@@ -151,6 +155,33 @@ class Pattern(Granularity):
         return masks
 
 
+class Head(Granularity):
+    """Attention heads, a row of the ranked weight each: as many as fit, and at least the best one of every layer.
+
+    Source: Michel, Levy, Neubig, "Are Sixteen Heads Really Better than One?", NeurIPS 2019.
+    """
+
+    def least(self, shape: Shape) -> int:
+        """A head."""
+        return shape[1]
+
+    def pick(self, scores: Sequence[Scores], shapes: Sequence[Shape], keep: int, norm: _core.Norm) -> list[Mask]:
+        """The largest means, or roots of mean squares, over all layers."""
+        views = [matrix_of(shape) for shape in shapes]
+        worth = [_core.score_groups(s().reshape(-1), v, (1, v[1]), norm) for s, v in zip(scores, views, strict=True)]
+        sizes = np.concatenate([_core.group_sizes(v, (1, v[1])) for v in views])
+        first = np.cumsum([0, *map(len, worth)])
+        stays = np.zeros(len(sizes), np.bool_)
+        stays[[begin + int(np.argmax(own)) for begin, own in zip(first[:-1], worth, strict=True)]] = True
+        others, left = np.flatnonzero(~stays), max(0, keep - int(sizes[stays].sum()))
+        bits, _ = _core.keep_largest_groups(np.concatenate(worth)[others], sizes[others], left)
+        stays[others] = np.unpackbits(bits, count=len(others), bitorder="little").view(np.bool_)
+        return [
+            Mask.from_numpy(np.repeat(stays[begin : begin + heads, None], width, axis=1))
+            for begin, (heads, width) in zip(first[:-1], views, strict=True)
+        ]
+
+
 class Channels(Granularity):
     """Units of output channels, removed for good; channels.py chooses them, over whole models."""
 
@@ -207,6 +238,8 @@ def granularity_of(text: object) -> Granularity:
         return Element()
     if text == "channel":
         return Channels()
+    if text == "head":
+        return Head()
     if isinstance(text, str):
         if text in BLOCKS:
             return Blocks(BLOCKS[text])
@@ -231,7 +264,7 @@ def granularity_of(text: object) -> Granularity:
             if height < 1 or width < 1:
                 raise ValueError(f"granularity = {text!r}: both sides of a block must be at least 1, such as '4x1'")
             return Blocks(lambda shape: (height, width))
-    known = ", ".join(f'"{name}"' for name in (*BLOCKS, "channel"))
+    known = ", ".join(f'"{name}"' for name in (*BLOCKS, "channel", "head"))
     raise ValueError(f"granularity = {text!r} is not one of: {FORMS}, {known}")
 
 

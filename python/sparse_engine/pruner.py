@@ -15,8 +15,9 @@ from .granularity import Channels, granularity_of
 from .layer import Pruned
 from .mask import Mask
 from .masking import Watched
-from .pruning import choose_masks, selected_layers
+from .pruning import choose_masks
 from .schedules import OneShot, Regrowth, Schedule
+from .selection import selected_layers
 from .spec import Spec
 
 

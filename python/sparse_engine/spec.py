@@ -34,8 +34,9 @@ class Spec:
             weight as a matrix (out, in · kernel); "vector", a row of a convolution kernel; "kernel"; "filter", an output
             channel of a convolution; "row", an output of a linear layer; "pattern:N:D", N positions of every convolution
             kernel after one of the layer's D most frequent patterns, "pattern" alone being "pattern:4:8"; "channel", output
-            channels with all that belongs to them, removed for good (amounts are then of the whole model). Layers that cannot
-            be pruned so are left alone, with a warning. Of groups as many stay as fit into the amount.
+            channels with all that belongs to them, removed for good (amounts are then of the whole model); "head", an
+            attention head: what makes its queries, keys and values and takes its output. Layers that cannot be pruned so are
+            left alone, with a warning. Of groups as many stay as fit into the amount, of heads at least one a layer.
         criterion: what a weight is worth: "l1", its magnitude; "l2"; "random"; "taylor", |w · gradient|; "wanda", |w| · ‖x‖;
             "bn_scale", |γ| of the batch norm behind an output channel; "fpgm", its distance from the others; "obs",
             second-order, which moves the weights that stay to make up for those that go; or a function from weight to scores
@@ -102,6 +103,12 @@ class Spec:
                     'criterion = "obs" solves one layer after another: it needs granularity="element" or "N:M", scope="layer", '
                     "an amount in sparsity= or nonzeros=, and no density bounds"
                 )
+        if self.granularity == "head" and (criterion.needs == "inputs" or self.macs is not None):
+            what = f"criterion = {self.criterion!r}" if criterion.needs == "inputs" else "macs"
+            raise ValueError(
+                f'{what} counts on one input for all weights, and a head has several: use criterion="taylor" or one of the '
+                f"weights alone, and sparsity=, nonzeros= or bytes="
+            )
         if self.threshold is not None and (self.granularity, self.criterion, self.scope) != ("element", "l1", "layer"):
             raise ValueError(
                 'threshold compares single weights with their layer\'s spread: it needs granularity="element", criterion="l1" '

@@ -186,11 +186,29 @@ def test_every_registered_block_is_documented_in_the_spec():
         assert granularity_of(name) is not None
 
 
-@pytest.mark.parametrize("granularity", ["element", "2:4", "4x1", "1x4", "vector", "kernel", "filter", "pattern"])
+class EveryKind(nn.Module):
+    """A convolution, a transposed one, attention and an LSTM, one after the other."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(4, 8, 3, padding=1)
+        self.up = nn.ConvTranspose2d(8, 12, 3)
+        self.attention = nn.MultiheadAttention(12, 4, batch_first=True)
+        self.rnn = nn.LSTM(12, 8, batch_first=True)
+        self.out = nn.Linear(8, 4)
+
+    def forward(self, x):
+        tokens = self.up(self.conv(x).relu()).relu().flatten(2).transpose(1, 2)[:, ::8]
+        tokens = tokens + self.attention(tokens, tokens, tokens, need_weights=False)[0]
+        return self.out(self.rnn(tokens)[0][:, -1])
+
+
+@pytest.mark.parametrize("granularity", ["element", "2:4", "4x1", "1x4", "vector", "kernel", "filter", "pattern", "head"])
 @pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
+@pytest.mark.filterwarnings("ignore:left alone")
 def test_zeros_survive_a_hundred_steps_of_every_optimizer(granularity, optimizer):
     torch.manual_seed(1)
-    model = nn.Sequential(nn.Conv2d(4, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 8, 3), nn.Flatten(), nn.Linear(8 * 16, 4))
+    model = EveryKind()
     build = {
         "sgd": lambda p: torch.optim.SGD(p, 0.05, momentum=0.9, weight_decay=1e-3),
         "adam": lambda p: torch.optim.Adam(p, 1e-2, weight_decay=1e-3),
@@ -202,12 +220,16 @@ def test_zeros_survive_a_hundred_steps_of_every_optimizer(granularity, optimizer
         nn.functional.cross_entropy(model(x), y).backward()
         build.step()
     amount = {} if granularity in ("2:4", "pattern") else {"sparsity": 0.5}
-    engine.prune(model, engine.Spec(granularity=granularity, include=("0", "2"), **amount))
+    chosen = ("attention",) if granularity == "head" else ("conv", "up", "rnn")
+    engine.prune(model, engine.Spec(granularity=granularity, include=chosen, **amount))
     zeros = {name: ~mask for name, mask in engine.masks(model).items()}
+    assert len(zeros) == (4 if granularity in ("element", "2:4", "4x1", "1x4") else 2)
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
     for _ in range(100):
         build.zero_grad()
         nn.functional.cross_entropy(model(x), y).backward()
+        for name, gone in zeros.items():
+            assert (model.get_parameter(name).grad[gone] == 0).all()
         build.step()
     for name, parameter in model.named_parameters():
         if name in zeros:
