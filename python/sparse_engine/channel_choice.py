@@ -104,12 +104,13 @@ def unit_scores(
 def _rows(criterion: Criterion, layer: Any, evidence: Evidence, name: str, dim: int) -> NDArray[np.float64]:
     """A score for every index of a weight's dimension."""
     with torch.no_grad():
-        scores = as_stored(layer, criterion.score(layer, evidence)).detach().to("cpu", torch.float64).movedim(dim, 0).flatten(1)
-        rows = scores.square().mean(1).sqrt() if criterion.norm == _core.Norm.l2 else scores.abs().mean(1)
-    if bool(rows.isnan().any()):
-        raise ValueError(f"{name!r} has NaN at index {int(rows.isnan().nonzero()[0])} of dimension {dim}; repair the weights")
-    result: NDArray[np.float64] = rows.numpy()
-    return result
+        stored = as_stored(layer, criterion.score(layer, evidence)).detach()
+        scores = stored.to("cpu", torch.float32).movedim(dim, 0).flatten(1).contiguous()
+    size, width = scores.shape
+    rows = _core.score_groups(scores.reshape(-1).numpy(), (size, width), (1, width), criterion.norm)
+    if np.isnan(rows).any():
+        raise ValueError(f"{name!r} has NaN at index {int(np.isnan(rows).argmax())} of dimension {dim}; repair the weights")
+    return rows.astype(np.float64)
 
 
 def choose_units(

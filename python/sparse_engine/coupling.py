@@ -123,8 +123,9 @@ class Coupling:
         return sum(len(group.units) for group in self.groups)
 
     def units_of(self, slots: Slots) -> NDArray[np.int64]:
-        """The units that some slots belong to."""
-        found = np.unique(self.by_slot[slots])
+        """The units that some slots belong to, but for those that are alone in their group: the last one always stays."""
+        alone = [group.units[0] for group in self.groups if len(group.units) == 1]
+        found = np.setdiff1d(self.by_slot[slots], alone)
         return found[found >= 0]
 
     def none_removed(self) -> NDArray[np.bool_]:

@@ -121,24 +121,36 @@ class Tracer:
         if not varying:
             self.slotting.fix(slots.reshape(-1)[:1].numpy(), self.where())
             return None
-        if len(varying) == 1:
-            keep = varying[0]
-        elif keep not in varying:
-            keep = max(varying, key=lambda d: (_told_apart(slots, d), d))
-        rows = slots.movedim(keep, 0).reshape(slots.shape[keep], -1).numpy()
-        for other in range(1, rows.shape[1]) if len(varying) > 1 else ():
-            self.join(rows[:, 0], rows[:, other])
+        told = slots
+        for dim in range(slots.dim()):  # what does not vary is looked at once
+            told = told if dim in varying else told.narrow(dim, 0, 1)
+        told = told.reshape([slots.shape[d] for d in varying])
+        if keep not in varying:
+            keep = max(varying, key=lambda d: (_told_apart(told, varying.index(d)), d)) if len(varying) > 1 else varying[0]
+        rows = _rows(told, varying.index(keep))
+        self.join(*_pairs(rows))
         return Axis(keep, rows[:, 0].copy())
+
+
+def _rows(slots: Tensor, dim: int) -> Slots:
+    """What stands at each index of a dimension."""
+    rows: Slots = slots.movedim(dim, 0).reshape(slots.shape[dim], -1).numpy()
+    return rows
+
+
+def _pairs(rows: Slots) -> tuple[Slots, Slots]:
+    """The first slot of each row with every other one."""
+    return np.repeat(rows[:, :1], rows.shape[1] - 1, axis=1), rows[:, 1:]
 
 
 def _told_apart(slots: Tensor, dim: int) -> int:
     """Classes of slots that are left when only dimension `dim` may tell them apart."""
-    rows = np.unique(slots.movedim(dim, 0).reshape(slots.shape[dim], -1).numpy(), axis=1)
+    rows = _rows(slots, dim)
+    numbers, dense = np.unique(rows, return_inverse=True)
     trial = Slotting()
-    trial._parent = list(range(int(rows.max()) + 1))
-    for other in range(1, rows.shape[1]):
-        trial.join(rows[:, 0] + 0, rows[:, other] + 0, "")
-    return len({trial._root(int(slot)) for slot in rows[:, 0]})
+    trial.at(("", 0), len(numbers))
+    trial.join(*_pairs(dense.reshape(rows.shape) + 1), "")
+    return len(set(trial.resolved()[0]["", 0].tolist()))
 
 
 def operation(node: Any) -> str:
