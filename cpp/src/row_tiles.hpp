@@ -15,11 +15,6 @@ namespace sparse_engine {
 
 inline constexpr Index kMaxTileRows = 256;  // 256 × 64 floats of output stay in the L2 cache
 
-template <class T, class Allocator>
-inline Index bytes_of(const std::vector<T, Allocator>& v) {
-  return static_cast<Index>(v.capacity() * sizeof(T));
-}
-
 // First rows of tiles, and the end of the last: enough tiles to share a small matrix between threads, few enough that a block
 // of X is used many times.
 inline std::vector<Index> tile_starts(Index rows, Index group_rows) {
