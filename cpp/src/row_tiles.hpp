@@ -10,6 +10,7 @@
 #include "check.hpp"
 #include "kernels/table.hpp"
 #include "sparse_engine/matrix.hpp"
+#include "storage.hpp"
 
 namespace sparse_engine {
 
