@@ -1,12 +1,15 @@
 #include "sparse_engine/csr.hpp"
 
 #include <algorithm>
+#include <atomic>
 #include <bit>
 #include <limits>
+#include <mutex>
 #include <numeric>
 #include <variant>
 
 #include "check.hpp"
+#include "csr_blocks.hpp"
 #include "narrow.hpp"
 #include "row_tiles.hpp"
 #include "storage.hpp"
@@ -40,6 +43,9 @@ struct Csr::State {
   std::variant<Array<float>, Array<BFloat16>, Array<Float16>> values;
 
   Layouts layouts;
+  std::once_flag blocks_laid_out;
+  std::unique_ptr<const ColumnBlocks> blocks;  // none where they are not worth it
+  std::atomic<Index> block_bytes = 0;
 
   bool is_narrow() const { return cols <= SPARSE_ENGINE_NARROW_COLUMNS; }
   Index column(Index i) const { return is_narrow() ? Index{narrow[i]} : Index{wide[i]}; }
@@ -65,6 +71,20 @@ struct Csr::State {
   void seal() {
     is_narrow() ? narrow.resize(nnz + kSlackElements) : wide.resize(nnz + kSlackElements);
     std::visit([&](auto& array) { array.resize(nnz + kSlackElements); }, values);
+  }
+  template <class Use>
+  auto with_entries(const Use& use) const {
+    return std::visit([&](const auto& array) { return is_narrow() ? use(narrow, array) : use(wide, array); }, values);
+  }
+  void lay_out_blocks() {
+    std::call_once(blocks_laid_out, [&] {
+      const Index count = column_blocks(rows, cols, nnz);
+      if (count == 1) return;
+      with_entries([&]<class Column, class Value>(const Array<Column>& columns, const Array<Value>& array) {
+        blocks = std::make_unique<ColumnBlocksOf<Column, Value>>(count, cols, starts, columns, array);
+        block_bytes = blocks->bytes();
+      });
+    });
   }
   template <class Column, class Value>
   void multiply(const NarrowJob& job, const Array<Column>& columns, const Array<Value>& array) const;
@@ -141,7 +161,8 @@ ValueType Csr::value_type() const { return state_->type; }
 
 Index Csr::bytes() const {
   return bytes_of(state_->starts) + bytes_of(state_->narrow) + bytes_of(state_->wide) +
-         std::visit([](const auto& array) { return bytes_of(array); }, state_->values) + state_->layouts.bytes();
+         std::visit([](const auto& array) { return bytes_of(array); }, state_->values) + state_->layouts.bytes() +
+         state_->block_bytes;
 }
 
 void Csr::to_dense(float* out) const {
@@ -174,12 +195,14 @@ void Csr::State::multiply(const NarrowJob& job, const Array<Column>& columns, co
   }
 }
 
+void Csr::prepare_narrow(Index columns) const {
+  if (columns == 1) state_->lay_out_blocks();
+}
+
 void Csr::multiply_narrow(const NarrowJob& job) const {
-  std::visit(
-      [&](const auto& array) {
-        state_->is_narrow() ? state_->multiply(job, state_->narrow, array) : state_->multiply(job, state_->wide, array);
-      },
-      state_->values);
+  if (job.columns == 1) state_->lay_out_blocks();  // there already after prepare_narrow
+  if (job.columns == 1 && state_->blocks) return state_->blocks->multiply(job);
+  state_->with_entries([&](const auto& columns, const auto& array) { state_->multiply(job, columns, array); });
 }
 
 Index Csr::row_at_share(Index share, Index shares) const { return start_at_share(state_->starts, share, shares); }

@@ -30,6 +30,7 @@ void multiply_narrow(const Matrix& w, const ConstPanel& x, const Epilogue& epilo
                       .target_columns = one ? x.rows : pitch});
     packed = panel;
   }
+  w.prepare_narrow(x.columns);
   const int threads = threads_for(checked_mul(w.nnz() + w.rows(), std::max(x.columns, kColumnsWorth), "work"));
   const Index shares = threads == 1 ? 1 : threads * 4;
   parallel::parallel_for(shares, threads, [&](Index share, int) {

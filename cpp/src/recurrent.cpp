@@ -62,6 +62,7 @@ void run_in_team(const Matrix& w, const Sequence& s, const Product& p, const Cel
       for (Index j = first; j < last; ++j) target[j * pitch + b] = s.h[b * s.hidden + j];
   };
   pack(packed, 0, s.hidden);
+  w.prepare_narrow(s.batch);
   // The tasks of even and of odd steps: the ones are laid out again while the others are worked on.
   parallel::Shares shares[] = {parallel::Shares(tasks, threads), parallel::Shares(tasks, threads)};
   parallel::team(threads, [&](int worker, parallel::Barrier& barrier) {

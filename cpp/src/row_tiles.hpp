@@ -10,15 +10,11 @@
 #include "check.hpp"
 #include "kernels/table.hpp"
 #include "sparse_engine/matrix.hpp"
+#include "storage.hpp"
 
 namespace sparse_engine {
 
 inline constexpr Index kMaxTileRows = 256;  // 256 × 64 floats of output stay in the L2 cache
-
-template <class T, class Allocator>
-inline Index bytes_of(const std::vector<T, Allocator>& v) {
-  return static_cast<Index>(v.capacity() * sizeof(T));
-}
 
 // First rows of tiles, and the end of the last: enough tiles to share a small matrix between threads, few enough that a block
 // of X is used many times.

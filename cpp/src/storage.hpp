@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <vector>
 
 namespace sparse_engine {
@@ -23,5 +24,10 @@ struct ArrayAllocator {
 
 template <class T>
 using Array = std::vector<T, ArrayAllocator<T>>;
+
+template <class T, class Allocator>
+std::int64_t bytes_of(const std::vector<T, Allocator>& v) {
+  return static_cast<std::int64_t>(v.capacity() * sizeof(T));
+}
 
 }  // namespace sparse_engine

@@ -98,6 +98,37 @@ TEST(Bitmask, KeepsInt8WithinHalfAScaleOfTheWeight) {
   }
 }
 
+TEST(Bitmask, DoesNotOverflowBeforeTheScaleOfARow) {
+  for_each_isa([&] {
+    const Index cols = 200;
+    std::vector<float> weights(3 * cols);
+    for (Index i = 0; i < 3 * cols; ++i) weights[i] = i % 3 == 0 ? 0.01f * (i % 7 - 3) : 0;  // times 3e37 is far from overflow
+    const Bitmask w = Bitmask::from_dense(weights.data(), 3, cols, ValueType::int8);
+    std::vector<float> kept(3 * cols);
+    w.to_dense(kept.data());
+    for (const Index columns : {1, 3}) {
+      std::vector<float> x = reals(cols * columns, 3);
+      for (Index i = 0; i < cols; i += 10) x[i * columns] *= 3e37f;  // the other columns are ordinary
+      const std::vector<float> y = multiplied(w, x, columns);
+      for (Index row = 0; row < 3; ++row)
+        for (Index c = 0; c < columns; ++c) {
+          double exact = 0, bound = 0;
+          for (Index k = 0; k < cols; ++k) {
+            const double term = static_cast<double>(kept[row * cols + k]) * x[k * columns + c];
+            exact += term;
+            bound += std::abs(term);
+          }
+          EXPECT_NEAR(y[row * columns + c], exact, (cols + 4) * 0x1p-24 * bound) << row << " " << c;
+        }
+    }
+    // What is infinite stays so where a weight meets it, and is not seen where none does.
+    std::vector<float> x(cols, 1.0f);
+    x[1] = kInf;
+    const std::vector<float> y = multiplied(w, x, 1);
+    for (Index row = 0; row < 3; ++row) EXPECT_EQ(std::isfinite(y[row]), kept[row * cols + 1] == 0) << row;
+  });
+}
+
 TEST(Bitmask, DoesNotStoreWhatRoundsToZero) {
   const std::vector<float> weights = {0.0f, -0.0f, 1e-30f, 1.0f, -0x1p-26f, 0x1p-149f, 100.0f, 0.3f};
   EXPECT_EQ(Bitmask::from_dense(weights.data(), 1, 8).nnz(), 6);

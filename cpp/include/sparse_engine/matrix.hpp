@@ -80,6 +80,8 @@ class Matrix {
   virtual Index nnz() const = 0;                // stored weights
   virtual Index bytes() const = 0;              // memory held, packed layouts included
   virtual void to_dense(float* out) const = 0;  // row-major, rows × cols
+  // Before the jobs of a product with few columns, on one thread: lays out what they read. Throws std::bad_alloc.
+  virtual void prepare_narrow(Index columns) const { static_cast<void>(columns); }
   virtual void multiply_narrow(const NarrowJob& job) const = 0;
   // First row at which at least `share` of `shares` of the stored weights lie before it: cuts work evenly among threads.
   virtual Index row_at_share(Index share, Index shares) const = 0;

@@ -57,6 +57,27 @@ template <int kRows, bool kEverythingFinite, class Value>
   }
 }
 
+// Sums of int8 are scaled at their end, and the sum may be beyond the range of float where its scaled value is not: such a
+// column is added up again, weight by weight.
+template <class Value>
+[[gnu::noinline]] float scaled_sum(const BitmaskArgs<Value>& a, int64_t row, int64_t words, int64_t column) {
+  const int64_t pitch = a.narrow.columns > 1 ? 8 : 1;
+  const Value* value = a.values + a.row_starts[row];
+  float sum = 0;
+  for (int64_t word = 0; word < words; ++word)
+    for (uint64_t bits = a.masks[row * words + word]; bits != 0; bits &= bits - 1)
+      sum += widen(*value++) * a.scales[row] * a.narrow.x[(64 * word + __builtin_ctzll(bits)) * pitch + column];
+  return sum;
+}
+
+inline bool is_finite(float v) { return v - v == 0.0f; }
+
+template <class Value>
+inline float scaled(const BitmaskArgs<Value>& a, int64_t row, int64_t words, float sum) {
+  if (!a.scales) return sum;
+  return is_finite(sum) ? sum * a.scales[row] : scaled_sum(a, row, words, 0);
+}
+
 // `last` holds the x of the last, possibly incomplete word.
 template <int kRows, bool kEverythingFinite, class Value>
 void bitmask_times_one(const BitmaskArgs<Value>& a, int64_t first, int64_t words, const float* last) {
@@ -67,7 +88,7 @@ void bitmask_times_one(const BitmaskArgs<Value>& a, int64_t first, int64_t words
   if (words > 0) add_word<kRows, kEverythingFinite>(rows, words - 1, last);
   for (int r = 0; r < kRows; ++r) {
     const float sum = sum_oct(add_oct(rows[r].even, rows[r].odd));
-    finish_one(a.narrow, first + r, 0, a.scales ? sum * a.scales[first + r] : sum);
+    finish_one(a.narrow, first + r, 0, scaled(a, first + r, words, sum));
   }
 }
 
@@ -118,7 +139,15 @@ void bitmask_eight_columns(const BitmaskArgs<Value>& a, int64_t words) {
       sum = add_oct(sum, csr_times_eight(values, columns, count, a.narrow.x + 8 * 64 * word));
       values += count;
     }
-    finish_eight(a.narrow, row, a.scales ? fma_oct(splat_oct(a.scales[row]), sum, splat_oct(0.0f)) : sum);
+    if (a.scales) {
+      float sums[8];
+      store_oct(sums, sum);
+      for (int64_t column = 0; column < 8; ++column)
+        sums[column] = is_finite(sums[column]) || column >= a.narrow.columns ? sums[column] * a.scales[row]
+                                                                             : scaled_sum(a, row, words, column);
+      sum = load_oct(sums);
+    }
+    finish_eight(a.narrow, row, sum);
   }
 }
 

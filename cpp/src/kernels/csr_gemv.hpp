@@ -1,10 +1,11 @@
 // CSR times one to eight columns: Y = W·X, bound by the bytes of W.
 //
 // Method   One row at a time. One column: four elements of x are gathered by inserts, sixteen weights a step, four sums side by
-//          side. More: a row of X is eight floats, four weights a step, four sums of eight side by side.
+//          side; beyond the L1 cache x is taken block by block. More: a row of X is eight floats, four weights a step, four
+//          sums of eight side by side.
 // Cost     one column, per four stored weights: five float loads, one or four index loads, three inserts, one fma;
 //          more, per stored weight: one splat, one index load, one load, one fma.
-// Error    at most γ(k + 4)·Σ|w||x| per output, k = stored weights in the row; the order depends on k alone.
+// Error    at most γ(k + 4)·Σ|w||x| per output, k = stored weights in the row; the order depends on the row's columns alone.
 #pragma once
 
 #include "narrow.hpp"
@@ -78,12 +79,41 @@ void csr_gemv(const CsrGemvArgs<Column, Value>& args) {
   }
 }
 
+// A block of x stays in the L1 cache while the rows of a chunk pass over it.
+template <class Column, class Value>
+void csr_blocks(const CsrBlocksArgs<Column, Value>& args) {
+  const CsrBlocksArgs<Column, Value> a = args;
+  const int64_t last = a.first_row + a.narrow.rows;
+  for (int64_t begin = a.first_row; begin < last;) {
+    const int64_t chunk = begin / kCsrChunkRows, chunk_end = (chunk + 1) * kCsrChunkRows;
+    const int64_t end = chunk_end < last ? chunk_end : last;
+    float sums[kCsrChunkRows];
+    for (int64_t block = 0; block < a.blocks; ++block) {
+      const int64_t* starts = a.starts + (chunk * a.blocks + block) * kCsrChunkRows - chunk * kCsrChunkRows;
+      for (int64_t row = begin; row < end; ++row) {
+        const int64_t first = starts[row];
+        const float sum = csr_times_one(a.values + first, a.columns + first, starts[row + 1] - first, a.narrow.x);
+        sums[row - begin] = block == 0 ? sum : sums[row - begin] + sum;
+      }
+    }
+    for (int64_t row = begin; row < end; ++row) finish_one(a.narrow, row - a.first_row, 0, sums[row - begin]);
+    begin = end;
+  }
+}
+
 void csr_gemv16_float32(const CsrGemvArgs<uint16_t, float>& args) { csr_gemv(args); }
 void csr_gemv16_bfloat16(const CsrGemvArgs<uint16_t, BFloat16>& args) { csr_gemv(args); }
 void csr_gemv16_float16(const CsrGemvArgs<uint16_t, Float16>& args) { csr_gemv(args); }
 void csr_gemv32_float32(const CsrGemvArgs<uint32_t, float>& args) { csr_gemv(args); }
 void csr_gemv32_bfloat16(const CsrGemvArgs<uint32_t, BFloat16>& args) { csr_gemv(args); }
 void csr_gemv32_float16(const CsrGemvArgs<uint32_t, Float16>& args) { csr_gemv(args); }
+
+void csr_blocks16_float32(const CsrBlocksArgs<uint16_t, float>& args) { csr_blocks(args); }
+void csr_blocks16_bfloat16(const CsrBlocksArgs<uint16_t, BFloat16>& args) { csr_blocks(args); }
+void csr_blocks16_float16(const CsrBlocksArgs<uint16_t, Float16>& args) { csr_blocks(args); }
+void csr_blocks32_float32(const CsrBlocksArgs<uint32_t, float>& args) { csr_blocks(args); }
+void csr_blocks32_bfloat16(const CsrBlocksArgs<uint32_t, BFloat16>& args) { csr_blocks(args); }
+void csr_blocks32_float16(const CsrBlocksArgs<uint32_t, Float16>& args) { csr_blocks(args); }
 
 }  // namespace
 }  // namespace sparse_engine::SPARSE_ENGINE_ISA

@@ -63,6 +63,19 @@ struct CsrGemvArgs {
   NarrowArgs narrow;
 };
 
+// The same for one column, the weights lying in blocks of columns: all rows of a chunk in the first, then in the second.
+constexpr std::int64_t kCsrChunkRows = 128;
+template <class Column, class Value>
+struct CsrBlocksArgs {
+  const std::int64_t*
+      starts;  // of row r in block b: starts[(r / kCsrChunkRows * blocks + b) * kCsrChunkRows + r % kCsrChunkRows]
+  const Column* columns;
+  const Value* values;
+  std::int64_t blocks;
+  std::int64_t first_row;  // rows of `narrow` count from here
+  NarrowArgs narrow;
+};
+
 // Rows of a bitmask matrix times few columns, see bitmask_gemv.hpp.
 template <class Value>
 struct BitmaskArgs {

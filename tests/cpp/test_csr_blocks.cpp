@@ -1,0 +1,81 @@
+#include <gtest/gtest.h>
+
+#include <string>
+#include <vector>
+
+#include "reference.hpp"
+#include "sparse_engine/csr.hpp"
+
+// One column of x beyond the L1 cache: the weights are laid out in blocks of columns.
+namespace sparse_engine {
+namespace {
+
+using namespace reference;
+
+constexpr Index kCols = 9216;
+constexpr Index kRows = kSlow ? 5 : 300;  // chunks of 128 and a part of one
+
+TEST(CsrBlocks, AreLaidOutForOneColumnOfManyAndCounted) {
+  const Weights w = real_weights(8, kCols, 0.2, 1);
+  const Csr csr = w.csr();
+  const Index before = csr.bytes();
+  static_cast<void>(multiplied(csr, reals(kCols * 2, 2), 2));
+  EXPECT_EQ(csr.bytes(), before) << "two columns need no blocks";
+  static_cast<void>(multiplied(csr, reals(kCols, 2), 1));
+  EXPECT_GT(csr.bytes(), before + csr.nnz() * 6);
+  const Csr thin = real_weights(8, kCols, 0.02, 1).csr(), narrow = real_weights(8, 8192, 0.2, 1).csr();
+  for (const Csr* other : {&thin, &narrow}) {
+    const Index own = other->bytes();
+    static_cast<void>(multiplied(*other, reals(other->cols(), 2), 1));
+    EXPECT_EQ(other->bytes(), own);
+  }
+}
+
+TEST(CsrBlocks, LieWithinTheBoundForEveryTypeOfValueAndWidth) {
+  for (const ValueType type : {ValueType::float32, ValueType::bfloat16, ValueType::float16})
+    for (const Index cols : {Index{8193}, kCols, Index{20001}}) {
+      SCOPED_TRACE(cols);
+      Weights w = real_weights(kRows, cols, 0.06, cols);
+      for (Index col = 0; col < cols; ++col) w.values[2 * cols + col] = 0;         // an empty row
+      for (Index col = 0; col < cols / 2; ++col) w.values[3 * cols + col] = 0;     // one without a first block
+      for (Index col = cols / 3; col < cols; ++col) w.values[4 * cols + col] = 0;  // and one without a last
+      const Csr csr = Csr::from_dense(w.values.data(), w.rows, w.cols, type);
+      w.values = dense(csr);
+      const std::vector<float> x = reals(cols, 7), bias = reals(kRows, 8);
+      const Expected expected = product(w, x, 1, bias, Activation::relu);
+      for_each_isa([&] { expect_within_bound(multiplied(csr, x, 1, bias, Activation::relu), expected); });
+    }
+}
+
+TEST(CsrBlocks, ComputeIntegersExactlyAndTheSameBitsOnAnyNumberOfThreads) {
+  const Weights exact = integer_weights(kRows, kCols, 0.1, 3), w = real_weights(kRows, kCols, 0.1, 4);
+  const std::vector<float> counts = integers(kCols, 5), x = reals(kCols, 6), bias = integers(kRows, 7);
+  const Expected expected = product(exact, counts, 1, bias);
+  const Csr exact_csr = exact.csr(), csr = w.csr();
+  for_each_isa([&] {
+    std::vector<float> serial;
+    for (const int threads : {1, 2, 3, 8}) {
+      SCOPED_TRACE(threads);
+      const Threads used(threads);
+      expect_exactly(multiplied(exact_csr, counts, 1, bias), expected);
+      const std::vector<float> y = multiplied(csr, x, 1);
+      if (serial.empty()) serial = y;
+      expect_same_bits(y, serial);
+    }
+  });
+}
+
+TEST(CsrBlocks, PassInfinityAndNaNToExactlyTheOutputsTheirWeightsTouch) {
+  const Weights w = real_weights(kRows, kCols, 0.05, 23);
+  std::vector<float> x = reals(kCols, 24);
+  x[5] = kInf;
+  x[4607] = kNaN;  // on both sides of the border
+  x[4608] = -kInf;
+  x[kCols - 1] = kNaN;
+  const Expected expected = product(w, x, 1);
+  const Csr csr = w.csr();
+  for_each_isa([&] { expect_within_bound(multiplied(csr, x, 1), expected); });
+}
+
+}  // namespace
+}  // namespace sparse_engine
