@@ -104,7 +104,7 @@ def one_team():
 def budget(what, model, x, share):
     """A budget that is a share of what the model takes now, and how far from it a new measurement ends up."""
     whole = copy.deepcopy(model).eval()
-    asked = share * milliseconds(whole, x)
+    asked = share * statistics.median(milliseconds(whole, x) for _ in range(5))
     engine.prune(model, engine.Spec(latency_ms=asked, scope="global"), example_inputs=x)
     ratios = []
     for _ in range(5):
