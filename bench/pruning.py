@@ -11,11 +11,14 @@ import time
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import torch
 from machine import describe
 from torch import nn
 
 import sparse_engine as engine
+from sparse_engine import _core
+from sparse_engine.latency import alternating, milliseconds
 
 CALLS = 101
 
@@ -79,6 +82,60 @@ def recurrent(kind, goal):
     return row(what, f"{ratio:.2f}× ({statistics.median(ours) * 1e3:.2f} ms)", f"≥ {goal}×", ratio >= goal)
 
 
+def one_team():
+    """The recurrence alone: its steps in one team of threads, and each with a team of its own."""
+    dense = nn.LSTM(600, 600)
+    weight = engine.prune(dense, engine.Spec(sparsity=0.9)).weight_hh_l0.detach().numpy()
+    matrix = _core.Csr.from_dense(weight)
+    inputs = torch.randn(20, 1, 2400).numpy()
+    y, h, c = (np.zeros(shape, np.float32) for shape in ((20, 1, 600), (1, 600), (1, 600)))
+    together, apart = [], []
+    for _ in range(CALLS):
+        gates = inputs.copy()
+        together.append(seconds(lambda g=gates: _core.lstm(matrix, g, h, c, y)))
+        gates = inputs.copy()
+        steps = [(gates[t : t + 1], y[t : t + 1]) for t in range(20)]
+        apart.append(seconds(lambda s=steps: [_core.lstm(matrix, g, h, c, part) for g, part in s]))
+    ratio = statistics.median(a / t for a, t in zip(apart, together, strict=True))
+    step = f"{statistics.median(together) / 20 * 1e6:.0f} µs a step, {min(together) / 20 * 1e6:.0f} at best"
+    return row("its recurrence in one team of threads, over a team a step", f"{ratio:.2f}× ({step})", "≥ 1×", ratio >= 1)
+
+
+def budget(what, model, x, share):
+    """A budget that is a share of what the model takes now, and how far from it a new measurement ends up."""
+    whole = copy.deepcopy(model).eval()
+    asked = share * milliseconds(whole, x)
+    engine.prune(model, engine.Spec(latency_ms=asked, scope="global"), example_inputs=x)
+    ratios = []
+    for _ in range(5):
+        before, now = alternating([whole, model], x)
+        ratios.append(now / before)
+    off = statistics.median(ratios) / share - 1
+    left = sum(int(m.sum()) for m in engine.masks(model).values()) / sum(m.numel() for m in engine.masks(model).values())
+    name = f"latency_ms = {share:.0%} of what {what} takes ({asked:.2f} ms), measured anew"
+    return row(name, f"{off:+.1%}, {1 - left:.0%} pruned", "within 5%", abs(off) <= 0.05)
+
+
+def vgg_like():
+    """Eight 3×3 convolutions on 32×32 images, as VGG's for CIFAR-10."""
+    layers, channels = [], 3
+    for width, count in ((64, 2), (128, 2), (256, 2), (512, 2)):
+        for _ in range(count):
+            layers += [nn.Conv2d(channels, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
+            channels = width
+        layers.append(nn.MaxPool2d(2))
+    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(512 * 4, 10))
+
+
+def budgets():
+    """A network of convolutions, and the two linear layers of a transformer's block."""
+    mlp = nn.Sequential(nn.Linear(768, 3072), nn.GELU(), nn.Linear(3072, 768))
+    return [
+        budget("a VGG for 32×32 images, batch 4,", vgg_like(), torch.randn(4, 3, 32, 32), 0.6),
+        budget("a transformer's MLP, 768 to 3072, 64 tokens,", mlp, torch.randn(64, 768), 0.5),
+    ]
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--markdown", type=Path)
@@ -86,7 +143,7 @@ def main():
     options = parser.parse_args()
     torch.manual_seed(0)
     torch.set_num_threads(options.threads)
-    rows = [global_selection(), *second_order(), recurrent(nn.LSTM, 3), recurrent(nn.GRU, 3)]
+    rows = [global_selection(), *second_order(), recurrent(nn.LSTM, 3), one_team(), recurrent(nn.GRU, 3), *budgets()]
     text = "\n".join(["| what | measured | goal | reached |", "|---|---|---|---|", *rows])
     print(text)
     if options.markdown:

@@ -204,6 +204,8 @@ void Bitmask::multiply_narrow(const NarrowJob& job) const {
 }
 
 // Decoding a row takes its time for every column, stored or not.
+Index Bitmask::narrow_step() const { return 2; }
+
 Index Bitmask::row_at_share(Index share, Index shares) const {
   if (share >= shares) return rows();
   const Index row = rows() / shares * share + rows() % shares * share / shares;

@@ -149,6 +149,8 @@ void Bsr::multiply_narrow(const NarrowJob& job) const {
                          .narrow = narrow_args(job)});
 }
 
+Index Bsr::narrow_step() const { return state_->block.height; }
+
 Index Bsr::row_at_share(Index share, Index shares) const {
   const State& s = *state_;
   return s.block.height * start_at_share(s.starts, share, shares);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <bit>
 #include <cmath>
 #include <numeric>
 #include <vector>
@@ -25,6 +26,49 @@ void check_size(std::size_t given, Index needed, const char* name) {
 
 void set_bit(std::span<std::uint8_t> bits, Index i) { bits[i / 8] |= static_cast<std::uint8_t>(1u << i % 8); }
 bool bit(std::span<const std::uint8_t> bits, Index i) { return (bits[i / 8] >> i % 8 & 1) != 0; }
+
+// Neighbours that one thread takes at a time; a multiple of 8, so that no two threads write a byte.
+constexpr Index kNeighbourhoods = 4096;
+
+// body(group, its scores) for every `m` neighbours; NaN among the scores throws once all are done.
+template <class Body>
+void for_each_neighbours(std::span<const float> scores, int m, const Body& body) {
+  std::atomic<Index> nan{-1};
+  const Index groups = static_cast<Index>(scores.size()) / m;
+  parallel::parallel_for((groups + kNeighbourhoods - 1) / kNeighbourhoods, threads_for(groups * m), [&](Index piece, int) {
+    const Index first = piece * kNeighbourhoods, last = std::min(groups, first + kNeighbourhoods);
+    for (Index group = first; group < last; ++group) {
+      const float* s = scores.data() + group * m;
+      for (int i = 0; i < m; ++i)
+        if (std::isnan(s[i])) nan.store(group * m + i, std::memory_order_relaxed);
+      body(group, s);
+    }
+  });
+  check(nan < 0, "scores[", nan.load(), "] is NaN");
+}
+
+// The places of the n largest magnitudes of m, as bits; ties keep the lowest.
+std::uint64_t largest_of(const float* s, int n, int m) {
+  std::uint64_t taken = 0;
+  for (int kept = 0; kept < n; ++kept) {
+    int best = -1;
+    for (int i = 0; i < m; ++i)
+      if ((taken >> i & 1) == 0 && (best < 0 || std::abs(s[i]) > std::abs(s[best]))) best = i;
+    taken |= std::uint64_t{1} << best;
+  }
+  return taken;
+}
+
+// Group `group` of m places keeps those of `pattern`; the bits were zero before.
+void set_places(std::span<std::uint8_t> bits, Index group, int m, std::uint64_t pattern) {
+  for (; pattern != 0; pattern &= pattern - 1) set_bit(bits, group * m + std::countr_zero(pattern));
+}
+
+void check_positions(std::span<const float> scores, int positions) {
+  check(positions >= 1 && positions <= 64, "positions = ", positions, "; a kernel with a pattern has 1 to 64");
+  check(scores.size() % static_cast<std::size_t>(positions) == 0, "scores has ", scores.size(),
+        " entries, which are no kernels of ", positions);
+}
 
 }  // namespace
 
@@ -121,28 +165,57 @@ void keep_n_of_m(std::span<const float> scores, Index rows, Index cols, int n, i
   check_size(scores.size(), size, "scores");
   check(bits.size() == mask_bytes(size), "bits has ", bits.size(), " bytes; a mask of ", size, " weights takes ",
         mask_bytes(size));
-  std::atomic<Index> nan{-1};
-  // A piece is 8 groups or a multiple, so that no two threads write a byte.
-  constexpr Index kGroups = 4096;
-  const Index groups = size / m;
-  parallel::parallel_for((groups + kGroups - 1) / kGroups, threads_for(size), [&](Index piece, int) {
-    const Index first = piece * kGroups, last = std::min(groups, first + kGroups);
-    std::fill(bits.begin() + first * m / 8, bits.begin() + (last * m + 7) / 8, std::uint8_t{0});
-    for (Index group = first; group < last; ++group) {
-      const float* s = scores.data() + group * m;
-      std::uint64_t taken = 0;
-      for (int i = 0; i < m; ++i)
-        if (std::isnan(s[i])) nan.store(group * m + i, std::memory_order_relaxed);
-      for (int kept = 0; kept < n; ++kept) {
-        int best = -1;
-        for (int i = 0; i < m; ++i)
-          if ((taken >> i & 1) == 0 && (best < 0 || std::abs(s[i]) > std::abs(s[best]))) best = i;
-        taken |= std::uint64_t{1} << best;
-        set_bit(bits, group * m + best);
-      }
-    }
+  std::fill(bits.begin(), bits.end(), std::uint8_t{0});
+  for_each_neighbours(scores, m, [&](Index group, const float* s) { set_places(bits, group, m, largest_of(s, n, m)); });
+}
+
+std::vector<std::uint64_t> frequent_patterns(std::span<const float> scores, int positions, int n, Index count) {
+  check_positions(scores, positions);
+  check(n >= 1 && n <= positions, "n = ", n, " is outside [1, ", positions, "], the positions of a kernel");
+  check(count >= 1, "count = ", count, "; a dictionary has at least one pattern");
+  std::vector<std::uint64_t> best(scores.size() / static_cast<std::size_t>(positions));
+  for_each_neighbours(scores, positions, [&](Index kernel, const float* s) {
+    const bool empty = std::all_of(s, s + positions, [](float score) { return score == 0; });
+    best[kernel] = empty ? 0 : largest_of(s, n, positions);
   });
-  check(nan < 0, "scores[", nan.load(), "] is NaN");
+  std::sort(best.begin(), best.end());
+  std::vector<std::pair<Index, std::uint64_t>> found;  // minus how often, pattern: sorted, the most frequent comes first
+  for (const std::uint64_t pattern : best) {
+    if (pattern == 0) continue;
+    if (found.empty() || found.back().second != pattern) found.emplace_back(0, pattern);
+    --found.back().first;
+  }
+  if (found.empty()) found.emplace_back(0, ~std::uint64_t{0} >> (64 - n));
+  std::sort(found.begin(), found.end());
+  std::vector<std::uint64_t> dictionary;
+  for (const auto& [often, pattern] : found)
+    if (static_cast<Index>(dictionary.size()) < count) dictionary.push_back(pattern);
+  return dictionary;
+}
+
+void keep_patterns(std::span<const float> scores, int positions, std::span<const std::uint64_t> dictionary, Norm norm,
+                   std::span<std::uint8_t> bits) {
+  check_positions(scores, positions);
+  check(!dictionary.empty(), "dictionary is empty; it needs at least one pattern");
+  for (std::size_t i = 0; i < dictionary.size(); ++i)
+    check(positions == 64 || dictionary[i] >> positions == 0, "dictionary[", i, "] = ", dictionary[i],
+          " has places beyond the ", positions, " of a kernel");
+  check(bits.size() == mask_bytes(scores.size()), "bits has ", bits.size(), " bytes; a mask of ", scores.size(),
+        " weights takes ", mask_bytes(scores.size()));
+  std::fill(bits.begin(), bits.end(), std::uint8_t{0});
+  for_each_neighbours(scores, positions, [&](Index kernel, const float* s) {
+    std::uint64_t best = 0;
+    double most = -1;
+    for (const std::uint64_t pattern : dictionary) {
+      double sum = 0;
+      for (std::uint64_t left = pattern; left != 0; left &= left - 1) {
+        const double score = s[std::countr_zero(left)];
+        sum += norm == Norm::l1 ? std::abs(score) : score * score;
+      }
+      if (sum > most) best = pattern, most = sum;
+    }
+    set_places(bits, kernel, positions, best);
+  });
 }
 
 }  // namespace sparse_engine

@@ -31,8 +31,6 @@ void multiply_narrow(const Matrix& w, const ConstPanel& x, const Epilogue& epilo
     packed = panel;
   }
   w.prepare_narrow(x.columns);
-  // A weight costs as much as some columns of a wide product: it is read and taken apart for them alone.
-  constexpr Index kColumnsWorth = 4;
   const int threads = threads_for(checked_mul(w.nnz() + w.rows(), std::max(x.columns, kColumnsWorth), "work"));
   const Index shares = threads == 1 ? 1 : threads * 4;
   parallel::parallel_for(shares, threads, [&](Index share, int) {

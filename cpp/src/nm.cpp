@@ -168,6 +168,8 @@ void Nm::multiply_narrow(const NarrowJob& job) const {
   }
 }
 
+Index Nm::narrow_step() const { return kStripRows; }
+
 Index Nm::row_at_share(Index share, Index shares) const {
   const Index strips = (rows() + kStripRows - 1) / kStripRows;
   return share >= shares ? rows() : std::min(rows(), strips * share / shares * kStripRows);

@@ -5,6 +5,9 @@
 // reads fastest; a worker done with its share takes from the others'. So a result must not depend on which worker ran a task.
 // `body` must not throw.
 //
+// team(threads, body) calls body(worker, barrier) once for every worker, for work in steps: barrier.wait() returns once all
+// have called it. It spins, because a step takes microseconds, and gives the core away when that takes long.
+//
 // The caller's subnormal and rounding modes hold in every worker for the length of the call. After fork() the child computes
 // serially when the parent had started workers: an OpenMP runtime does not survive a fork.
 #pragma once
@@ -14,15 +17,14 @@
 
 #include <atomic>
 #include <cstdint>
+#include <thread>
 #include <vector>
 
 #if defined(__x86_64__)
 #include <immintrin.h>
 #endif
 
-#if defined(SPARSE_ENGINE_STD_THREADS)
-#include <thread>
-#else
+#if !defined(SPARSE_ENGINE_STD_THREADS)
 #include <omp.h>
 #endif
 
@@ -79,9 +81,15 @@ class Shares {
  public:
   Shares(std::int64_t tasks, int workers) : shares_(static_cast<std::size_t>(workers)) {
     for (int worker = 0; worker < workers; ++worker) {
-      shares_[worker].next.store(tasks * worker / workers, std::memory_order_relaxed);
+      shares_[worker].begin = tasks * worker / workers;
       shares_[worker].end = tasks * (worker + 1) / workers;
     }
+    restart();
+  }
+
+  // All tasks are there again. Nobody may be at work.
+  void restart() {
+    for (Share& share : shares_) share.next.store(share.begin, std::memory_order_relaxed);
   }
 
   template <class Body>
@@ -96,10 +104,78 @@ class Shares {
  private:
   struct alignas(64) Share {  // a cache line each: the owner's counting stays in its core
     std::atomic<std::int64_t> next{0};
-    std::int64_t end = 0;
+    std::int64_t begin = 0, end = 0;
   };
   std::vector<Share> shares_;
 };
+
+class Barrier {
+ public:
+  explicit Barrier(int workers) : workers_(workers) {}
+
+  // A nested team, or one that the runtime makes smaller, has fewer workers than were asked for: each says so before it waits.
+  void resize(int workers) { workers_.store(workers, std::memory_order_relaxed); }
+
+  void wait() {
+    const std::uint32_t round = round_.load(std::memory_order_relaxed);
+    if (arrived_.fetch_add(1, std::memory_order_acq_rel) + 1 == workers_.load(std::memory_order_relaxed)) {
+      arrived_.store(0, std::memory_order_relaxed);
+      round_.store(round + 1, std::memory_order_release);
+      return;
+    }
+    constexpr int kSpins = 4096;  // some tens of microseconds
+    for (int spins = 0; round_.load(std::memory_order_acquire) == round; ++spins) {
+      if (spins >= kSpins)
+        std::this_thread::yield();
+      else
+        pause();
+    }
+  }
+
+ private:
+  static void pause() {
+#if defined(__x86_64__)
+    _mm_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
+#endif
+  }
+
+  std::atomic<int> workers_;
+  alignas(64) std::atomic<int> arrived_{0};
+  alignas(64) std::atomic<std::uint32_t> round_{0};
+};
+
+template <class Body>
+void team(int threads, const Body& body) {
+  if (threads <= 1 || serial_only()) {
+    Barrier alone(1);
+    body(0, alone);
+    return;
+  }
+  workers_started.store(true, std::memory_order_relaxed);
+  const FloatEnvironment::Mode callers = FloatEnvironment::get();
+  Barrier barrier(threads);
+#if defined(SPARSE_ENGINE_STD_THREADS)
+  std::vector<std::thread> workers;
+  for (int worker = 1; worker < threads; ++worker)
+    workers.emplace_back([&, worker] {
+      FloatEnvironment::set(callers);
+      body(worker, barrier);
+    });
+  body(0, barrier);
+  for (std::thread& worker : workers) worker.join();
+#else
+#pragma omp parallel num_threads(threads)
+  {
+    const FloatEnvironment::Mode own = FloatEnvironment::get();
+    FloatEnvironment::set(callers);
+    barrier.resize(omp_get_num_threads());
+    body(omp_get_thread_num(), barrier);
+    FloatEnvironment::set(own);
+  }
+#endif
+}
 
 template <class Body>
 void parallel_for(std::int64_t tasks, int threads, const Body& body) {
@@ -108,27 +184,8 @@ void parallel_for(std::int64_t tasks, int threads, const Body& body) {
     for (std::int64_t task = 0; task < tasks; ++task) body(task, 0);
     return;
   }
-  workers_started.store(true, std::memory_order_relaxed);
-  const FloatEnvironment::Mode callers = FloatEnvironment::get();
   Shares shares(tasks, threads);
-#if defined(SPARSE_ENGINE_STD_THREADS)
-  std::vector<std::thread> workers;
-  for (int worker = 1; worker < threads; ++worker)
-    workers.emplace_back([&, worker] {
-      FloatEnvironment::set(callers);
-      shares.work(worker, body);
-    });
-  shares.work(0, body);
-  for (std::thread& worker : workers) worker.join();
-#else
-#pragma omp parallel num_threads(threads)
-  {
-    const FloatEnvironment::Mode own = FloatEnvironment::get();
-    FloatEnvironment::set(callers);
-    shares.work(omp_get_thread_num(), body);
-    FloatEnvironment::set(own);
-  }
-#endif
+  team(threads, [&](int worker, Barrier&) { shares.work(worker, body); });
 }
 
 }  // namespace sparse_engine::parallel

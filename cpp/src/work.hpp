@@ -15,6 +15,9 @@ inline int threads_for(std::int64_t multiply_adds) {
   return multiply_adds < kSerialBelow ? 1 : num_threads();
 }
 
+// A weight of a narrow product costs as much as some columns of a wide one: it is read and taken apart for them alone.
+inline constexpr std::int64_t kColumnsWorth = 4;
+
 // Room for intermediate panels, kept by each calling thread and grown when a call needs more, so that a repeated call neither
 // allocates nor faults pages in. Slots of one call must not share an index.
 enum class Room { packed_input, output_tiles, gates };

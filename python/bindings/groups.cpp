@@ -1,6 +1,7 @@
 #include "sparse_engine/groups.hpp"
 
 #include <pybind11/native_enum.h>
+#include <pybind11/stl.h>
 
 #include "arrays.hpp"
 #include "bind.hpp"
@@ -102,6 +103,27 @@ void bind_groups(py::module_& m) {
         return bits;
       },
       py::arg("scores").noconvert(), py::arg("shape"), py::arg("n"), py::arg("m"));
+  m.def(
+      "frequent_patterns",
+      [](const Floats& scores, int positions, int n, Index count) {
+        const auto s = flat(scores, "scores");
+        py::gil_scoped_release released;
+        return frequent_patterns(s, positions, n, count);
+      },
+      py::arg("scores").noconvert(), py::arg("positions"), py::arg("n"), py::arg("count"));
+  m.def(
+      "keep_patterns",
+      [](const Floats& scores, int positions, const std::vector<std::uint64_t>& dictionary, Norm norm) {
+        const auto s = flat(scores, "scores");
+        auto bits = fresh<std::uint8_t>(mask_bytes(s.size()));
+        const auto target = all(bits);
+        {
+          py::gil_scoped_release released;
+          keep_patterns(s, positions, dictionary, norm, target);
+        }
+        return bits;
+      },
+      py::arg("scores").noconvert(), py::arg("positions"), py::arg("dictionary"), py::arg("norm"));
 }
 
 }  // namespace sparse_engine::bindings

@@ -27,13 +27,23 @@ from .version import __version__
 if TYPE_CHECKING:
     from .allocation import allocate
     from .attachment import masks, remove_masks
+    from .attention import MaskedMultiheadAttention
     from .autotuning import autotune, decisions, set_decisions
     from .batchnorm import recalibrate_batchnorm
     from .channels import ChannelGroups, channel_groups
     from .counting import MacCounts, count_macs, densities
     from .files import load, save
     from .layer import dense_only
-    from .nn import MaskedConv3d, SparseConv1d, SparseConv2d, SparseLinear
+    from .lottery import LotteryTicket, rewind
+    from .nn import (
+        MaskedConv3d,
+        MaskedConvTranspose1d,
+        MaskedConvTranspose2d,
+        MaskedConvTranspose3d,
+        SparseConv1d,
+        SparseConv2d,
+        SparseLinear,
+    )
     from .penalties import penalty
     from .prediction import what_if
     from .pruner import Pruner
@@ -46,6 +56,10 @@ if TYPE_CHECKING:
 # Names that need torch, and the module each lives in.
 _TORCH_NAMES = {
     "MaskedConv3d": "nn",
+    "MaskedConvTranspose1d": "nn",
+    "MaskedConvTranspose2d": "nn",
+    "MaskedConvTranspose3d": "nn",
+    "MaskedMultiheadAttention": "attention",
     "SparseConv1d": "nn",
     "SparseConv2d": "nn",
     "SparseGRU": "recurrent",
@@ -61,6 +75,7 @@ _TORCH_NAMES = {
     "densities": "counting",
     "dense_only": "layer",
     "load": "files",
+    "LotteryTicket": "lottery",
     "masks": "attachment",
     "Pruner": "pruner",
     "penalty": "penalties",
@@ -71,6 +86,7 @@ _TORCH_NAMES = {
     "remove_masks": "attachment",
     "Report": "reporting",
     "report": "reporting",
+    "rewind": "lottery",
     "save": "files",
     "Sensitivity": "scan",
     "sensitivity": "scan",
@@ -88,9 +104,14 @@ __all__ = [
     "Cubic",
     "Exponential",
     "Linear",
+    "LotteryTicket",
     "MacCounts",
     "Mask",
     "MaskedConv3d",
+    "MaskedConvTranspose1d",
+    "MaskedConvTranspose2d",
+    "MaskedConvTranspose3d",
+    "MaskedMultiheadAttention",
     "Matrix",
     "NMMatrix",
     "OneShot",
@@ -127,6 +148,7 @@ __all__ = [
     "remove_masks",
     "removed_channels",
     "report",
+    "rewind",
     "save",
     "sensitivity",
     "set_decisions",

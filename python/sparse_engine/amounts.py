@@ -154,7 +154,7 @@ def _counts(spec: Spec, found: Candidates) -> list[int]:
     """Weights that stay in each layer; of layers that are ranked together only the sum counts."""
     sizes, names = found.sizes, found.names
     total = sum(sizes)
-    fixed = [found.granularity.fixed(size) for size in sizes]
+    fixed = [found.granularity.fixed(shape) for shape in found.shapes]
     if all(count is not None for count in fixed):
         return [count for count in fixed if count is not None]
     if spec.threshold is not None:
@@ -162,6 +162,9 @@ def _counts(spec: Spec, found: Candidates) -> list[int]:
     if spec.nonzeros is not None:
         if spec.nonzeros > total:
             raise ValueError(f"nonzeros = {spec.nonzeros} exceeds the {total} weights of the selected layers")
+        least = sum(map(found.granularity.least, found.shapes))
+        if spec.nonzeros < least:
+            raise ValueError(f"nonzeros = {spec.nonzeros}: granularity {spec.granularity!r} needs {least}, one a layer")
         return _split(spec.nonzeros, sizes, *_bounds(spec, found))
     if isinstance(spec.sparsity, Mapping):
         shares: list[Any] = [of_layer(spec.sparsity, name, None) for name in names]

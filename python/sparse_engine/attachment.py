@@ -4,40 +4,79 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from .attention import MaskedMultiheadAttention, is_attention, projections
 from .layer import Pruned
 from .mask import Mask
-from .masking import mask_tensor
+from .masking import mask_tensor, release
 from .nn import PRUNED_CLASSES, attach, detach
-from .recurrent import Gate, PrunedRecurrent, attach_recurrent, detach_recurrent, is_recurrent
+from .ranked import TRANSPOSED, Part, masks_on, pieces_of
+from .recurrent import RECURRENT_CLASSES, is_recurrent
+from .several import PrunedSeveral, SeveralState
 
 Model = TypeVar("Model", bound=nn.Module)
 
 
+# The class a layer with several weights takes when it is pruned.
+SEVERAL_CLASSES: dict[Any, type[PrunedSeveral]] = {
+    **RECURRENT_CLASSES,
+    nn.MultiheadAttention: MaskedMultiheadAttention,
+}
+
+
 def put_under(model: nn.Module, layers: Sequence[Any], found: Sequence[Mask]) -> None:
     """Put `layers` of `model`, and whatever shares their weights, under their masks."""
-    by_weight = {id(layer.weight): mask for layer, mask in zip(layers, found, strict=True) if not isinstance(layer, Gate)}
-    for module in model.modules():
-        mask = by_weight.get(id(module._parameters.get("weight")))
-        if mask is not None and (isinstance(module, Pruned) or type(module) in PRUNED_CLASSES):
-            attach(module, mask)
-    gates: dict[tuple[Any, str], dict[int, Mask]] = {}
+    whole: dict[tuple[nn.Module, str], Mask] = {}
+    parts: dict[tuple[nn.Module, str], NDArray[np.bool_]] = {}
     for layer, mask in zip(layers, found, strict=True):
-        if isinstance(layer, Gate):
-            gates.setdefault((layer.layer, layer.parameter), {})[layer.index] = mask
-    for (recurrent, parameter), parts in gates.items():
-        attach_recurrent(recurrent, {parameter: _joined(recurrent, parameter, parts)})
+        if isinstance(layer, (Part, *TRANSPOSED)):
+            for module, parameter, index, kept in pieces_of(layer, mask):
+                if (module, parameter) not in parts:  # what no part speaks of keeps what it has
+                    before = masks_on(module).get(parameter)
+                    shape = tuple(getattr(module, parameter).shape)
+                    parts[module, parameter] = np.ones(shape, np.bool_) if before is None else before.to_numpy()
+                parts[module, parameter][index] = kept
+        else:
+            whole[layer, "weight"] = mask
+    whole |= {place: Mask.from_numpy(kept) for place, kept in parts.items()}
+    by_weight = {id(module.weight): mask for (module, parameter), mask in whole.items() if parameter == "weight"}
+    for module in model.modules():
+        mask_of_weight = by_weight.get(id(module._parameters.get("weight")))
+        if mask_of_weight is not None and (isinstance(module, Pruned) or type(module) in PRUNED_CLASSES):
+            attach(module, mask_of_weight)
+    for (module, parameter), mask in whole.items():
+        if parameter != "weight":
+            _attach_one(module, parameter, mask)
 
 
-def _joined(layer: Any, parameter: str, parts: Mapping[int, Mask]) -> Mask:
-    """The mask of a whole weight from those of its gates; a gate without one keeps what it has."""
-    shape = tuple(getattr(layer, parameter).shape)
-    before = layer.masks.get(parameter) if isinstance(layer, PrunedRecurrent) else None
-    kept = np.ones(shape, np.bool_) if before is None else before.to_numpy()
-    for index, mask in parts.items():
-        kept[index * layer.hidden_size : (index + 1) * layer.hidden_size] = mask.to_numpy()
-    return Mask.from_numpy(kept)
+def put_on(module: nn.Module, parameter: str, mask: Mask) -> None:
+    """Put one parameter of `module` under `mask`; others keep what they have."""
+    if parameter == "weight":
+        attach(module, mask)
+    else:
+        _attach_one(module, parameter, mask)
+
+
+def take_off(module: nn.Module) -> None:
+    """Turn a pruned layer back into the plain one; the zeros stay."""
+    if isinstance(module, Pruned):
+        detach(module)
+    elif isinstance(module, PrunedSeveral):
+        for name in module.masks:
+            release(module._parameters[name])  # type: ignore[arg-type]
+        del module._sparse
+        module.__class__ = module.plain  # type: ignore[assignment]
+
+
+def _attach_one(module: Any, parameter: str, mask: Mask) -> None:
+    if not isinstance(module, PrunedSeveral):
+        module.__class__ = SEVERAL_CLASSES[type(module)]
+        module._sparse = SeveralState({})
+    module._sparse.masks[parameter] = mask
+    module._sparse.packed.clear()
+    module._clean(parameter)
 
 
 def masks(model: nn.Module) -> dict[str, Tensor]:
@@ -62,7 +101,7 @@ def pruned_weights(model: nn.Module) -> dict[str, Mask]:
     for name, module in model.named_modules():
         if isinstance(module, Pruned):
             found[f"{name}.weight" if name else "weight"] = module.mask
-        elif isinstance(module, PrunedRecurrent):
+        elif isinstance(module, PrunedSeveral):
             found |= {f"{name}.{parameter}" if name else parameter: mask for parameter, mask in module.masks.items()}
     return found
 
@@ -71,17 +110,13 @@ def put_masks(model: nn.Module, found: Mapping[str, Mask]) -> None:
     """Put the weights that `found` names under their masks, and turn every other pruned layer back."""
     for name, module in list(model.named_modules()):
         prefix = f"{name}." if name else ""
-        if isinstance(module, Pruned) and f"{prefix}weight" not in found:
-            detach(module)
-        elif isinstance(module, PrunedRecurrent) and not all(f"{prefix}{p}" in found for p in module.masks):
-            detach_recurrent(module)
+        own = ["weight"] if isinstance(module, Pruned) else module.masks if isinstance(module, PrunedSeveral) else []
+        if not all(f"{prefix}{parameter}" in found for parameter in own):
+            take_off(module)
     modules: dict[str, Any] = dict(model.named_modules())
-    for parameter, mask in found.items():
-        owner, _, own = parameter.rpartition(".")
-        if is_recurrent(modules[owner]):
-            attach_recurrent(modules[owner], {own: mask})
-        else:
-            attach(modules[owner], mask)
+    for name, mask in found.items():
+        owner, _, parameter = name.rpartition(".")
+        put_on(modules[owner], parameter, mask)
 
 
 def can_be_masked(model: nn.Module, parameter: str) -> bool:
@@ -92,4 +127,6 @@ def can_be_masked(model: nn.Module, parameter: str) -> bool:
         return False
     if is_recurrent(module):
         return own.startswith("weight_")
+    if is_attention(module):
+        return own in projections(module)
     return own == "weight" and (isinstance(module, Pruned) or type(module) in PRUNED_CLASSES)

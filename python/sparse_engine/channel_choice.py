@@ -16,6 +16,7 @@ from .coupling import ChannelGroup, Coupling
 from .criteria import Criterion, criterion_of
 from .evidence import Evidence, Loss
 from .latency import milliseconds
+from .ranked import as_stored
 from .removal import shrink
 from .spec import Spec, matches, of_layer
 
@@ -103,7 +104,8 @@ def unit_scores(
 def _rows(criterion: Criterion, layer: Any, evidence: Evidence, name: str, dim: int) -> NDArray[np.float64]:
     """A score for every index of a weight's dimension."""
     with torch.no_grad():
-        scores = criterion.score(layer, evidence).detach().to("cpu", torch.float32).movedim(dim, 0).flatten(1).contiguous()
+        stored = as_stored(layer, criterion.score(layer, evidence)).detach()
+        scores = stored.to("cpu", torch.float32).movedim(dim, 0).flatten(1).contiguous()
     size, width = scores.shape
     rows = _core.score_groups(scores.reshape(-1).numpy(), (size, width), (1, width), criterion.norm)
     if np.isnan(rows).any():

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .evidence import batch_size, evaluating, padded_input, split_batch
+from .evidence import applications, batch_size, evaluating, padded_input, split_batch
 from .mask import Mask
+from .ranked import TRANSPOSED, WEIGHTED
 from .reporting import table
 
 
@@ -52,19 +53,19 @@ def count_macs(model: nn.Module, data: Iterable[Any]) -> MacCounts:
     """Count the multiply-accumulates of every Linear and convolution layer of `model`, per example, exactly.
 
     The three numbers are never mixed: all of them; those with a weight that is not 0; those whose input is not 0 either, which
-    depends on the data. Padding counts as an input of 0.
+    depends on the data. Padding counts as an input of 0; what a transposed convolution crops is counted.
 
     Args:
         model: pruned or not; run in eval mode.
         data: batches, tensors or (inputs, target) pairs.
     Source: Han et al., NeurIPS 2015, where FLOP% of a layer is estimated as Weight% · Act%; here both are counted together.
     """
-    layers = {m: name for name, m in model.named_modules() if isinstance(m, (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d))}
+    layers = {m: name for name, m in model.named_modules() if isinstance(m, WEIGHTED)}
     sums: dict[nn.Module, list[float]] = {layer: [0.0] * 5 for layer in layers}
 
     def watch(layer: Any, arguments: tuple[Any, ...], output: Tensor) -> None:
         x, weight = arguments[0].detach(), layer.weight.detach()
-        uses = output.numel() // weight.shape[0]
+        uses = applications(layer, x, output)
         total = sums[layer]
         total[0] += uses * weight.numel()
         total[1] += uses * int(torch.count_nonzero(weight))
@@ -96,10 +97,13 @@ def count_macs(model: nn.Module, data: Iterable[Any]) -> MacCounts:
 
 def _products(layer: Any, x: Tensor, weight: Tensor) -> float:
     """Pairs of an input and a weight that meet and are both not 0."""
+    axes = len(getattr(layer, "kernel_size", ()))
+    if isinstance(layer, TRANSPOSED):  # every input meets all weights of its channel
+        batch = x if x.dim() == axes + 2 else x[None]
+        return float(batch.double().sum((0, *range(2, axes + 2))) @ weight.double().flatten(1).sum(1))
     per_input = weight.sum(0, dtype=torch.float64)  # how many weights of a column are there; outputs are alike
     if isinstance(layer, nn.Linear):
         return float(x.reshape(-1, x.shape[-1]).sum(0, dtype=torch.float64) @ per_input)
-    axes = len(layer.kernel_size)
     padded = padded_input(layer, x.double())
     groups = layer.groups
     grouped = weight.double().reshape(groups, -1, *weight.shape[1:]).sum(1)  # one filter per group, its counts as weights

@@ -11,7 +11,8 @@ if TYPE_CHECKING:
 
     from .evidence import Evidence
 
-# From a layer and what was seen on data to scores of its weight's shape. The magnitude of a score counts, not its sign.
+# From a layer and what was seen on data to scores of its weight's shape, outputs first (ranked.py). The magnitude of a score
+# counts, not its sign.
 Score = Callable[["torch.nn.Module", "Evidence"], "torch.Tensor"]
 
 
@@ -51,7 +52,8 @@ def criterion_of(value: object) -> Criterion:
         function: Any = value
 
         def score(layer: Any, evidence: "Evidence") -> "torch.Tensor":
-            return _checked(function(layer.weight.detach()), layer.weight)
+            weight = _weight(layer)
+            return _checked(function(weight.detach()), weight)
 
         return Criterion(score)
     raise ValueError(f"criterion = {value!r} is not one of: {', '.join(sorted(CRITERIA))}, or a function weight -> scores")
@@ -68,8 +70,9 @@ def _checked(scores: Any, weight: "torch.Tensor") -> "torch.Tensor":
 
 
 def _weight(layer: "torch.nn.Module") -> "torch.Tensor":
-    weight: torch.Tensor = layer.weight  # type: ignore[assignment]
-    return weight
+    from .ranked import weight_of
+
+    return weight_of(layer)
 
 
 @criterion("l1")

@@ -3,11 +3,14 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import product
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils.rnn import PackedSequence
+
+from .ranked import CONVOLUTIONS, TRANSPOSED, parameters_of, view_of
 
 Loss = Callable[[Any, Any], Tensor]
 
@@ -45,7 +48,7 @@ class Evidence:
     def _gradients(self, model: nn.Module, layers: list[Any], data: Iterable[Any], loss: Loss | None) -> int:
         if loss is None:
             raise ValueError("this criterion needs loss=, a function of the model's output and the batch's target")
-        weights = [layer.weight for layer in layers]
+        weights = list({id(p): p for layer in layers for p in parameters_of(layer)}.values())
         wanted = [weight.requires_grad for weight in weights]
         totals = [torch.zeros_like(weight) for weight in weights]
         examples, batches = 0, 0
@@ -69,7 +72,9 @@ class Evidence:
             for weight, requires in zip(weights, wanted, strict=True):
                 weight.requires_grad_(requires)
         if examples:
-            self.gradients.update({layer: total / examples for layer, total in zip(layers, totals, strict=True)})
+            means = {id(weight): total / examples for weight, total in zip(weights, totals, strict=True)}
+            for layer in layers:
+                self.gradients[layer] = view_of(layer, [means[id(parameter)] for parameter in parameters_of(layer)])
         return batches
 
     def _inputs(self, model: nn.Module, layers: list[Any], data: Iterable[Any]) -> int:
@@ -114,23 +119,52 @@ class Evidence:
         return 0
 
 
-def called(model: nn.Module, layers: Sequence[Any], example_inputs: Any) -> tuple[list[int], dict[nn.Module, tuple[Any, ...]]]:
-    """One call of `model` in eval mode: how often it multiplies by each weight of each layer, and what each layer was given."""
+class Call(NamedTuple):
+    """What a layer was called with."""
+
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+
+    @property
+    def x(self) -> Any:
+        """The first argument, however it was given."""
+        return self.args[0] if self.args else next(iter(self.kwargs.values()))
+
+
+def called(model: nn.Module, layers: Sequence[Any], example_inputs: Any) -> tuple[list[int], dict[nn.Module, Call]]:
+    """One call of `model` in eval mode: how often it multiplies by each weight of each layer, and what each was given.
+
+    Parts of layers are not called by themselves: nothing is told of them.
+    """
     uses = dict.fromkeys(layers, 0)
-    arguments: dict[nn.Module, tuple[Any, ...]] = {}
+    calls: dict[nn.Module, Call] = {}
 
-    def remember(layer: Any, given: tuple[Any, ...], output: Tensor) -> None:
-        uses[layer] += output.numel() // max(1, layer.weight.shape[0])  # applications of the whole weight
-        arguments[layer] = given
+    def remember(layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
+        calls[layer] = Call(args, kwargs)
+        uses[layer] += applications(layer, calls[layer].x, output)
 
-    handles = [layer.register_forward_hook(remember) for layer in layers]
+    handles = [layer.register_forward_hook(remember, with_kwargs=True) for layer in layers if isinstance(layer, nn.Module)]
     try:
         with evaluating(model), torch.no_grad():
             model(*(example_inputs if isinstance(example_inputs, tuple) else (example_inputs,)))
     finally:
         for handle in handles:
             handle.remove()
-    return [uses[layer] for layer in layers], arguments
+    return [uses[layer] for layer in layers], calls
+
+
+def applications(layer: Any, x: Any, output: Any) -> int:
+    """How often a call multiplies by each weight of `layer`; what a transposed convolution crops is counted, as padding is.
+
+    A recurrent layer uses each weight once a step. Torch's attention is taken to be given keys and values as long as the
+    queries are; its own products of these, which have no weight, are not counted.
+    """
+    if isinstance(layer, TRANSPOSED):
+        return x.numel() // max(1, layer.in_channels)  # type: ignore[no-any-return]
+    if isinstance(layer, (nn.RNNBase, nn.MultiheadAttention)):
+        given = x.data if isinstance(x, PackedSequence) else x
+        return given.numel() // max(1, given.shape[-1])
+    return output.numel() // max(1, layer.weight.shape[0])  # type: ignore[no-any-return]
 
 
 def split_batch(batch: Any) -> tuple[tuple[Any, ...], Any]:
@@ -168,7 +202,9 @@ def input_squares(layer: nn.Module, x: Tensor) -> Tensor:
     """Σ x² for each weight of an output channel, over the batch and all positions; broadcasts against the weight."""
     if isinstance(layer, nn.Linear):
         return x.reshape(-1, x.shape[-1]).square().sum(0)[None]
-    assert isinstance(layer, (nn.Conv1d, nn.Conv2d, nn.Conv3d))
+    if isinstance(layer, TRANSPOSED):
+        return _transposed_squares(layer, x)
+    assert isinstance(layer, CONVOLUTIONS)
     axes = len(layer.kernel_size)
     squares = padded_input(layer, x).square()
     kernel, stride, dilation = layer.kernel_size, layer.stride, layer.dilation
@@ -179,8 +215,34 @@ def input_squares(layer: nn.Module, x: Tensor) -> Tensor:
         first = [t * d for t, d in zip(tap, dilation, strict=True)]
         window = tuple(slice(f, f + n, s) for f, n, s in zip(first, last, stride, strict=True))
         taps.append(squares[(slice(None), slice(None), *window)].sum((0, *range(2, axes + 2))))
-    per_channel = torch.stack(taps, dim=1).reshape(layer.in_channels, *kernel)
-    per_group = per_channel.reshape(layer.groups, layer.in_channels // layer.groups, *kernel)
+    return _for_each_output(layer, taps)
+
+
+def _transposed_squares(layer: Any, x: Tensor) -> Tensor:
+    """The same of a transposed convolution: positions whose product with a tap falls outside the output do not count."""
+    squares = (x if x.dim() == len(layer.kernel_size) + 2 else x[None]).square()
+    sizes = squares.shape[2:]
+    ends = [
+        (size - 1) * s - 2 * p + d * (k - 1) + extra + 1
+        for size, s, p, d, k, extra in zip(
+            sizes, layer.stride, layer.padding, layer.dilation, layer.kernel_size, layer.output_padding, strict=True
+        )
+    ]
+    taps = []
+    for tap in product(*map(range, layer.kernel_size)):
+        inside = squares
+        for axis, (t, size, end) in enumerate(zip(tap, sizes, ends, strict=True)):
+            places = torch.arange(size) * layer.stride[axis] + t * layer.dilation[axis] - layer.padding[axis]
+            shape = [1] * squares.dim()
+            shape[2 + axis] = size
+            inside = inside * ((places >= 0) & (places < end)).reshape(shape).to(inside.device)
+        taps.append(inside.sum((0, *range(2, squares.dim()))))
+    return _for_each_output(layer, taps)
+
+
+def _for_each_output(layer: Any, taps: list[Tensor]) -> Tensor:
+    """(out, in / groups, kernel...) from a value for each tap and input channel."""
+    per_group = torch.stack(taps, dim=1).reshape(layer.groups, layer.in_channels // layer.groups, *layer.kernel_size)
     return per_group.repeat_interleave(layer.out_channels // layer.groups, dim=0)
 
 

@@ -21,19 +21,26 @@ Shape = tuple[int, ...]
 Block = Callable[[Shape], tuple[int, int]]
 
 BLOCKS: dict[str, Block] = {}
-FORMS = '"element", "N:M" such as "2:4", blocks "AxB" such as "4x1"'
+FORMS = '"element", "N:M" such as "2:4", blocks "AxB" such as "4x1", "pattern" or "pattern:N:D"'
 
 
 class Granularity:
     """Which weights stay, over one or several layers that are ranked together."""
 
+    fixes: str | None = None  # what it removes, where it alone decides the amount
+    share: float | None = None  # and the share of a layer that stays, where that is the same for all
+
     def refusal(self, shape: Shape) -> str | None:
         """Why a weight of `shape` cannot be pruned so, or None."""
         return None
 
-    def fixed(self, size: int) -> int | None:
-        """How many of `size` weights stay, where the granularity alone decides that."""
+    def fixed(self, shape: Shape) -> int | None:
+        """How many weights of `shape` stay, where the granularity alone decides that."""
         return None
+
+    def least(self, shape: Shape) -> int:
+        """How many weights of `shape` stay, whatever is asked for."""
+        return 0
 
     def pick(self, scores: Sequence[Scores], shapes: Sequence[Shape], keep: int, norm: _core.Norm) -> list[Mask]:
         """A mask per layer, `keep` weights over all of them."""
@@ -91,21 +98,87 @@ class NofM(Granularity):
 
     def __init__(self, n: int, m: int) -> None:
         self.n, self.m = n, m
+        self.share = n / m
+        self.fixes = f"removes {1 - self.share:.4g} of every layer"
 
     def refusal(self, shape: Shape) -> str | None:
         """Rows must fall into groups."""
         cols = matrix_of(shape)[1]
         return None if cols % self.m == 0 else f"its rows of {cols} weights do not fall into groups of {self.m}"
 
-    def fixed(self, size: int) -> int | None:
+    def fixed(self, shape: Shape) -> int | None:
         """n / m of them."""
-        return size // self.m * self.n
+        return math.prod(shape) // self.m * self.n
 
     def pick(self, scores: Sequence[Scores], shapes: Sequence[Shape], keep: int, norm: _core.Norm) -> list[Mask]:
         """The same in every layer, whatever the others hold."""
         return [
             Mask(_core.keep_n_of_m(s().reshape(-1), matrix_of(shape), self.n, self.m), shape)
             for s, shape in zip(scores, shapes, strict=True)
+        ]
+
+
+class Pattern(Granularity):
+    """n positions of every convolution kernel, which ones being one of few patterns that the kernels of a layer share.
+
+    The patterns are the `size` sets of positions that are the best n, by score, of most kernels of the layer; every kernel
+    then takes the one of them that keeps most of it.
+
+    Source: Tan et al., "PCNN", DAC 2020; Niu et al., "PatDNN", ASPLOS 2020.
+    """
+
+    def __init__(self, n: int, size: int) -> None:
+        self.n, self.size = n, size
+        self.fixes = f"keeps {n} weights of every kernel"
+
+    def refusal(self, shape: Shape) -> str | None:
+        """Kernels must have more positions than stay, and no more than a pattern has bits."""
+        try:
+            positions = math.prod(_kernel(shape, "pattern"))
+        except ValueError as error:
+            return str(error)
+        if self.n < positions <= 64:
+            return None
+        return f"its kernels have {positions} positions; patterns of {self.n} need {self.n + 1} to 64"
+
+    def fixed(self, shape: Shape) -> int | None:
+        """n of every kernel."""
+        return shape[0] * shape[1] * self.n
+
+    def pick(self, scores: Sequence[Scores], shapes: Sequence[Shape], keep: int, norm: _core.Norm) -> list[Mask]:
+        """A dictionary and a mask for each layer, whatever the others hold."""
+        masks = []
+        for layer, shape in zip(scores, shapes, strict=True):
+            flat, positions = layer().reshape(-1), math.prod(shape[2:])
+            dictionary = _core.frequent_patterns(flat, positions, self.n, self.size)
+            masks.append(Mask(_core.keep_patterns(flat, positions, dictionary, norm), shape))
+        return masks
+
+
+class Head(Granularity):
+    """Attention heads, a row of the ranked weight each: as many as fit, and at least the best one of every layer.
+
+    Source: Michel, Levy, Neubig, "Are Sixteen Heads Really Better than One?", NeurIPS 2019.
+    """
+
+    def least(self, shape: Shape) -> int:
+        """A head."""
+        return shape[1]
+
+    def pick(self, scores: Sequence[Scores], shapes: Sequence[Shape], keep: int, norm: _core.Norm) -> list[Mask]:
+        """The largest means, or roots of mean squares, over all layers."""
+        views = [matrix_of(shape) for shape in shapes]
+        worth = [_core.score_groups(s().reshape(-1), v, (1, v[1]), norm) for s, v in zip(scores, views, strict=True)]
+        sizes = np.concatenate([_core.group_sizes(v, (1, v[1])) for v in views])
+        first = np.cumsum([0, *map(len, worth)])
+        stays = np.zeros(len(sizes), np.bool_)
+        stays[[begin + int(np.argmax(own)) for begin, own in zip(first[:-1], worth, strict=True)]] = True
+        others, left = np.flatnonzero(~stays), max(0, keep - int(sizes[stays].sum()))
+        bits, _ = _core.keep_largest_groups(np.concatenate(worth)[others], sizes[others], left)
+        stays[others] = np.unpackbits(bits, count=len(others), bitorder="little").view(np.bool_)
+        return [
+            Mask.from_numpy(np.repeat(stays[begin : begin + heads, None], width, axis=1))
+            for begin, (heads, width) in zip(first[:-1], views, strict=True)
         ]
 
 
@@ -165,6 +238,8 @@ def granularity_of(text: object) -> Granularity:
         return Element()
     if text == "channel":
         return Channels()
+    if text == "head":
+        return Head()
     if isinstance(text, str):
         if text in BLOCKS:
             return Blocks(BLOCKS[text])
@@ -174,13 +249,22 @@ def granularity_of(text: object) -> Granularity:
             if not (0 < n < m <= 16):
                 raise ValueError(f"granularity = {text!r}: n of m neighbours stay, 0 < n < m <= 16, such as '2:4'")
             return NofM(n, m)
+        pattern = re.fullmatch(r"pattern(?::(\d+)(?::(\d+))?)?", text)
+        if pattern:
+            n, size = int(pattern[1] or 4), int(pattern[2] or 8)
+            if not (0 < n < 64 and size > 0):
+                raise ValueError(
+                    f"granularity = {text!r}: N of a kernel's positions stay, 0 < N < 64, after one of D patterns, 0 < D, such "
+                    f"as 'pattern:4:8', which 'pattern' means"
+                )
+            return Pattern(n, size)
         block = re.fullmatch(r"(\d+)x(\d+)", text)
         if block:
             height, width = int(block[1]), int(block[2])
             if height < 1 or width < 1:
                 raise ValueError(f"granularity = {text!r}: both sides of a block must be at least 1, such as '4x1'")
             return Blocks(lambda shape: (height, width))
-    known = ", ".join(f'"{name}"' for name in (*BLOCKS, "channel"))
+    known = ", ".join(f'"{name}"' for name in (*BLOCKS, "channel", "head"))
     raise ValueError(f"granularity = {text!r} is not one of: {FORMS}, {known}")
 
 

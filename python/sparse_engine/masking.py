@@ -1,6 +1,7 @@
 """What keeps a pruned weight at zero, whatever optimizers and loaders do to the parameter."""
 
 import weakref
+from functools import partial
 from typing import Any
 
 import torch
@@ -9,8 +10,8 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from .mask import Mask
 
-# Which mask a parameter is under, by identity; an entry goes with its parameter.
-_masked_parameters: dict[int, tuple["weakref.ref[Tensor]", Mask]] = {}
+# Which mask a parameter is under, by identity, and the hook on its gradient if there is one; an entry goes with its parameter.
+_masked_parameters: dict[int, tuple["weakref.ref[Tensor]", Mask, Any]] = {}
 _step_hook: Any = None
 
 _SAME_SIZE = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
@@ -32,16 +33,28 @@ def mask_tensor(mask: Mask) -> Tensor:
     return torch.from_numpy(mask.to_numpy())
 
 
-def guard(parameter: Tensor, mask: Mask) -> None:
-    """Have optimizer steps keep `parameter` under `mask`."""
+def guard(parameter: Tensor, mask: Mask, gradient: bool = False) -> None:
+    """Have optimizer steps keep `parameter` under `mask`; with `gradient`, whatever becomes its gradient as well.
+
+    Layers whose forward hands out their weight zero its gradient there (`MaskGradient`); the others ask for it here.
+    """
     global _step_hook
     key = id(parameter)
+    before = _masked_parameters.get(key)
+    hook = None
+    if before is not None and before[0]() is parameter:
+        if before[1] is mask and (before[2] is not None or not gradient):
+            return
+        if before[2] is not None:
+            before[2].remove()
+    if gradient and parameter.requires_grad and parameter.is_leaf:
+        hook = parameter.register_hook(partial(masked_gradient, mask))  # type: ignore[no-untyped-call]
 
     def forget(reference: "weakref.ref[Tensor]") -> None:
         if key in _masked_parameters and _masked_parameters[key][0] is reference:
             del _masked_parameters[key]
 
-    _masked_parameters[key] = (weakref.ref(parameter, forget), mask)
+    _masked_parameters[key] = (weakref.ref(parameter, forget), mask, hook)
     if _step_hook is None:
         _step_hook = register_optimizer_step_post_hook(_after_step)
 
@@ -52,9 +65,16 @@ def guarded_by(parameter: Tensor) -> Mask | None:
     return entry[1] if entry is not None and entry[0]() is parameter else None
 
 
+def guards_gradient(parameter: Tensor) -> bool:
+    """Whether the gradient of `parameter`, if it has one, is kept under the mask too."""
+    return not parameter.requires_grad or _masked_parameters[id(parameter)][2] is not None
+
+
 def release(parameter: Tensor) -> None:
     """Undo `guard`."""
-    _masked_parameters.pop(id(parameter), None)
+    entry = _masked_parameters.pop(id(parameter), None)
+    if entry is not None and entry[2] is not None:
+        entry[2].remove()
 
 
 def _after_step(optimizer: torch.optim.Optimizer, _args: Any, _kwargs: Any) -> None:
@@ -87,8 +107,13 @@ class MaskGradient(torch.autograd.Function):
         gradient = gradients[0]
         if ctx.watched is not None:
             ctx.watched.gradient = gradient.detach().clone()
-        if gradient.requires_grad or not gradient.is_contiguous():
-            return gradient.masked_fill(~mask_tensor(ctx.mask).to(gradient.device), 0), None, None
-        masked = gradient.clone()
-        write_zeros(ctx.mask, masked)
-        return masked, None, None
+        return masked_gradient(ctx.mask, gradient), None, None
+
+
+def masked_gradient(mask: Mask, gradient: Tensor) -> Tensor:
+    """A new gradient, zero where the mask is False."""
+    if gradient.requires_grad or not gradient.is_contiguous():
+        return gradient.masked_fill(~mask_tensor(mask).to(gradient.device), 0)
+    masked = gradient.clone()
+    write_zeros(mask, masked)
+    return masked

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
@@ -132,6 +133,39 @@ class MaskedConv3d(Pruned, nn.Conv3d):
         return self._conv_forward(x, weight, self._parameters["bias"])  # type: ignore[no-any-return]
 
 
+class _MaskedTransposed(Pruned, nn.modules.conv._ConvTransposeNd):
+    """A pruned transposed convolution of any rank: masked, computed dense."""
+
+    def forward(self, x: Tensor, output_size: Any = None) -> Tensor:
+        """As torch's layer, on the masked weight."""
+        weight = self._training_weight() if self.training or torch.is_grad_enabled() else self._weight()
+        axes = len(self.kernel_size)
+        sides: Any = (self.stride, self.padding, self.kernel_size, axes, self.dilation)
+        extra = self._output_padding(x, output_size, *sides)
+        convolve: Any = (F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d)[axes - 1]
+        bias = self._parameters["bias"]
+        result: Tensor = convolve(x, weight, bias, self.stride, self.padding, extra, self.groups, self.dilation)
+        return result
+
+
+class MaskedConvTranspose1d(_MaskedTransposed, nn.ConvTranspose1d):
+    """A pruned `torch.nn.ConvTranspose1d`: masked, computed dense."""
+
+    plain = nn.ConvTranspose1d
+
+
+class MaskedConvTranspose2d(_MaskedTransposed, nn.ConvTranspose2d):
+    """A pruned `torch.nn.ConvTranspose2d`: masked, computed dense."""
+
+    plain = nn.ConvTranspose2d
+
+
+class MaskedConvTranspose3d(_MaskedTransposed, nn.ConvTranspose3d):
+    """A pruned `torch.nn.ConvTranspose3d`: masked, computed dense."""
+
+    plain = nn.ConvTranspose3d
+
+
 def _wide(positions: int) -> int:
     """Convolutions run as wide products however few their positions are."""
     return max(positions, NARROW_COLUMNS + 1)
@@ -152,6 +186,9 @@ PRUNED_CLASSES: dict[type[nn.Module], type[Pruned]] = {
     nn.Conv1d: SparseConv1d,
     nn.Conv2d: SparseConv2d,
     nn.Conv3d: MaskedConv3d,
+    nn.ConvTranspose1d: MaskedConvTranspose1d,
+    nn.ConvTranspose2d: MaskedConvTranspose2d,
+    nn.ConvTranspose3d: MaskedConvTranspose3d,
 }
 
 

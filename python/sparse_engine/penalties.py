@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from .granularity import Blocks, granularity_of, matrix_of
+from .ranked import WEIGHTED, outputs_first
 from .spec import Spec, matches
 
 KINDS = ("l1", "l2", "group", "bn_l1")
@@ -52,13 +53,13 @@ def penalty(
         if kind == "bn_l1":
             if isinstance(module, nn.modules.batchnorm._BatchNorm):
                 terms.append(weight.abs().sum())
-        elif isinstance(module, (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)):
+        elif isinstance(module, WEIGHTED):
             if kind == "l1":
                 terms.append(weight.abs().sum())
             elif kind == "l2":
                 terms.append(weight.square().sum())
-            elif isinstance(blocks, Blocks) and blocks.refusal(tuple(weight.shape)) is None:
-                terms.append(_group_lasso(weight, blocks))
+            elif isinstance(blocks, Blocks) and blocks.refusal(tuple(outputs_first(module, weight).shape)) is None:
+                terms.append(_group_lasso(outputs_first(module, weight), blocks))
     if not terms:
         raise ValueError(f"kind = {kind!r} finds nothing to add up in the selected layers")
     return torch.stack(terms).sum()

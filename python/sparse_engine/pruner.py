@@ -11,12 +11,13 @@ from torch import distributed, nn
 from .attachment import can_be_masked, pruned_layers, pruned_weights, put_masks, put_under
 from .criteria import criterion_of
 from .evidence import Loss
-from .granularity import Channels, NofM, granularity_of
+from .granularity import Channels, granularity_of
 from .layer import Pruned
 from .mask import Mask
 from .masking import Watched
-from .pruning import choose_masks, selected_layers
+from .pruning import choose_masks
 from .schedules import OneShot, Regrowth, Schedule
+from .selection import selected_layers
 from .spec import Spec
 
 
@@ -61,7 +62,7 @@ class Pruner:
             raise ValueError(
                 f"{schedule} goes through many amounts: give the last as sparsity= or nonzeros=, or use OneShot for this spec"
             )
-        if gradual and isinstance(granularity_of(spec.granularity), NofM):
+        if gradual and granularity_of(spec.granularity).fixes is not None:
             raise ValueError(f"granularity = {spec.granularity!r} has one amount only; use OneShot")
         if isinstance(schedule, Regrowth) and spec.granularity != "element":
             raise ValueError(f"{type(schedule).__name__} exchanges single weights; it needs granularity='element'")

@@ -1,9 +1,7 @@
 """`prune(model, spec)`: selects layers, scores their weights, picks masks, and puts the layers under them."""
 
-import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable
 from dataclasses import replace
-from fnmatch import fnmatchcase
 from functools import partial
 from typing import Any, TypeVar
 
@@ -11,7 +9,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
-from torch.nn.parameter import UninitializedParameter
 
 from .amounts import Candidates, choose
 from .attachment import put_under
@@ -20,12 +17,12 @@ from .criteria import Criterion, criterion_of
 from .evidence import Evidence, Loss, called
 from .granularity import Channels, Scores, granularity_of
 from .latency import sparsity_for
-from .layer import Pruned
 from .mask import Mask
-from .nn import PRUNED_CLASSES
 from .obs import surgeon
-from .recurrent import Gate, gates_of, is_recurrent
-from .spec import Spec, matches, of_layer
+from .ranked import TRANSPOSED, held_mask, parameters_of, weight_of
+from .recurrent import Gate
+from .selection import selected_layers
+from .spec import Spec
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -40,9 +37,10 @@ def prune(
 ) -> Model:
     """Prune `model` in place as `spec` says, and return the same object.
 
-    Every selected Linear, Conv1d, Conv2d, Conv3d, LSTM and GRU layer gets a mask, its pruned weights become 0 and stay 0
-    through training, and in inference (`model.eval()` under `torch.inference_mode()` or `torch.no_grad()`) all but Conv3d run
-    on native sparse kernels where these measure faster. Parameters, their names and `state_dict` keys do not change. Pruning
+    Every selected Linear, convolution, LSTM and GRU layer (or attention layer, of which whole heads go) gets a mask, its pruned
+    weights become 0 and stay 0 through training, and in inference (`model.eval()` under `torch.inference_mode()` or
+    `torch.no_grad()`) all but Conv3d, transposed convolutions and torch's attention run on native sparse kernels where these
+    measure faster. Parameters, their names and `state_dict` keys do not change. Pruning
     again, at a higher sparsity, goes on from where the model is.
 
     With granularity "channel" nothing is masked: channels are taken out of every tensor they run through, parameters keep their
@@ -111,12 +109,7 @@ def choose_masks(
     names, layers = selected_layers(model, spec)
     criterion = criterion_of(spec.criterion)
     evidence = Evidence(layers, spec.seed)
-    if any(isinstance(layer, Gate) for layer in layers) and (criterion.needs is not None or spec.macs is not None):
-        what = "macs" if criterion.needs is None else f"criterion = {spec.criterion!r}"
-        raise ValueError(
-            f"{what} looks at what layers are given, which is not known of the steps inside LSTM and GRU: exclude them, or "
-            f"use a criterion of the weights alone"
-        )
+    _check_known(spec, criterion, layers)
     if criterion.needs is not None:
         if data is None:
             raise ValueError(f"criterion = {spec.criterion!r} looks at data; pass data=, an iterable of batches")
@@ -125,9 +118,22 @@ def choose_masks(
     scores: list[Scores] = [partial(_scores, criterion, layer, evidence) for layer in layers]
     for name, layer_scores in zip(names, scores, strict=True):
         _refuse_nan(name, layer_scores())
-    shapes = [tuple(layer.weight.shape) for layer in layers]
+    shapes = [tuple(weight_of(layer).shape) for layer in layers]
     uses = called(model, layers, example_inputs)[0] if spec.macs is not None else None
     return layers, choose(spec, Candidates(names, scores, shapes, granularity_of(spec.granularity), criterion.norm, uses))
+
+
+def _check_known(spec: Spec, criterion: Criterion, layers: list[Any]) -> None:
+    """Refuse what would have to be known of layers that do not tell it."""
+    what = f"criterion = {spec.criterion!r}"
+    watches = criterion.needs not in (None, "gradients")
+    if any(isinstance(layer, Gate) for layer in layers) and (watches or spec.macs is not None):
+        raise ValueError(
+            f"{what if watches else 'macs'} looks at what layers are given, which is not known of the steps inside LSTM and "
+            f"GRU: exclude them, or use a criterion of the weights alone"
+        )
+    if criterion.needs == "hessians" and any(isinstance(layer, TRANSPOSED) for layer in layers):
+        raise ValueError(f"{what} does not solve transposed convolutions: exclude them, or use another criterion")
 
 
 def _check_model(model: object) -> None:
@@ -135,93 +141,13 @@ def _check_model(model: object) -> None:
         raise TypeError(f"model must be a torch.nn.Module, not {type(model).__name__}")
 
 
-def selected_layers(model: nn.Module, spec: Spec) -> tuple[list[str], list[Any]]:
-    """Names and modules that `spec` selects; layers that share a weight are listed once."""
-    names: list[str] = []
-    layers: list[Any] = []
-    weights: set[int] = set()
-    skipped: list[str] = []
-    refused: list[str] = []
-    granularity = granularity_of(spec.granularity)
-    prunable = [(name, m) for name, m in model.named_modules() if isinstance(m, (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d))]
-    for name, module in prunable:
-        if not spec.selects(name) or (isinstance(spec.sparsity, Mapping) and of_layer(spec.sparsity, name, None) is None):
-            continue
-        _check_weight(name, module)
-        if not isinstance(module, Pruned) and type(module) not in PRUNED_CLASSES:
-            skipped.append(f"{name} ({type(module).__name__})")
-            continue
-        refusal = granularity.refusal(tuple(module.weight.shape))
-        if refusal is not None:
-            refused.append(f"{name or '(the model itself)'}: {refusal}")
-            continue
-        if id(module.weight) in weights:  # shared: counted and ranked once
-            continue
-        weights.add(id(module.weight))
-        names.append(name)
-        layers.append(module)
-    for name, gate in _selected_gates(model, spec):
-        refusal = granularity.refusal(tuple(gate.weight.shape))
-        if refusal is None:
-            names.append(name)
-            layers.append(gate)
-        else:
-            refused.append(f"{name}: {refusal}")
-    if skipped:
-        warnings.warn(
-            f"not pruned, a subclass with arithmetic of its own: {', '.join(skipped)}; name them in exclude= to say so",
-            stacklevel=3,
-        )
-    if refused and layers:
-        warnings.warn(f"left alone by granularity {spec.granularity!r}: {'; '.join(refused)}", stacklevel=3)
-    elif refused:
-        raise ValueError(f"granularity = {spec.granularity!r} fits no selected layer: {'; '.join(refused)}")
-    if not layers:
-        there = ", ".join(name or "(the model itself)" for name, _ in prunable) or "none"
-        raise ValueError(
-            f"include={spec.include}, exclude={spec.exclude} select no layer; prunable layers of this model: {there}"
-        )
-    if isinstance(spec.sparsity, Mapping):
-        for pattern in spec.sparsity:
-            every = [name for name, _ in prunable] + names
-            if not any(fnmatchcase(name, pattern) for name in every):
-                known = ", ".join(every)
-                raise ValueError(f"sparsity: pattern {pattern!r} matches no layer; prunable layers of this model: {known}")
-    return names, layers
-
-
-def _selected_gates(model: nn.Module, spec: Spec) -> Iterator[tuple[str, Gate]]:
-    for name, module in model.named_modules():
-        if not is_recurrent(module):
-            continue
-        for full, gate in gates_of(name, module):
-            both = (name, full)
-            chosen = any(matches(n, spec.include) for n in both) and not any(matches(n, spec.exclude) for n in both)
-            if chosen and not (isinstance(spec.sparsity, Mapping) and of_layer(spec.sparsity, full, None) is None):
-                yield full, gate
-
-
-def _check_weight(name: str, module: nn.Module) -> None:
-    weight = module._parameters.get("weight")
-    if isinstance(weight, UninitializedParameter):
-        raise ValueError(f"layer {name!r} has no weight yet; run the model once on an input before pruning it")
-    if weight is None:
-        raise ValueError(
-            f"the weight of layer {name!r} is not a plain parameter (weight_norm, a parametrization or torch's own pruning?); "
-            f"remove that first (torch.nn.utils.parametrize.remove_parametrizations, torch.nn.utils.prune.remove) "
-            f"or pass exclude=[{name!r}]"
-        )
-    if weight.device.type == "meta" or not weight.dtype.is_floating_point:
-        raise ValueError(f"the weight of layer {name!r} is {weight.dtype} on {weight.device}; pruning needs real float weights")
-
-
 def _scores(criterion: Criterion, layer: Any, evidence: Evidence) -> NDArray[np.float32]:
     scores = criterion.score(layer, evidence).detach()
     array: NDArray[np.float32] = scores.to(device="cpu", dtype=torch.float32).contiguous().reshape(-1).numpy()
-    weight: Any = layer.weight
-    if isinstance(layer, Pruned) and scores.data_ptr() != weight.data_ptr():  # what is pruned already comes last
-        array = array.copy()
-        layer.mask.apply(array.reshape(layer.mask.shape))
+    if scores.data_ptr() != parameters_of(layer)[0].data_ptr():  # what is pruned already comes last
+        held = held_mask(layer)
+        if held is not None:
+            array = np.where(held.reshape(-1).numpy(), array, np.float32(0))
     return array
 
 

@@ -1,69 +1,48 @@
 """Pruned LSTM and GRU layers: dense torch while gradients are needed, native recurrence on sparse weights otherwise.
 
 Every gate of every weight is pruned like a layer of its own, so that with scope="layer" all gates keep the same share. Masks
-hold through optimizer steps, loading and moving, as those of other layers do; gradients of pruned weights are not zeroed.
+hold through optimizer steps, loading and moving, as those of other layers do, and gradients of pruned weights are zero.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from . import _core
-from .choice import Choices
 from .formats import DENSE, modelled
 from .layer import DISABLED, TRAINING, Packed, native_enabled
-from .mask import Mask
-from .masking import guard, guarded_by, release, write_zeros
+from .masking import write_zeros
+from .ranked import Part, Piece
+from .several import PrunedSeveral
 
 GATES = {nn.LSTM: "ifgo", nn.GRU: "rzn"}  # in torch's order
 
 
-class Gate:
+class Gate(Part):
     """The rows of one gate in one weight of a recurrent layer; scored and ranked like a layer."""
 
     def __init__(self, layer: nn.RNNBase, parameter: str, index: int) -> None:
-        self.layer, self.parameter, self.index = layer, parameter, index
+        self.places = [(layer, parameter)]
+        self.rows = slice(index * layer.hidden_size, (index + 1) * layer.hidden_size)
 
-    @property
-    def weight(self) -> Tensor:
-        """A view of these rows."""
-        whole: Tensor = getattr(self.layer, self.parameter)
-        return whole[self.index * self.layer.hidden_size : (self.index + 1) * self.layer.hidden_size]
+    def view(self, whole: Sequence[Tensor]) -> Tensor:
+        """The rows of this gate."""
+        return whole[0][self.rows]
 
-
-class RecurrentState:
-    """What a pruned recurrent layer keeps beside its parameters."""
-
-    def __init__(self, masks: dict[str, Mask]) -> None:
-        self.masks = masks
-        self.clean: dict[str, tuple[int, int]] = {}
-        self.packed: dict[str, Packed] = {}
-        self.choices = Choices()
-        self.fallbacks: dict[str, int] = {}
-
-    def __getstate__(self) -> dict[str, Any]:
-        masks = {name: (mask.bits, mask.shape) for name, mask in self.masks.items()}
-        return {"masks": masks, "decisions": self.choices.buckets}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__({name: Mask(*parts) for name, parts in state["masks"].items()})  # type: ignore[misc]
-        self.choices.buckets.update(state["decisions"])
+    def pieces(self, kept: NDArray[np.bool_]) -> list[Piece]:
+        """The rows of this gate."""
+        return [(*self.places[0], self.rows, kept)]
 
 
-class PrunedRecurrent(nn.RNNBase):
-    """Mixin of a pruned recurrent layer. `plain` is the class it had before."""
+class PrunedRecurrent(PrunedSeveral, nn.RNNBase):
+    """Mixin of a pruned recurrent layer."""
 
     plain: ClassVar[type[nn.RNNBase]]
-    _sparse: RecurrentState
-
-    @property
-    def masks(self) -> dict[str, Mask]:
-        """Which weights stay, by parameter."""
-        return self._sparse.masks
 
     def forward(self, input: Any, hx: Any = None) -> Any:
         """As torch's layer: (output, h_n) or (output, (h_n, c_n))."""
@@ -73,7 +52,7 @@ class PrunedRecurrent(nn.RNNBase):
         self._hold()
         reason = self._unfit(input, hx)
         if reason is not None:
-            state.fallbacks[reason] = state.fallbacks.get(reason, 0) + 1
+            state.fall_back(reason)
             return super().forward(input, hx)
         choice = state.choices.exact.get((input.shape, torch.get_num_threads()))
         if choice is None:
@@ -82,25 +61,6 @@ class PrunedRecurrent(nn.RNNBase):
             columns = 1 if input.dim() == 2 else input.shape[0 if self.batch_first else 1]
             choice = state.choices.decide(input.shape, (columns, *input.shape), ways, modelled(["csr"], density, columns))
         return self._native(input, hx) if choice.native else super().forward(input, hx)
-
-    def _hold(self) -> None:
-        """Zeros where the masks are False, whatever wrote to the weights."""
-        state = self._sparse
-        for name, mask in state.masks.items():
-            weight: Any = getattr(self, name)
-            fresh = (weight._version, weight.data_ptr())
-            if self.training or state.clean.get(name) != fresh or guarded_by(weight) is not mask:
-                self._clean(name)
-
-    def _clean(self, name: str) -> None:
-        weight: Any = self._parameters[name]
-        if weight is None or weight.device.type == "meta":
-            return
-        mask = self._sparse.masks[name]
-        write_zeros(mask, weight)
-        if type(weight) is nn.Parameter and not weight.is_inference():
-            guard(weight, mask)
-            self._sparse.clean[name] = (weight._version, weight.data_ptr())
 
     def _unfit(self, x: Any, hx: Any) -> str | None:
         """Why native code does not take this call, or None."""
@@ -184,28 +144,6 @@ class PrunedRecurrent(nn.RNNBase):
         of_input, of_state = (self._parameters[f"bias_{kind}{suffix}"].detach().numpy() for kind in ("ih", "hh"))  # type: ignore[union-attr]
         return (of_input + of_state, None) if self.mode == "LSTM" else (of_input, of_state)
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        """Take up the masks again after a copy or a load."""
-        super().__setstate__(state)  # type: ignore[no-untyped-call]
-        for name in self._sparse.masks:
-            self._clean(name)
-
-    def _apply(self, fn: Any, recurse: bool = True) -> Any:
-        result = super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
-        for name in self._sparse.masks:
-            self._clean(name)
-        return result
-
-    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
-        super()._load_from_state_dict(*args, **kwargs)
-        for name in self._sparse.masks:
-            self._clean(name)
-
-    def extra_repr(self) -> str:
-        """The plain layer's, with the share of weights that stay."""
-        kept, size = (sum(getattr(mask, what) for mask in self.masks.values()) for what in ("kept", "size"))
-        return f"{super().extra_repr()}, density={kept / size if size else 1.0:.4g}"
-
 
 def _numpy(x: Tensor) -> Any:
     return x.detach().resolve_neg().numpy()
@@ -238,22 +176,3 @@ def gates_of(name: str, layer: Any) -> Iterator[tuple[str, Gate]]:
         if parameter.startswith("weight_"):
             for index, letter in enumerate(letters):
                 yield f"{name}.{parameter}.{letter}" if name else f"{parameter}.{letter}", Gate(layer, parameter, index)
-
-
-def attach_recurrent(layer: Any, masks: dict[str, Mask]) -> None:
-    """Put weights of `layer` under `masks`, by parameter; others keep what they have."""
-    if not isinstance(layer, PrunedRecurrent):
-        layer.__class__ = RECURRENT_CLASSES[type(layer)]
-        layer._sparse = RecurrentState({})
-    layer._sparse.masks.update(masks)
-    layer._sparse.packed.clear()
-    for name in masks:
-        layer._clean(name)
-
-
-def detach_recurrent(layer: PrunedRecurrent) -> None:
-    """Undo `attach_recurrent`; the zeros stay."""
-    for name in layer.masks:
-        release(layer._parameters[name])  # type: ignore[arg-type]
-    del layer._sparse
-    layer.__class__ = layer.plain  # type: ignore[assignment]

@@ -13,10 +13,14 @@ from typing import Any
 import torch
 from torch import nn
 
-from .evidence import called, evaluating
+from .attention import REASON, MaskedMultiheadAttention, is_attention, projections
+from .evidence import Call, called, evaluating
 from .layer import DISABLED, NativePruned, Pruned, dense_only
 from .pages import picture_of, write_page
+from .ranked import WEIGHTED
+from .recurrent import is_recurrent
 from .runtime import isa, num_threads
+from .several import PrunedSeveral
 
 REPEATS = 5
 WARM_UP_CALLS = 2  # in the first, a pruned layer finds out which of its kernels is faster
@@ -140,7 +144,9 @@ class Report:
 
 
 def report(model: nn.Module, example_inputs: Any = None) -> Report:
-    """Parameters, multiply-accumulates and measured time of every Linear and convolution layer of `model`.
+    """Parameters, multiply-accumulates and measured time of every layer of `model` with weights that can be pruned.
+
+    Linear, convolution, LSTM and GRU layers, and what of torch's attention makes queries, keys and values.
 
     Args:
         model: pruned or not. Run in eval mode under inference_mode; its training flags are restored.
@@ -149,25 +155,14 @@ def report(model: nn.Module, example_inputs: Any = None) -> Report:
         `Report`; print it for a table. "now" is what the layer does in inference, "dense" torch's arithmetic on the same
         weights; both are medians of interleaved calls on the input this layer saw.
     """
-    rows: dict[nn.Module, LayerReport] = {
-        module: LayerReport(
-            name=name,
-            kind=type(module).__name__,
-            shape=tuple(module.weight.shape),
-            parameters=module.weight.numel(),
-            nonzeros=int(torch.count_nonzero(module.weight)),
-            **picture_of(module.weight),
-        )
-        for name, module in model.named_modules()
-        if isinstance(module, (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d))
-    }
+    rows = {m: _row(name, m, weights) for name, m in model.named_modules() if (weights := _weights(m))}
     parameters = list(model.parameters())
     result = Report(
         layers=list(rows.values()),
         parameters=sum(p.numel() for p in parameters),
         nonzeros=sum(int(torch.count_nonzero(p)) for p in parameters),
     )
-    seen: dict[nn.Module, tuple[Any, ...]] | None = None
+    seen: dict[nn.Module, Call] | None = None
     if example_inputs is not None:
         inputs = example_inputs if isinstance(example_inputs, tuple) else (example_inputs,)
         with evaluating(model), torch.inference_mode():
@@ -176,6 +171,29 @@ def report(model: nn.Module, example_inputs: Any = None) -> Report:
     for module, row in rows.items():
         row.kernel, row.reason = _kernel(module, seen)
     return result
+
+
+def _weights(module: nn.Module) -> list[torch.Tensor]:
+    """What of a module can be pruned."""
+    if isinstance(module, WEIGHTED):
+        return [module.weight]
+    if is_recurrent(module):
+        return [parameter for name, parameter in module.named_parameters(recurse=False) if name.startswith("weight_")]
+    return [getattr(module, name) for name in projections(module)] if is_attention(module) else []
+
+
+def _row(name: str, module: nn.Module, weights: list[torch.Tensor]) -> LayerReport:
+    # Several weights are shown as one above the other where they are equally wide, and as one long row otherwise.
+    stacked = len({weight.shape[1:] for weight in weights}) == 1
+    shown = torch.cat([w.detach() if stacked else w.detach().reshape(1, -1) for w in weights], dim=0 if stacked else 1)
+    return LayerReport(
+        name=name,
+        kind=type(module).__name__,
+        shape=tuple(shown.shape),
+        parameters=shown.numel(),
+        nonzeros=int(torch.count_nonzero(shown)),
+        **picture_of(shown),
+    )
 
 
 def time_both(call: Callable[[], object], repeats: int = REPEATS) -> tuple[float, float]:
@@ -210,35 +228,35 @@ def time_alternating(models: list[nn.Module], batch: torch.Tensor, calls: int) -
     return [statistics.median(times[WARM_UP_CALLS:]) for times in seconds]
 
 
-def _measure_layers(
-    model: nn.Module, rows: dict[nn.Module, LayerReport], inputs: tuple[Any, ...]
-) -> dict[nn.Module, tuple[Any, ...]]:
-    """Fill in MACs and times; returns the arguments each called layer was called with."""
+def _measure_layers(model: nn.Module, rows: dict[nn.Module, LayerReport], inputs: tuple[Any, ...]) -> dict[nn.Module, Call]:
+    """Fill in MACs and times; returns what each called layer was called with."""
     for module in rows:
-        if isinstance(module, Pruned):
+        if isinstance(module, (Pruned, PrunedSeveral)):
             module._sparse.fallbacks.clear()  # so that what is there afterwards is about these inputs
     uses, seen = called(model, list(rows), inputs)
     for (module, row), count in zip(rows.items(), uses, strict=True):
         if module in seen:
             row.macs, row.nonzero_macs = count * row.parameters, count * row.nonzeros
-    for module, arguments in seen.items():
-        rows[module].dense_seconds, rows[module].seconds = time_both(lambda m=module, a=arguments: m(*a))  # type: ignore[misc]
+    for module, call in seen.items():
+        rows[module].dense_seconds, rows[module].seconds = time_both(lambda m=module, c=call: m(*c.args, **c.kwargs))  # type: ignore[misc]
     return seen
 
 
-def _kernel(module: nn.Module, seen: dict[nn.Module, tuple[Any, ...]] | None) -> tuple[str, str]:
+def _kernel(module: nn.Module, seen: dict[nn.Module, Call] | None) -> tuple[str, str]:
     """Which kernel `module` takes, and why when it is not a native one."""
-    if not isinstance(module, Pruned):
+    if not isinstance(module, (Pruned, PrunedSeveral)):
         return "dense", "not pruned"
-    if not isinstance(module, NativePruned):
+    if isinstance(module, Pruned) and not isinstance(module, NativePruned):
         return "dense", f"masked; {module.plain.__name__} has no native kernel"
     if seen is not None and module not in seen:
         return "dense", "not called by the model's forward (a fused path of torch?)"
+    if isinstance(module, MaskedMultiheadAttention):
+        return "dense", REASON
     state = module._sparse
     reasons = [reason for reason in state.fallbacks if reason != DISABLED]
     choices = state.choices.exact
     if seen is not None:
-        choice = choices.get((seen[module][0].shape, torch.get_num_threads()))
+        choice = choices.get((getattr(seen[module].x, "shape", None), torch.get_num_threads()))  # type: ignore[arg-type]
     else:
         choice = next(reversed(choices.values()), None)
     if reasons and (seen is not None or choice is None):

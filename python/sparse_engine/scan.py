@@ -12,14 +12,15 @@ from typing import Any
 import torch
 from torch import nn
 
+from .attachment import put_on, take_off
 from .coupling import ChannelCost
-from .evidence import called, evaluating
+from .evidence import Call, called, evaluating
 from .granularity import Channels, granularity_of
-from .layer import Pruned
-from .nn import attach, detach
 from .progress import Progress
-from .pruning import prune, selected_layers
+from .pruning import prune
+from .ranked import masks_on, parameters_of, places_of
 from .reporting import table, time_both
+from .selection import selected_layers
 from .spec import AMOUNTS, Spec
 
 LEVELS = (0.3, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
@@ -147,7 +148,7 @@ def sensitivity(
     with evaluating(model), torch.no_grad():
         weights = {name: layer.weight.numel() for name, layer in zip(names, layers, strict=True)}
         result = begin(resume, model, evaluate, weights)
-        inputs: dict[nn.Module, tuple[Any, ...]] = {}
+        inputs: dict[nn.Module, Call] = {}
         if example_inputs is not None:
             uses, inputs = called(model, layers, example_inputs)
             result.uses = {name: float(count) for name, count in zip(names, uses, strict=True)}
@@ -169,8 +170,8 @@ def sensitivity(
     return result
 
 
-def _time(layer: nn.Module, arguments: tuple[Any, ...], seconds: dict[float, float], share: float) -> None:
-    dense, now = time_both(lambda: layer(*arguments))
+def _time(layer: nn.Module, call: Call, seconds: dict[float, float], share: float) -> None:
+    dense, now = time_both(lambda: layer(*call.args, **call.kwargs))
     seconds[share] = now
     seconds[0.0] = min(dense, seconds.get(0.0, dense))
 
@@ -197,19 +198,21 @@ def keep(path: Path, result: Sensitivity) -> None:
 
 
 class _PrunedAlone:
-    """One layer pruned inside the block; afterwards its weight, and its mask if it had one, are what they were."""
+    """One layer pruned inside the block; afterwards its weights, and their masks if it had any, are what they were."""
 
     def __init__(self, model: nn.Module, layer: Any, spec: Spec, data: Any, loss: Any) -> None:
         self.model, self.layer, self.spec, self.data, self.loss = model, layer, spec, data, loss
 
     def __enter__(self) -> None:
-        self.weight = self.layer.weight.detach().clone()
-        self.mask = self.layer.mask if isinstance(self.layer, Pruned) else None
+        self.modules = list(dict.fromkeys(module for module, *_ in places_of(self.layer)))
+        self.before = [(module, name, mask) for module in self.modules for name, mask in masks_on(module).items()]
+        self.weights = [(parameter, parameter.detach().clone()) for parameter in parameters_of(self.layer)]
         prune(self.model, self.spec, data=self.data, loss=self.loss)
 
     def __exit__(self, *_: object) -> None:
-        if isinstance(self.layer, Pruned):
-            detach(self.layer)
-        self.layer.weight.copy_(self.weight)
-        if self.mask is not None:
-            attach(self.layer, self.mask)
+        for module in self.modules:
+            take_off(module)
+        for parameter, weight in self.weights:
+            parameter.copy_(weight)
+        for module, name, mask in self.before:
+            put_on(module, name, mask)

@@ -8,7 +8,7 @@ from numbers import Integral, Real
 from typing import Any
 
 from .criteria import criterion_of
-from .granularity import NofM, granularity_of
+from .granularity import Granularity, NofM, granularity_of
 
 SCOPES = ("layer", "global")
 AMOUNTS = ("sparsity", "nonzeros", "macs", "bytes", "latency_ms", "threshold")
@@ -16,7 +16,8 @@ AMOUNTS = ("sparsity", "nonzeros", "macs", "bytes", "latency_ms", "threshold")
 
 @dataclass(frozen=True, kw_only=True)
 class Spec:
-    """What `prune` removes: granularity × criterion × scope × amount. Give exactly one amount; "N:M" needs none.
+    """What `prune` removes: granularity × criterion × scope × amount. Give exactly one amount; "N:M" and "pattern"
+    need none.
 
     Args:
         sparsity: share of weights removed, 0 <= sparsity < 1; of every layer (`scope="layer"`) or of all layers that are ranked
@@ -31,9 +32,11 @@ class Spec:
         threshold: t keeps the weights with |w| > t · σ, σ the standard deviation of their layer's weights (Han et al.).
         granularity: what is removed as one: "element"; "N:M", n of every m neighbours along the input stay; blocks "AxB" of the
             weight as a matrix (out, in · kernel); "vector", a row of a convolution kernel; "kernel"; "filter", an output
-            channel of a convolution; "row", an output of a linear layer; "channel", output channels with all that belongs to
-            them, removed for good (amounts are then of the whole model). Layers that cannot be pruned so are left alone, with
-            a warning. Of groups as many stay as fit into the amount.
+            channel of a convolution; "row", an output of a linear layer; "pattern:N:D", N positions of every convolution
+            kernel after one of the layer's D most frequent patterns, "pattern" alone being "pattern:4:8"; "channel", output
+            channels with all that belongs to them, removed for good (amounts are then of the whole model); "head", an
+            attention head: what makes its queries, keys and values and takes its output. Layers that cannot be pruned so are
+            left alone, with a warning. Of groups as many stay as fit into the amount, of heads at least one a layer.
         criterion: what a weight is worth: "l1", its magnitude; "l2"; "random"; "taylor", |w · gradient|; "wanda", |w| · ‖x‖;
             "bn_scale", |γ| of the batch norm behind an output channel; "fpgm", its distance from the others; "obs",
             second-order, which moves the weights that stay to make up for those that go; or a function from weight to scores
@@ -100,19 +103,24 @@ class Spec:
                     'criterion = "obs" solves one layer after another: it needs granularity="element" or "N:M", scope="layer", '
                     "an amount in sparsity= or nonzeros=, and no density bounds"
                 )
+        if self.granularity == "head" and (criterion.needs == "inputs" or self.macs is not None):
+            what = f"criterion = {self.criterion!r}" if criterion.needs == "inputs" else "macs"
+            raise ValueError(
+                f'{what} counts on one input for all weights, and a head has several: use criterion="taylor" or one of the '
+                f"weights alone, and sparsity=, nonzeros= or bytes="
+            )
         if self.threshold is not None and (self.granularity, self.criterion, self.scope) != ("element", "l1", "layer"):
             raise ValueError(
                 'threshold compares single weights with their layer\'s spread: it needs granularity="element", criterion="l1" '
                 'and scope="layer"; give sparsity= for others'
             )
 
-    def _check_amount(self, granularity: object) -> None:
+    def _check_amount(self, granularity: Granularity) -> None:
         given = [name for name in AMOUNTS if getattr(self, name) is not None]
-        if isinstance(granularity, NofM):
-            share = 1 - granularity.n / granularity.m
-            same = given == ["sparsity"] and isinstance(self.sparsity, Real) and abs(self.sparsity - share) < 1e-9
-            if given and not same:
-                raise ValueError(f"granularity = {self.granularity!r} removes {share:.4g} of every layer; leave {given[0]} out")
+        if granularity.fixes is not None:
+            same = given == ["sparsity"] and isinstance(self.sparsity, Real) and granularity.share is not None
+            if given and not (same and abs(1 - self.sparsity - granularity.share) < 1e-9):  # type: ignore[operator]
+                raise ValueError(f"granularity = {self.granularity!r} {granularity.fixes}; leave {given[0]} out")
             if self.scope != "layer":
                 raise ValueError(f'granularity = {self.granularity!r} is the same in every layer; it needs scope="layer"')
             if self.min_density != 0 or self.max_density != 1:

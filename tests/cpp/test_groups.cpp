@@ -4,8 +4,10 @@
 #include <cmath>
 #include <cstdint>
 #include <limits>
+#include <map>
 #include <numeric>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "reference.hpp"
@@ -114,6 +116,79 @@ TEST(Groups, NOfMAreTheLargestOfTheirNeighbours) {
         for (int i = 0; i < m; ++i) ASSERT_EQ(bit(bits, order[i]), i < n) << first << " " << i;
       }
     }
+}
+
+std::uint64_t best_pattern(const float* s, int n, int positions) {
+  std::vector<int> order(positions);
+  std::iota(order.begin(), order.end(), 0);
+  std::stable_sort(order.begin(), order.end(), [&](int a, int b) { return std::abs(s[a]) > std::abs(s[b]); });
+  std::uint64_t pattern = 0;
+  for (int i = 0; i < n; ++i) pattern |= std::uint64_t{1} << order[i];
+  return pattern;
+}
+
+TEST(Groups, TheDictionaryHoldsThePatternsThatAreBestMostOften) {
+  for (const auto& [positions, n] : {std::pair{9, 4}, {9, 1}, {25, 3}, {4, 4}, {64, 2}, {1, 1}})
+    for (const Index kernels : {1, 30, 5000})
+      for (const int threads : {1, 3}) {
+        const Threads used(threads);
+        std::vector<float> scores = reals(kernels * positions, 11);
+        for (float& s : scores) s = std::round(s * 2);  // ties, and kernels of zeros
+        std::map<std::uint64_t, Index> often;
+        for (Index k = 0; k < kernels; ++k) {
+          const float* s = scores.data() + k * positions;
+          if (std::any_of(s, s + positions, [](float v) { return v != 0; })) ++often[best_pattern(s, n, positions)];
+        }
+        std::vector<std::pair<Index, std::uint64_t>> order;
+        for (const auto& [pattern, count] : often) order.emplace_back(-count, pattern);
+        std::sort(order.begin(), order.end());
+        std::vector<std::uint64_t> expected;
+        for (std::size_t i = 0; i < std::min<std::size_t>(8, order.size()); ++i) expected.push_back(order[i].second);
+        if (expected.empty()) expected.push_back((std::uint64_t{1} << n) - 1);
+        EXPECT_EQ(frequent_patterns(scores, positions, n, 8), expected);
+      }
+}
+
+TEST(Groups, EveryKernelKeepsThePatternThatIsWorthMost) {
+  const std::vector<std::uint64_t> dictionary = {0b000011011, 0b110110000, 0b010111000, 0b000011011, 0b101000101};
+  for (const Norm norm : {Norm::l1, Norm::l2})
+    for (const Index kernels : {0, 1, 7, 9000}) {
+      std::vector<float> scores = reals(kernels * 9, 13);
+      for (Index i = 0; i < kernels * 9; i += 2) scores[i] = std::round(scores[i]);
+      Bits bits(mask_bytes(kernels * 9), 0xff);
+      keep_patterns(scores, 9, dictionary, norm, bits);
+      for (Index k = 0; k < kernels; ++k) {
+        double most = -1;
+        std::uint64_t best = 0;
+        for (const std::uint64_t pattern : dictionary) {
+          double sum = 0;
+          for (int i = 0; i < 9; ++i) {
+            const double s = std::abs(static_cast<double>(scores[k * 9 + i]));
+            if ((pattern >> i & 1) != 0) sum += norm == Norm::l1 ? s : s * s;
+          }
+          if (sum > most) best = pattern, most = sum;
+        }
+        for (int i = 0; i < 9; ++i) ASSERT_EQ(bit(bits, k * 9 + i), (best >> i & 1) != 0) << k << " " << i;
+      }
+    }
+}
+
+TEST(Groups, RefusePatternsThatMakeNoSense) {
+  const std::vector<float> scores(18), nan = {1, kNaN};
+  const std::vector<std::uint64_t> dictionary = {3}, beyond = {1 << 9}, none;
+  Bits bits(3), one(1);
+  EXPECT_THROW(frequent_patterns(scores, 0, 1, 1), std::invalid_argument);
+  EXPECT_THROW(frequent_patterns(scores, 65, 1, 1), std::invalid_argument);
+  EXPECT_THROW(frequent_patterns(scores, 9, 0, 1), std::invalid_argument);
+  EXPECT_THROW(frequent_patterns(scores, 9, 10, 1), std::invalid_argument);
+  EXPECT_THROW(frequent_patterns(scores, 9, 4, 0), std::invalid_argument);
+  EXPECT_THROW(frequent_patterns(scores, 7, 4, 8), std::invalid_argument);
+  EXPECT_THROW(frequent_patterns(nan, 2, 1, 8), std::invalid_argument);
+  EXPECT_THROW(keep_patterns(scores, 9, none, Norm::l1, bits), std::invalid_argument);
+  EXPECT_THROW(keep_patterns(scores, 9, beyond, Norm::l1, bits), std::invalid_argument);
+  EXPECT_THROW(keep_patterns(scores, 9, dictionary, Norm::l1, one), std::invalid_argument);
+  EXPECT_THROW(keep_patterns(scores, 7, dictionary, Norm::l1, bits), std::invalid_argument);
+  EXPECT_THROW(keep_patterns(nan, 2, dictionary, Norm::l1, one), std::invalid_argument);
 }
 
 TEST(Groups, RefuseWhatMakesNoSense) {

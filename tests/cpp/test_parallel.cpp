@@ -247,7 +247,50 @@ TEST(Parallel, AWorkerDoesItsOwnShareFirstAndThenTheOthers) {
   });
   EXPECT_EQ(done, (std::vector<Index>{3, 4, 5, 6, 7, 8, 9, 0, 1, 2}));
   shares.work(0, [](Index task, int) { FAIL() << task << " is done twice"; });
+  shares.restart();
+  done.clear();
+  shares.work(2, [&](Index task, int) { done.push_back(task); });
+  EXPECT_EQ(done, (std::vector<Index>{6, 7, 8, 9, 0, 1, 2, 3, 4, 5}));
 }
+
+TEST(Parallel, NobodyPassesABarrierBeforeAllHaveReachedIt) {
+  for (const int threads : {1, 2, 3, 8}) {  // more than there are cores, too
+    constexpr int kSteps = 300;
+    std::atomic<int> arrived{0}, workers{0};
+    std::vector<int> plain(kSteps);  // written by one worker, read by all after the barrier
+    std::atomic<int> wrong{0};
+    parallel::team(threads, [&](int worker, parallel::Barrier& barrier) {
+      ++workers;
+      barrier.wait();
+      const int all = workers;
+      for (int step = 0; step < kSteps; ++step) {
+        ++arrived;
+        if (step % all == worker) plain[step] = step + 1;
+        barrier.wait();
+        if (arrived < (step + 1) * all || plain[step] != step + 1) ++wrong;
+        barrier.wait();
+      }
+    });
+    EXPECT_EQ(wrong, 0);
+    EXPECT_LE(workers, threads);
+    EXPECT_EQ(arrived, workers * kSteps);
+  }
+}
+
+#if defined(_OPENMP)
+TEST(Parallel, ATeamInsideATeamHasOneWorkerAndItsBarrierOpens) {
+  std::atomic<int> done{0};
+  const int levels = omp_get_max_active_levels();
+  omp_set_max_active_levels(1);
+#pragma omp parallel num_threads(2)
+  parallel::team(3, [&](int, parallel::Barrier& barrier) {
+    barrier.wait();
+    ++done;
+  });
+  omp_set_max_active_levels(levels);
+  EXPECT_EQ(done, 2);
+}
+#endif
 
 }  // namespace
 }  // namespace sparse_engine

@@ -109,6 +109,60 @@ TEST(Recurrent, GruFollowsItsEquations) {
       });
 }
 
+// One run of `w` over a sequence: y, h and c, one after the other.
+std::vector<float> sequence(const Matrix& w, const Case& k) {
+  const Index gates = w.rows() / k.hidden;
+  std::vector<float> g = reals(k.steps * k.batch * w.rows(), 2), y(k.steps * k.batch * k.hidden, kNaN);
+  std::vector<float> h = reals(k.batch * k.hidden, 3), c = reals(k.batch * k.hidden, 4);
+  const Sequence s{k.steps,  k.batch,  k.hidden, k.backwards,        g.data(),
+                   h.data(), c.data(), y.data(), k.batch * k.hidden, k.hidden};
+  const std::vector<float> bias = reals(w.rows(), 9);
+  if (gates == 4)
+    lstm(w, s);
+  else
+    gru(w, bias.data(), s);
+  y.insert(y.end(), h.begin(), h.end());
+  y.insert(y.end(), c.begin(), c.end());
+  return y;
+}
+
+TEST(Recurrent, GivesTheSameBitsForAnyNumberOfThreads) {
+  for_each_isa([&] {
+    for (const Index gates : {3, 4})
+      for (const Case& k : {Case{9, 1, 600, false}, Case{4, 3, 333, true}, Case{3, 8, 160, false}, Case{3, 9, 160, false}}) {
+        const Csr w = real_weights(gates * k.hidden, k.hidden, 0.5, 1).csr();
+        std::vector<float> alone;
+        for (const int threads : {1, 2, 3, 7}) {
+          const Threads used(threads);
+          const std::vector<float> got = sequence(w, k);
+          if (threads == 1) alone = got;
+          ASSERT_EQ(got, alone) << threads << " threads, " << k.hidden << " units, batch " << k.batch;
+        }
+      }
+  });
+}
+
+TEST(Recurrent, TakesEveryFormat) {
+  for (const Index gates : {3, 4})
+    for (const Case& k : {Case{5, 1, 328, false}, Case{4, 2, 40, true}, Case{3, 1, 36, false}, Case{3, 1, 7, false}})
+      for (const int threads : {1, 3}) {
+        const Threads used(threads);
+        const Index rows = gates * k.hidden;
+        std::vector<float> dense = reals(rows * k.hidden, 5);
+        for (Index i = 0; i < rows; ++i)
+          for (Index j = 0; j < k.hidden; ++j)  // strips of four rows, two of four columns, whatever the format
+            dense[i * k.hidden + j] = (i / 4 + j) % 2 == 0 && j / 4 * 4 + 4 <= k.hidden ? dense[i * k.hidden + j] / 8 : 0;
+        const std::vector<float> expected = sequence(Csr::from_dense(dense.data(), rows, k.hidden), k);
+        const auto expect_same = [&](const Matrix& w, const char* format) {
+          const std::vector<float> got = sequence(w, k);
+          for (std::size_t i = 0; i < got.size(); ++i) ASSERT_NEAR(got[i], expected[i], 2e-6) << format << " " << i;
+        };
+        expect_same(Bitmask::from_dense(dense.data(), rows, k.hidden), "bitmask");
+        if (rows % 4 == 0) expect_same(Bsr::from_dense(dense.data(), rows, k.hidden, {4, 1}), "bsr");
+        if (k.hidden % 4 == 0) expect_same(Nm::from_dense(dense.data(), rows, k.hidden, {2, 4}), "nm");
+      }
+}
+
 TEST(Recurrent, RefusesWeightsOfAnotherSize) {
   const Csr w = real_weights(12, 4, 0.5, 1).csr();
   std::vector<float> room(64);

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 import sparse_engine as engine
 
-GRANULARITIES = ("element", "2:4", "4x1", "1x4", "4x4", "vector", "kernel", "filter", "row", "channel")
+GRANULARITIES = ("element", "2:4", "4x1", "1x4", "4x4", "vector", "kernel", "filter", "row", "channel", "pattern", "head")
 CRITERIA = {name: name for name in ("l1", "l2", "random", "taylor", "wanda", "obs", "bn_scale", "fpgm")} | {
     "function": lambda w: w.square()
 }
@@ -33,8 +33,24 @@ INPUTS = torch.randn(4, 4, 6, 6, generator=torch.Generator().manual_seed(0))
 TARGETS = torch.tensor([0, 1, 2, 3])
 
 
-def network() -> nn.Module:
+class Attending(nn.Sequential):
+    """Two attention layers over the same inputs, cut into tokens."""
+
+    def __init__(self) -> None:
+        attention = [nn.MultiheadAttention(6, 3, batch_first=True) for _ in range(2)]
+        super().__init__(attention[0], nn.LayerNorm(6), attention[1], nn.LayerNorm(6), nn.Linear(6, 8))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        tokens = x.reshape(len(x), -1, 6)
+        for attention, norm in ((self[0], self[1]), (self[2], self[3])):
+            tokens = norm(tokens + attention(tokens, tokens, tokens)[0])
+        return self[4](tokens.mean(1))
+
+
+def network(granularity: str) -> nn.Module:
     torch.manual_seed(0)
+    if granularity == "head":
+        return Attending()
     return nn.Sequential(
         nn.Conv2d(4, 8, 3, padding=1),
         nn.BatchNorm2d(8),
@@ -50,7 +66,7 @@ def network() -> nn.Module:
 
 def attempt(granularity: str, criterion: str, scope: str, amount: str) -> tuple[nn.Module | None, str]:
     """The pruned model, or None and why the combination is refused."""
-    model = network()
+    model = network(granularity)
     try:
         spec = engine.Spec(granularity=granularity, criterion=CRITERIA[criterion], scope=SCOPES[scope], **AMOUNTS[amount])
         with warnings.catch_warnings():

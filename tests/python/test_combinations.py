@@ -6,9 +6,13 @@ torch = pytest.importorskip("torch")
 
 import sparse_engine as engine  # noqa: E402
 from combinations import AMOUNTS, CRITERIA, GRANULARITIES, INPUTS, attempt, cells, network  # noqa: E402
+from sparse_engine.attachment import pruned_weights  # noqa: E402
 from sparse_engine.files import stored_bytes  # noqa: E402
 
-GROUP = {"element": 1, "2:4": 2, "4x1": 4, "1x4": 4, "4x4": 16, "vector": 3, "kernel": 9, "filter": 72, "row": 32}
+GROUP = {"element": 1, "2:4": 2, "4x1": 4, "1x4": 4, "4x4": 16, "vector": 3, "kernel": 9, "filter": 72, "row": 32} | {
+    "pattern": 9,
+    "head": 48,
+}
 
 
 @pytest.mark.parametrize("granularity", GRANULARITIES)
@@ -25,15 +29,16 @@ def test_every_combination_meets_its_amount_or_is_refused_with_a_reason(granular
         if granularity == "channel":
             check_channels(model, amount)
             continue
-        masks = {name: layer.mask for name, layer in model.named_modules() if hasattr(layer, "mask")}
+        masks = pruned_weights(model)
         assert masks
         for name, mask in masks.items():
-            weight = model.get_submodule(name).weight
-            assert (weight[~torch.from_numpy(mask.to_numpy())] == 0).all()
+            assert (model.get_parameter(name)[~torch.from_numpy(mask.to_numpy())] == 0).all()
         kept, size, most = (sum(m.kept for m in masks.values()), sum(m.size for m in masks.values()), GROUP[granularity] - 1)
         slack = most * (len(masks) if scope == "layer" else 2 if scope == "patterns" else 1)
         if granularity == "2:4":
             assert kept * 2 == size
+        elif granularity == "pattern":
+            assert kept * 9 == size * 4
         elif amount in ("sparsity", "per layer"):
             allowed = sum(m.size - round(0.6 * m.size) for m in masks.values())
             assert allowed - slack - len(masks) <= kept <= allowed + len(masks)
@@ -43,12 +48,12 @@ def test_every_combination_meets_its_amount_or_is_refused_with_a_reason(granular
             assert engine.report(model, INPUTS[:1]).nonzero_macs - unpruned(model, masks) <= 20_000
         elif amount == "bytes":
             assert sum(map(stored_bytes, masks.values())) <= 2_500
-    if criterion in ("l1", "l2", "random", "taylor", "wanda", "function"):
+    if criterion in ("l1", "l2", "random", "taylor", "wanda", "function") and (granularity, criterion) != ("head", "wanda"):
         assert worked > 0
 
 
 def check_channels(model, amount):
-    left, before = (sum(p.numel() for p in m.parameters()) for m in (model, network()))
+    left, before = (sum(p.numel() for p in m.parameters()) for m in (model, network("channel")))
     if amount in ("sparsity", "nonzeros", "bytes"):
         most = {"sparsity": before - round(0.6 * before), "nonzeros": 200, "bytes": 625}[amount]
         assert most - 150 < left <= most  # a channel takes less than 150 weights with it
@@ -62,7 +67,7 @@ def check_channels(model, amount):
 
 def unpruned(model, masks):
     rows = engine.report(model, INPUTS[:1]).layers
-    return sum(row.nonzero_macs for row in rows if row.name not in masks)
+    return sum(row.nonzero_macs for row in rows if f"{row.name}.weight" not in masks)
 
 
 def test_there_are_cells_for_every_word():

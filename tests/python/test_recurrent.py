@@ -67,7 +67,7 @@ def test_patterns_select_weights_and_gates():
     assert kept.tolist() == [100, 10, 100, 100]
     model = engine.prune(nn.LSTM(8, 12), engine.Spec(granularity="2:4"))
     assert (engine.masks(model)["weight_ih_l0"].reshape(-1, 4).sum(1) == 2).all()
-    for spec in ({"sparsity": 0.5, "criterion": "taylor"}, {"macs": 100}):
+    for spec in ({"sparsity": 0.5, "criterion": "wanda"}, {"macs": 100}):
         with pytest.raises(ValueError, match="inside LSTM and GRU"):
             engine.prune(nn.LSTM(8, 10), engine.Spec(**spec), data=[torch.randn(2, 8)], example_inputs=torch.randn(2, 8))
 
@@ -141,6 +141,67 @@ def test_what_runs_dense_says_why(monkeypatch):
     assert "training or gradients" in reasons
     with pytest.raises(ValueError, match="select no layer"):
         engine.prune(nn.LSTM(8, 12, proj_size=4), engine.Spec(sparsity=0.5))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_gradients_of_pruned_weights_are_zero_and_thawed_weights_too(kind):
+    model = pruned(kind, 8, 12).train()
+    masks = engine.masks(model)
+    model.weight_hh_l0.requires_grad_(False)
+    model(torch.randn(4, 2, 8))[0].square().sum().backward()
+    model.weight_hh_l0.requires_grad_(True)
+    model(torch.randn(4, 2, 8))[0].square().sum().backward()
+    twin = copy.deepcopy(model)
+    twin.zero_grad()
+    twin(torch.randn(4, 2, 8))[0].square().sum().backward()
+    for layer in (model, twin):
+        for name, mask in masks.items():
+            gradient = layer.get_parameter(name).grad
+            assert (gradient[~mask] == 0).all()
+            assert (gradient[mask] != 0).any()
+    engine.remove_masks(model)
+    model.zero_grad()
+    model(torch.randn(4, 2, 8))[0].square().sum().backward()
+    assert (model.weight_hh_l0.grad[~masks["weight_hh_l0"]] != 0).any()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_taylor_ranks_the_weights_of_every_gate(kind):
+    torch.manual_seed(0)
+    model, x, y = kind(6, 8), torch.randn(5, 3, 6), torch.randn(5, 3, 8)
+    loss = lambda output, target: F.mse_loss(output[0], target)  # noqa: E731
+    loss(model(x), y).backward()
+    worth = {name: (p * p.grad).detach().abs() for name, p in model.named_parameters()}
+    model.zero_grad()
+    engine.prune(model, engine.Spec(sparsity=0.5, criterion="taylor"), data=[(x, y)], loss=loss)
+    for name, mask in engine.masks(model).items():
+        for gate, kept in zip(worth[name].split(8), mask.split(8), strict=True):
+            assert gate[kept].min() >= gate[~kept].max()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_report_and_a_scan_show_recurrent_layers(monkeypatch, kind):
+    always_native(monkeypatch)
+    model, x = pruned(kind, 8, 12), torch.randn(5, 3, 8)
+    (row,) = engine.report(model, x).layers
+    gates = 4 if kind is nn.LSTM else 3
+    assert row.parameters == gates * 12 * (8 + 12)
+    assert row.density == pytest.approx(0.2, abs=0.01)
+    assert (row.kernel, row.reason) == ("csr", "")
+    assert (row.macs, row.nonzero_macs) == (15 * row.parameters, 15 * row.nonzeros)
+    assert row.seconds > 0
+    assert row.dense_seconds > 0
+    packed = nn.utils.rnn.pack_sequence([torch.randn(4, 8), torch.randn(2, 8)])
+    (row,) = engine.report(model, (packed,)).layers
+    assert "packed sequence" in row.reason
+    dense = kind(4, 6)
+    before = copy.deepcopy(dense.state_dict())
+    found = engine.sensitivity(
+        dense, lambda m: -float(m(torch.ones(2, 4))[0].square().sum()), sparsities=(0.5,), progress=False
+    )
+    assert set(found.scores) >= {"weight_hh_l0.n" if kind is nn.GRU else "weight_hh_l0.g"}
+    assert type(dense) is kind
+    assert all(torch.equal(v, before[name]) for name, v in dense.state_dict().items())
 
 
 def test_a_schedule_prunes_recurrent_layers_and_resumes():

@@ -34,6 +34,7 @@ class Bitmask final : public Matrix {
   Index bytes() const override;
   void to_dense(float* out) const override;
   void multiply_narrow(const NarrowJob& job) const override;
+  Index narrow_step() const override;
   Index row_at_share(Index share, Index shares) const override;
   std::shared_ptr<const Tiles> tiles(const TileShape& shape) const override;
 

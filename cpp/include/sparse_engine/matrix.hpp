@@ -85,6 +85,8 @@ class Matrix {
   virtual void multiply_narrow(const NarrowJob& job) const = 0;
   // First row at which at least `share` of `shares` of the stored weights lie before it: cuts work evenly among threads.
   virtual Index row_at_share(Index share, Index shares) const = 0;
+  // Rows of a narrow product begin at multiples of this.
+  virtual Index narrow_step() const { return 1; }
   // Rows, one below another, that share their columns and so their loads of X in a wide product.
   virtual Index strip_height() const { return 1; }
   // Laid out on first request; the last few are kept. Throws std::bad_alloc.

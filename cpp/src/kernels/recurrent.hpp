@@ -31,8 +31,8 @@ inline void store_first(float* p, Vec v, int64_t count) {
 // Gates in torch's order: input, forget, cell, output.
 void lstm_cell(const LstmCellArgs& args) {
   const LstmCellArgs a = args;
-  for (int64_t i = 0; i < a.hidden; i += kLanes) {
-    const int64_t count = a.hidden - i;
+  for (int64_t i = 0; i < a.units; i += kLanes) {
+    const int64_t count = a.units - i;
     const float* gate = a.gates + i;
     const Vec input = sigmoid(load_first(gate, count)), forget = sigmoid(load_first(gate + a.hidden, count));
     const Vec cell = tanh(load_first(gate + 2 * a.hidden, count)), output = sigmoid(load_first(gate + 3 * a.hidden, count));
@@ -47,8 +47,8 @@ void lstm_cell(const LstmCellArgs& args) {
 // Gates in torch's order: reset, update, new; the recurrent product's are apart, because reset scales its part of the last.
 void gru_cell(const GruCellArgs& args) {
   const GruCellArgs a = args;
-  for (int64_t i = 0; i < a.hidden; i += kLanes) {
-    const int64_t count = a.hidden - i;
+  for (int64_t i = 0; i < a.units; i += kLanes) {
+    const int64_t count = a.units - i;
     const float *of_x = a.gates + i, *of_h = a.recurrent + i;
     const Vec reset = sigmoid(add(load_first(of_x, count), load_first(of_h, count)));
     const Vec update = sigmoid(add(load_first(of_x + a.hidden, count), load_first(of_h + a.hidden, count)));

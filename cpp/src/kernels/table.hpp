@@ -119,18 +119,20 @@ struct NmArgs {
 
 // One row of a batch through one time step, see recurrent.hpp.
 struct LstmCellArgs {
-  const float* gates;  // 4 · hidden
+  const float* gates;  // of the first unit; the next gate's is `hidden` further
   std::int64_t hidden;
-  float* c;  // before, then after
+  std::int64_t units;  // computed
+  float* c;            // before, then after
   float* h;
   float* y;
 };
 
 struct GruCellArgs {
-  const float* gates;      // 3 · hidden, of the input
-  const float* recurrent;  // 3 · hidden, of the last state
+  const float* gates;      // of the input and the first unit; the next gate's is `hidden` further
+  const float* recurrent;  // of the last state, alike
   std::int64_t hidden;
-  float* h;  // before, then after
+  std::int64_t units;  // computed
+  float* h;            // before, then after
   float* y;
 };
 

@@ -1,0 +1,111 @@
+"""What is scored and ranked as one weight: that of a layer, outputs first, or a part of one or several parameters.
+
+Everything that selects weights (criteria, granularities, amounts) sees the shape (out, in / groups, kernel...). Most layers
+store their weight so; a transposed convolution stores its inputs first and is turned; a `Part` is cut out of parameters or put
+together from them: a gate of an LSTM, the heads of an attention layer.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from .layer import Pruned
+from .mask import Mask
+from .several import PrunedSeveral
+
+CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+WEIGHTED = (nn.Linear, *CONVOLUTIONS, *TRANSPOSED)  # layers with one weight that can be pruned
+
+# A module, one of its parameters, an index into it, and which of the entries there stay.
+Piece = tuple[nn.Module, str, Any, NDArray[np.bool_]]
+
+
+class Part:
+    """Some entries of one or several parameters, ranked like the weight of a layer."""
+
+    places: list[tuple[nn.Module, str]]  # module and name of each parameter
+
+    def parameters(self) -> list[Tensor]:
+        """The whole parameters."""
+        return [module._parameters[name] for module, name in self.places]  # type: ignore[misc]
+
+    def view(self, whole: Sequence[Tensor]) -> Tensor:
+        """This part of tensors shaped as the parameters are."""
+        raise AssertionError("every part defines this")
+
+    def pieces(self, kept: NDArray[np.bool_]) -> list[Piece]:
+        """What a mask of this part says of each parameter, in the order of `parameters`."""
+        raise AssertionError("every part defines this")
+
+    @property
+    def weight(self) -> Tensor:
+        """The entries as they are now."""
+        return self.view(self.parameters())
+
+
+def parameters_of(layer: Any) -> list[Tensor]:
+    """The parameters in which a layer's or part's weights lie."""
+    return layer.parameters() if isinstance(layer, Part) else [layer.weight]
+
+
+def view_of(layer: Any, whole: Sequence[Tensor]) -> Tensor:
+    """Tensors shaped as `parameters_of(layer)` are, as the layer or part is ranked."""
+    return layer.view(whole) if isinstance(layer, Part) else outputs_first(layer, whole[0])
+
+
+def weight_of(layer: Any) -> Tensor:
+    """The weight as it is ranked, (out, in / groups, kernel...)."""
+    return view_of(layer, parameters_of(layer))
+
+
+def outputs_first(layer: Any, weight: Tensor) -> Tensor:
+    """A tensor shaped as the weight of `layer`, as (out, in / groups, kernel...)."""
+    return _swapped(weight, layer.groups) if isinstance(layer, TRANSPOSED) else weight
+
+
+def as_stored(layer: Any, ranked: Tensor) -> Tensor:
+    """The inverse of `outputs_first`."""
+    return _swapped(ranked, layer.groups) if isinstance(layer, TRANSPOSED) else ranked
+
+
+def _swapped(weight: Tensor, groups: int) -> Tensor:
+    # (groups · a, b, ...) to (groups · b, a, ...)
+    grouped = weight.reshape(groups, -1, *weight.shape[1:]).transpose(1, 2)
+    return grouped.reshape(-1, *grouped.shape[2:])
+
+
+def pieces_of(layer: Any, mask: Mask) -> list[Piece]:
+    """What a mask of the ranked weight says of the parameters."""
+    kept = mask.to_numpy()
+    if isinstance(layer, Part):
+        return layer.pieces(kept)
+    return [(layer, "weight", ..., as_stored(layer, torch.from_numpy(kept)).numpy())]
+
+
+def places_of(layer: Any) -> list[tuple[nn.Module, str]]:
+    """Module and name of each of `parameters_of(layer)`."""
+    return layer.places if isinstance(layer, Part) else [(layer, "weight")]
+
+
+def held_mask(layer: Any) -> Tensor | None:
+    """Which of the ranked weights earlier pruning left, or None where it took none."""
+    found = [masks_on(module).get(name) for module, name in places_of(layer)]
+    if all(mask is None for mask in found):
+        return None
+    flags = [
+        torch.ones(whole.shape, dtype=torch.bool) if mask is None else torch.from_numpy(mask.to_numpy())
+        for mask, whole in zip(found, parameters_of(layer), strict=True)
+    ]
+    return view_of(layer, flags)
+
+
+def masks_on(module: Any) -> dict[str, Mask]:
+    """The masks that parameters of `module` are under, by name."""
+    if isinstance(module, Pruned):
+        return {"weight": module.mask}
+    return dict(module.masks) if isinstance(module, PrunedSeveral) else {}
