@@ -459,3 +459,33 @@ def test_smaller_networks_train():
         losses.append(float(loss.detach()))
     assert losses[-1] < losses[0]
     assert np.isfinite(losses).all()
+
+
+@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU, nn.Linear, nn.Conv2d])
+def test_a_record_whose_parts_disagree_ends_in_an_error_or_a_result_but_never_in_a_crash(kind, monkeypatch):
+    monkeypatch.setenv("SPARSE_ENGINE_AUTOTUNE", "off")
+    random, outcomes = np.random.default_rng(0), []
+    for _ in range(25):
+        if kind is nn.Linear:
+            model, x = nn.Sequential(nn.Linear(8, 16), nn.Linear(16, 4)), torch.randn(2, 8)
+        elif kind is nn.Conv2d:
+            model = nn.Sequential(nn.Conv2d(4, 8, 3, groups=2), nn.BatchNorm2d(8), nn.Conv2d(8, 8, 3, groups=8))
+            x = torch.randn(1, 4, 9, 9)
+        else:
+            model, x = kind(6, 8, num_layers=2, bidirectional=True), torch.randn(3, 2, 6)
+        record = {}
+        for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
+            for dim, side in enumerate(tensor.shape):
+                if random.random() < 0.3:
+                    left = sorted(random.choice(side, random.integers(1, side + 1), replace=False).tolist())
+                    record.setdefault(name, {})[str(dim)] = {"size": side, "left": left}
+        try:
+            engine.remove_channels(model, record)
+            engine.prune(model, engine.Spec(sparsity=0.5)).eval()
+            with torch.inference_mode():
+                model(x)
+            outcomes.append("ran")
+        except (ValueError, RuntimeError) as error:
+            outcomes.append(type(error).__name__)
+    assert len(outcomes) == 25
+    assert set(outcomes) - {"ran"}
