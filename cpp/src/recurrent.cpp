@@ -56,7 +56,6 @@ void run_in_team(const Matrix& w, const Sequence& s, const Product& p, const Cel
   const Index tasks = std::min(blocks, threads == 1 ? Index{1} : Index{4} * threads);
   const Index pitch = s.batch == 1 ? 1 : kNarrowColumns, panel = s.hidden * pitch;
   float* const packed = room(Room::packed_input, checked_mul(panel, 2, "packed state"));
-  w.prepare_narrow(s.batch);
   std::fill(packed, packed + 2 * panel, 0.0f);
   const auto pack = [&](float* target, Index first, Index last) {
     for (Index b = 0; b < s.batch; ++b)
