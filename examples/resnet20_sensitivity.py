@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 
 import torch
-from resnet20_cifar10 import BATCH, ROOT, accuracy, load_images, load_network
+from resnet20_cifar10 import BATCH, DATA, ROOT, accuracy, load_images, load_network, missing_file
 from torch.nn import functional as F
 
 import sparse_engine as engine
@@ -45,22 +45,20 @@ def pruned(network, shares, mending):
 
 def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=ROOT / ".." / "shared" / "data", help="directory of the two files")
+    parser.add_argument("--data", type=Path, default=DATA, help="directory of the two files")
     parser.add_argument(
         "--output", type=Path, default=ROOT / "docs" / "resnet20_sensitivity.md", help="the table; the plot beside it"
     )
     parser.add_argument("--resume", type=Path, help="a JSON file that keeps what is done of the scan")
     parser.add_argument("--quick", action="store_true", help="256 images, two sparsities")
     options = parser.parse_args(arguments)
-    weights, pictures = options.data / "resnet20_cifar10.npz", options.data / "cifar10_jpeg.npz"
-    for path in (weights, pictures):
-        if not path.is_file():
-            print(f"{path} does not exist; name the directory that holds it with --data", file=sys.stderr)
-            return 1
+    if (missing := missing_file(options.data)) is not None:
+        print(missing, file=sys.stderr)
+        return 1
     scanned, mending, tested, levels = (256, 256, 256, (0.5, 0.9)) if options.quick else (1_000, 2_000, 10_000, LEVELS)
-    network = load_network(weights)
-    images, labels = load_images(pictures, "train", max(scanned, mending))
-    test_images, test_labels = load_images(pictures, "test", tested)
+    network = load_network(options.data)
+    images, labels = load_images(options.data, "train", max(scanned, mending))
+    test_images, test_labels = load_images(options.data, "test", tested)
     found = engine.sensitivity(
         network,
         score_on(images[:scanned], labels[:scanned]),
