@@ -9,16 +9,19 @@ trained. Writes docs/resnet20_sensitivity.md and .png; an interrupted scan goes 
 """
 
 import argparse
-import copy
 import datetime
 import sys
 from pathlib import Path
 
 import torch
-from resnet20_cifar10 import BATCH, DATA, ROOT, accuracy, load_images, load_network, missing_file
 from torch.nn import functional as F
 
 import sparse_engine as engine
+
+sys.path.append(str(Path(__file__).resolve().parent / "lecture"))  # where the network and its images are at home
+from cifar10 import BATCH, DATA, accuracy, load_images, load_network, mended, missing_file
+
+ROOT = Path(__file__).resolve().parent.parent
 
 SPARSITY = 0.8
 LEVELS = (0.3, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
@@ -36,11 +39,6 @@ def score_on(images, labels):
         return -float(sum(losses)) / len(labels)
 
     return score
-
-
-def pruned(network, shares, mending):
-    model = engine.prune(copy.deepcopy(network), engine.Spec(sparsity=shares))
-    return engine.recalibrate_batchnorm(model, mending.split(BATCH))
 
 
 def main(arguments=None):
@@ -70,7 +68,7 @@ def main(arguments=None):
     same = dict.fromkeys(shares, SPARSITY)
     results = {}
     for name, chosen in (("the same in every layer", same), ("allocated", shares)):
-        model = pruned(network, chosen, images[:mending])
+        model = mended(network, engine.Spec(sparsity=chosen), images[:mending])
         results[name] = (accuracy(model, test_images, test_labels), engine.report(model).nonzeros)
     given = " --quick" if options.quick else ""
     lines = [

@@ -1,5 +1,6 @@
 """ResNet-20 and CIFAR-10 as the examples use them: the network, its trained weights, and the images, decoded once."""
 
+import copy
 import io
 from pathlib import Path
 
@@ -8,6 +9,8 @@ import torch
 from PIL import Image
 from torch import nn
 from torch.nn import functional as F
+
+import sparse_engine as engine
 
 DATA = Path(__file__).resolve().parents[2] / ".." / "shared" / "data"
 WEIGHTS, IMAGES = "resnet20_cifar10.npz", "cifar10_jpeg.npz"
@@ -107,6 +110,12 @@ def load_images(folder, part, count=None, cache=None):
     """`load_pixels`, normalised."""
     pixels, labels = load_pixels(folder, part, count, cache)
     return normalised(pixels), labels
+
+
+def mended(network, spec, images, **options):
+    """A copy of `network` pruned as `spec` says, its batch-norm statistics estimated again on `images`; nothing is trained."""
+    pruned = engine.prune(copy.deepcopy(network), spec, **options)
+    return engine.recalibrate_batchnorm(pruned, images.split(BATCH))
 
 
 def accuracy(network, images, labels):

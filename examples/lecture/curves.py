@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 import torch
-from lenets import RATE, kept, trained
+from lenets import NETWORKS, kept, trained
 from mnist import DATA, load_mnist, missing_file
 from networks import LeNet5
 from sections import BLUE, GREY, ORANGE, RED, circumstances, fail, markdown, parser, picture, settle, write_section
@@ -24,7 +24,8 @@ from sparse_engine.progress import Progress
 SPARSITIES = (0.5, 0.7, 0.8, 0.9, 0.95, 0.97, 0.98, 0.99)
 SEEDS = (0, 1, 2)
 EPOCHS, TUNING = 15, 3  # passes over the images: before pruning, and every time after it
-TUNING_RATE = 0.02
+RATE = NETWORKS["LeNet-5"][3]
+TUNING_RATE = RATE / 2
 LAYER, SHOWN = "fc1", 0.9  # whose weights the histograms show, and at which sparsity
 STAGES = ("pruned", "fine-tuned", "iterative")
 

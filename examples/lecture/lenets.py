@@ -24,9 +24,8 @@ from sparse_engine.demo_training import accuracy, steps_per_epoch, train
 from sparse_engine.progress import Progress
 
 TIMES = 12  # fewer parameters
-# Network: its class, densities, errors before and after as printed (percent), and passes over the images of either training.
-NETWORKS = {"LeNet-300-100": (LeNet300, LENET_300, (1.64, 1.59)), "LeNet-5": (LeNet5, LENET_5, (0.80, 0.77))}
-RATE, RETRAINING_RATE = 0.05, 0.05
+# Network: its class, densities, errors before and after as printed (percent), and the learning rate.
+NETWORKS = {"LeNet-300-100": (LeNet300, LENET_300, (1.64, 1.59), 0.05), "LeNet-5": (LeNet5, LENET_5, (0.80, 0.77), 0.02)}
 SEEDS = (0, 1, 2)
 DROPOUT = 0.0
 
@@ -66,13 +65,13 @@ def kept(path, make, model):
 
 def run(name, digits, epochs, seed, state, bar):
     """Errors of one network in percent: trained, trained on, pruned and trained on; and the pruned network."""
-    network, layers, _ = NETWORKS[name]
+    network, layers, _, rate = NETWORKS[name]
     steps = epochs * steps_per_epoch(digits)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         dense = network(DROPOUT)
 
-    def stage(what, start, rate, spec=None):
+    def stage(what, start, spec=None):
         path = state / f"{name}_{what}_{seed}_{epochs}.safetensors"
         model, found = kept(
             path,
@@ -83,9 +82,9 @@ def run(name, digits, epochs, seed, state, bar):
             bar.advance(name, steps)
         return model
 
-    dense = stage("trained", dense, RATE)
-    longer = stage("trained on", dense, RETRAINING_RATE)
-    pruned = stage("pruned", dense, RETRAINING_RATE, spec_of(dense, layers))
+    dense = stage("trained", dense)
+    longer = stage("trained on", dense)
+    pruned = stage("pruned", dense, spec_of(dense, layers))
     return [100 * (1 - accuracy(model, digits)) for model in (dense, longer, pruned)], pruned
 
 
@@ -101,7 +100,7 @@ def main(arguments=None):
     digits = load_mnist(options.data, count)
     bar = Progress(3 * epochs * steps_per_epoch(digits) * len(seeds) * len(NETWORKS))
     rows = []
-    for name, (_, _, printed) in NETWORKS.items():
+    for name, (_, _, printed, _) in NETWORKS.items():
         runs = [run(name, digits, epochs, seed, options.state, bar) for seed in seeds]
         left = engine.report(runs[0][1])
         cells = [f"{statistics.mean(errors[i] for errors, _ in runs):.2f}%" for i in range(3)]

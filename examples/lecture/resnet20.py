@@ -158,13 +158,13 @@ def main(arguments=None):
     options = parser(__doc__, "a few steps on 256 images, one row")
     options.add_argument("--data", type=Path, default=DATA, help="directory of the two files")
     options.add_argument("--epochs", type=float, default=2, help="passes over the 50,000 images for every row (%(default)s)")
-    options.add_argument("--only", nargs="*", choices=list(SPECS), help="train these rows and write nothing")
+    options.add_argument("--rows", nargs="*", choices=list(SPECS), default=list(SPECS), help="only these")
     options = options.parse_args(arguments)
     if (missing := missing_file(options.data)) is not None:
         return fail(missing)
     settle(options)
     count, tested, calls = (512, 250, 3) if options.quick else (50_000, 10_000, 51)
-    names = list(SPECS)[1:2] if options.quick else options.only or list(SPECS)
+    names = list(SPECS)[1:2] if options.quick else options.rows
     network = load_network(options.data)
     cache = None if options.quick else options.state
     pixels, labels = load_pixels(options.data, "train", count, cache)
@@ -172,14 +172,13 @@ def main(arguments=None):
     models = {
         name: retrain(name, SPECS[name], network, pixels, labels, taught, options.epochs, options.state) for name in names
     }
-    if options.only:
-        return 0
     images, labels = load_images(options.data, "test", tested, cache)
     head = ["", "parameters", "MACs", "accuracy", "points"]
     for size in TIMED:
         head += [f"batch {size}: dense, ms", "sparse, ms", "speed-up"]
+    some = "" if options.rows == list(SPECS) else " --rows " + " ".join(f'"{name}"' for name in options.rows)
     lines = [
-        circumstances(__file__, options),
+        circumstances(__file__, options, some),
         "",
         f"Every row: {options.epochs:g} epochs on {count:,} images. Accuracy is that of {tested:,} test images as the "
         "engine runs the "

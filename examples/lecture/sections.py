@@ -53,9 +53,11 @@ def fail(message):
     return 1
 
 
-def circumstances(script, options):
-    """Which command wrote a section, when, and on what machine."""
-    given = (" --quick" if options.quick else "") + (f" --threads {options.threads}" if options.threads is not None else "")
+def circumstances(script, options, more=""):
+    """Which command wrote a section, when, and on what machine; `more` are options of this script alone."""
+    given = (
+        (" --quick" if options.quick else "") + (f" --threads {options.threads}" if options.threads is not None else "") + more
+    )
     config = engine.show_config()
     versions = ", ".join(f"{name} {config[name]}" for name in ("sparse_engine", "torch", "python"))
     return (

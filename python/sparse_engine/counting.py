@@ -66,7 +66,9 @@ def count_macs(model: nn.Module, data: Iterable[Any], *, input_densities: Mappin
         ValueError: no batch, a share outside [0, 1], or a pattern that matches no layer.
     Source: Han et al., NeurIPS 2015, where FLOP% of a layer is estimated as Weight% · Act%; here both are counted together.
     """
-    layers = {m: name for name, m in model.named_modules() if isinstance(m, (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d))}
+    layers: dict[nn.Module, str] = {
+        m: name for name, m in model.named_modules() if isinstance(m, (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d))
+    }
     given = _given(layers, input_densities or {})
     sums: dict[nn.Module, list[float]] = {layer: [0.0] * 5 for layer in layers}
 
