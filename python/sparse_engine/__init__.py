@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from .attachment import masks, remove_masks
     from .autotuning import autotune, decisions, set_decisions
     from .batchnorm import recalibrate_batchnorm
+    from .channels import ChannelGroups, channel_groups
     from .counting import MacCounts, count_macs, densities
     from .files import load, save
     from .layer import dense_only
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from .pruner import Pruner
     from .pruning import prune
     from .recurrent import SparseGRU, SparseLSTM
+    from .removal import remove_channels, removed_channels
     from .reporting import Report, report
     from .scan import Sensitivity, sensitivity
 
@@ -51,6 +53,8 @@ _TORCH_NAMES = {
     "SparseLinear": "nn",
     "allocate": "allocation",
     "autotune": "autotuning",
+    "ChannelGroups": "channels",
+    "channel_groups": "channels",
     "MacCounts": "counting",
     "count_macs": "counting",
     "decisions": "autotuning",
@@ -62,6 +66,8 @@ _TORCH_NAMES = {
     "penalty": "penalties",
     "prune": "pruning",
     "recalibrate_batchnorm": "batchnorm",
+    "remove_channels": "removal",
+    "removed_channels": "removal",
     "remove_masks": "attachment",
     "Report": "reporting",
     "report": "reporting",
@@ -77,6 +83,7 @@ __all__ = [
     "BSRMatrix",
     "BitmaskMatrix",
     "CSRMatrix",
+    "ChannelGroups",
     "Cosine",
     "Cubic",
     "Exponential",
@@ -100,6 +107,7 @@ __all__ = [
     "__version__",
     "allocate",
     "autotune",
+    "channel_groups",
     "conv1d",
     "conv2d",
     "count_macs",
@@ -115,7 +123,9 @@ __all__ = [
     "penalty",
     "prune",
     "recalibrate_batchnorm",
+    "remove_channels",
     "remove_masks",
+    "removed_channels",
     "report",
     "save",
     "sensitivity",

@@ -1,9 +1,11 @@
 """Per-layer sparsities for a budget: each weight is taken where the score loses least."""
 
 import itertools
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from .coupling import ChannelCost
 from .scan import Sensitivity
 
 BUDGETS = ("sparsity", "nonzeros", "macs", "latency_ms", "max_drop")
@@ -44,7 +46,8 @@ def allocate(
     Args:
         found: of `sensitivity`; for `macs` and `latency_ms` scanned with `example_inputs`.
         sparsity: share of the weights removed in total. nonzeros: weights that stay.
-        macs: multiply-accumulates with a weight that stays, in one call on the example inputs.
+        macs: multiply-accumulates with a weight that stays, in one call on the example inputs. Of a scan of channels all
+            amounts are of the whole model, by exact count.
         latency_ms: sum of the layers' measured times.
         max_drop: the highest sparsity whose score stays within this of the baseline: predicted, or, with `evaluate`, measured.
         evaluate: sparsities by layer -> score of a model pruned so; tried eight times, by halving.
@@ -61,11 +64,19 @@ def allocate(
     cost = {"macs": "uses", "latency_ms": "seconds"}.get(budget, "weights")
     if cost != "weights" and not getattr(found, cost):
         raise ValueError(f"{budget} needs a scan with example_inputs=; this one has none")
+    if found.channels is not None:
+        if cost == "seconds":
+            raise ValueError(
+                'channels were scanned without times: prune with Spec(latency_ms=..., granularity="channel") instead'
+            )
+        cost = "uses" if budget == "macs" else "weights"
     curves = {name: _curve(found, name, cost) for name in found.scores}
     steps = sorted((s for name, points in curves.items() for s in _steps(name, points)), key=lambda s: s.slope)
     start = sum(points[0][1] for points in curves.values())
     if max_drop is not None:
         return _within_drop(found, steps, max_drop, evaluate)
+    if found.channels is not None:
+        return _channels(found, found.channels, steps, budget, given[budget] or 0)
     total = sum(found.weights.values())
     goal = {
         "sparsity": lambda: start - (sparsity or 0.0) * total,
@@ -79,6 +90,32 @@ def allocate(
             f"{budget} = {given[budget]} cannot be met: the highest scanned sparsities leave {_shown(budget, least)}"
         )
     return _taken(found, steps, max(0.0, start - goal))
+
+
+def _channels(found: Sensitivity, costs: ChannelCost, steps: list[_Step], budget: str, amount: float) -> dict[str, float]:
+    """Whole channels, taken along the steps until what is left of the model is within the budget: by exact count, because a
+    channel that goes makes those before and after it cheaper."""
+    what = 1 if budget == "macs" else 0
+    goal = amount if budget != "sparsity" else costs.left({})[0] * (1 - amount)
+    order: list[str] = []
+    for step in steps:
+        count = costs.channels[step.layer]
+        order += [step.layer] * (min(round(step.end * count), count - 1) - min(round(step.begin * count), count - 1))
+
+    def left(taken: int) -> int:
+        return costs.left(Counter(order[:taken]))[what]
+
+    if left(len(order)) > goal:
+        raise ValueError(
+            f"{budget} = {amount} cannot be met: the highest scanned sparsities leave {left(len(order))} "
+            f"{('parameters', 'multiply-accumulates')[what]}"
+        )
+    low, high = 0, len(order)
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (low, middle) if left(middle) <= goal else (middle + 1, high)
+    gone = Counter(order[:low])
+    return {name: gone[name] / costs.channels[name] for name in found.scores}
 
 
 def _shown(budget: str, cost: float) -> str:

@@ -43,6 +43,7 @@ def save(model: "nn.Module", path: "str | os.PathLike[str]") -> None:
 
     from .attachment import pruned_weights
     from .autotuning import decisions
+    from .removal import removed_channels
 
     pruned = pruned_weights(model)
     tensors: dict[str, torch.Tensor] = {}
@@ -65,6 +66,9 @@ def save(model: "nn.Module", path: "str | os.PathLike[str]") -> None:
         "masked": sorted(pruned),
         "decisions": decisions(model),
     }
+    removed = removed_channels(model)
+    if removed:
+        about["removed"] = removed
     _replace(Path(path), to_bytes(tensors, {"format": "pt", "sparse_engine": json.dumps(about)}))
 
 
@@ -73,13 +77,16 @@ def load(path: "str | os.PathLike[str]", model: "Model") -> "Model":
 
     Args:
         path: the file.
-        model: of the same architecture, pruned or not.
+        model: of the same architecture, pruned or not. Where channels were removed from the saved one, as its original code
+            makes it: the same are removed here.
     Raises:
         ValueError: the file is damaged, was not written by `save`, or belongs to another architecture. The model is unchanged
             then. OSError: it cannot be read.
     """
     from safetensors import SafetensorError, safe_open
     from safetensors.torch import load as from_bytes
+
+    from .removal import remove_again
 
     try:
         with safe_open(os.fspath(path), framework="pt") as file:
@@ -88,8 +95,13 @@ def load(path: "str | os.PathLike[str]", model: "Model") -> "Model":
         about = _about(metadata)
     except (SafetensorError, KeyError, json.JSONDecodeError, RecursionError) as error:
         raise ValueError(f"{os.fspath(path)!r} is no file of engine.save: {error}") from error
-    state, masks = _decode(about, tensors, {name: tuple(own.shape) for name, own in model.state_dict().items()})
-    _check_fits(model, state, masks)
+    restore = remove_again(model, about.get("removed", {}))
+    try:
+        state, masks = _decode(about, tensors, {name: tuple(own.shape) for name, own in model.state_dict().items()})
+        _check_fits(model, state, masks)
+    except BaseException:
+        restore()
+        raise
     _install(model, state, masks, about["decisions"])
     return model
 

@@ -109,6 +109,10 @@ class NofM(Granularity):
         ]
 
 
+class Channels(Granularity):
+    """Units of output channels, removed for good; channels.py chooses them, over whole models."""
+
+
 def matrix_of(shape: Shape) -> tuple[int, int]:
     """Rows and columns of a weight as a matrix."""
     return shape[0], math.prod(shape[1:])
@@ -159,6 +163,8 @@ def granularity_of(text: object) -> Granularity:
     """
     if text == "element":
         return Element()
+    if text == "channel":
+        return Channels()
     if isinstance(text, str):
         if text in BLOCKS:
             return Blocks(BLOCKS[text])
@@ -174,7 +180,7 @@ def granularity_of(text: object) -> Granularity:
             if height < 1 or width < 1:
                 raise ValueError(f"granularity = {text!r}: both sides of a block must be at least 1, such as '4x1'")
             return Blocks(lambda shape: (height, width))
-    known = ", ".join(f'"{name}"' for name in BLOCKS)
+    known = ", ".join(f'"{name}"' for name in (*BLOCKS, "channel"))
     raise ValueError(f"granularity = {text!r} is not one of: {FORMS}, {known}")
 
 

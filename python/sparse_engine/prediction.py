@@ -29,4 +29,4 @@ def what_if(model: nn.Module, sparsity: float, example_inputs: Any, spec: Spec |
         chosen = Spec(
             sparsity=sparsity, granularity=spec.granularity, scope=spec.scope, include=spec.include, exclude=spec.exclude
         )
-    return report(prune(copy.deepcopy(model), chosen), example_inputs)
+    return report(prune(copy.deepcopy(model), chosen, example_inputs=example_inputs), example_inputs)

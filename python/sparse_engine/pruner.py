@@ -11,7 +11,7 @@ from torch import distributed, nn
 from .attachment import can_be_masked, pruned_layers, pruned_weights, put_masks, put_under
 from .criteria import criterion_of
 from .evidence import Loss
-from .granularity import NofM, granularity_of
+from .granularity import Channels, NofM, granularity_of
 from .layer import Pruned
 from .mask import Mask
 from .masking import Watched
@@ -51,6 +51,11 @@ class Pruner:
             raise TypeError(f"schedule must be an engine.Schedule such as engine.Cubic(0, 1000, 100), not {schedule!r}")
         if criterion_of(spec.criterion).needs == "hessians":
             raise ValueError('criterion = "obs" is one-shot and moves weights: call engine.prune once instead of a Pruner')
+        if isinstance(granularity_of(spec.granularity), Channels):
+            raise ValueError(
+                'granularity = "channel" changes shapes, which an optimizer does not follow: call engine.prune, make the '
+                "optimizer again, train, and repeat"
+            )
         gradual = not isinstance(schedule, (OneShot, Regrowth))
         if gradual and (spec.sparsity is None and spec.nonzeros is None):
             raise ValueError(

@@ -15,9 +15,10 @@ from torch.nn.parameter import UninitializedParameter
 
 from .amounts import Candidates, choose
 from .attachment import put_under
+from .channels import prune_channels
 from .criteria import Criterion, criterion_of
 from .evidence import Evidence, Loss, called
-from .granularity import Scores, granularity_of
+from .granularity import Channels, Scores, granularity_of
 from .latency import sparsity_for
 from .layer import Pruned
 from .mask import Mask
@@ -44,13 +45,18 @@ def prune(
     on native sparse kernels where these measure faster. Parameters, their names and `state_dict` keys do not change. Pruning
     again, at a higher sparsity, goes on from where the model is.
 
+    With granularity "channel" nothing is masked: channels are taken out of every tensor they run through, parameters keep their
+    names and become smaller, and the amount is that of the whole model's parameters (or multiply-accumulates). Make the
+    optimizer afterwards. The smaller model is first tried on a copy, where it must compute what zeros in these channels give.
+
     Args:
         model: any `torch.nn.Module`.
         spec: what to remove; see `Spec`. Counts are exact: round(sparsity · n) single weights go, ties keep the lowest
             index; of groups as many stay as fit.
         data: batches for the criteria that look at data: tensors, or (inputs, target) pairs.
         loss: for "taylor": (output, target) -> the mean loss of a batch.
-        example_inputs: for `Spec(macs=...)` and `latency_ms`: a tensor, or a tuple of positional arguments of `model`.
+        example_inputs: for `Spec(macs=...)`, `latency_ms` and granularity "channel": a tensor, or a tuple of positional
+            arguments of `model`.
     Returns:
         `model`.
     Raises:
@@ -59,6 +65,10 @@ def prune(
         TypeError: `model` is not a Module or `spec` not a Spec.
     Source: Han, Pool, Tran, Dally, "Learning both Weights and Connections", NeurIPS 2015.
     """
+    if isinstance(spec, Spec) and isinstance(granularity_of(spec.granularity), Channels):
+        _check_model(model)
+        prune_channels(model, spec, data=data, loss=loss, example_inputs=example_inputs)
+        return model
     layers, found = choose_masks(model, spec, data=data, loss=loss, example_inputs=example_inputs)
     if criterion_of(spec.criterion).needs == "hessians":
         assert data is not None
@@ -79,10 +89,13 @@ def choose_masks(
     model: nn.Module, spec: Spec, *, data: Iterable[Any] | None, loss: Loss | None, example_inputs: Any
 ) -> tuple[list[Any], list[Mask]]:
     """The selected layers and a mask for each; the model stays as it is."""
-    if not isinstance(model, nn.Module):
-        raise TypeError(f"model must be a torch.nn.Module, not {type(model).__name__}")
+    _check_model(model)
     if not isinstance(spec, Spec):
         raise TypeError(f"spec must be an engine.Spec, not {type(spec).__name__}; for example engine.Spec(sparsity=0.9)")
+    if isinstance(granularity_of(spec.granularity), Channels):
+        raise ValueError(
+            'granularity = "channel" changes shapes, which no mask does: call engine.prune once, before the optimizer is made'
+        )
     for name in ("macs", "latency_ms"):
         if getattr(spec, name) is not None and example_inputs is None:
             raise ValueError(f"{name} is that of one call of the model; pass example_inputs=")
@@ -115,6 +128,11 @@ def choose_masks(
     shapes = [tuple(layer.weight.shape) for layer in layers]
     uses = called(model, layers, example_inputs)[0] if spec.macs is not None else None
     return layers, choose(spec, Candidates(names, scores, shapes, granularity_of(spec.granularity), criterion.norm, uses))
+
+
+def _check_model(model: object) -> None:
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"model must be a torch.nn.Module, not {type(model).__name__}")
 
 
 def selected_layers(model: nn.Module, spec: Spec) -> tuple[list[str], list[Any]]:

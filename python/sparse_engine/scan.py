@@ -5,14 +5,16 @@ import glob
 import json
 import os
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
+from .coupling import ChannelCost
 from .evidence import called, evaluating
+from .granularity import Channels, granularity_of
 from .layer import Pruned
 from .nn import attach, detach
 from .progress import Progress
@@ -30,8 +32,9 @@ class Sensitivity:
     baseline: float
     scores: dict[str, dict[float, float]]
     weights: dict[str, int]  # of each layer
-    uses: dict[str, int] = field(default_factory=dict)  # multiplications by each weight in a call on the example inputs
+    uses: dict[str, float] = field(default_factory=dict)  # multiplications by each weight in a call on the example inputs
     seconds: dict[str, dict[float, float]] = field(default_factory=dict)  # at 0 the dense layer's
+    channels: ChannelCost | None = None  # for granularity "channel": what is left of the model
 
     def drop(self, name: str, sparsity: float) -> float:
         """What the score loses, at least 0."""
@@ -45,6 +48,7 @@ class Sensitivity:
             "weights": self.weights,
             "uses": self.uses,
             "seconds": {n: {str(s): v for s, v in row.items()} for n, row in self.seconds.items()},
+            "channels": None if self.channels is None else asdict(self.channels),
         }
 
     @classmethod
@@ -54,9 +58,9 @@ class Sensitivity:
         def by_share(rows: dict[str, dict[str, float]]) -> dict[str, dict[float, float]]:
             return {n: {float(s): float(v) for s, v in row.items()} for n, row in rows.items()}
 
-        return cls(
-            values["baseline"], by_share(values["scores"]), values["weights"], values["uses"], by_share(values["seconds"])
-        )
+        scores, seconds, channels = by_share(values["scores"]), by_share(values["seconds"]), values.get("channels")
+        costs = None if channels is None else ChannelCost(**channels)
+        return cls(values["baseline"], scores, values["weights"], values["uses"], seconds, costs)
 
     def to_csv(self, path: "str | os.PathLike[str]") -> None:
         """One line per layer and sparsity."""
@@ -121,7 +125,8 @@ def sensitivity(
         model: the model, run in eval mode.
         evaluate: model -> score, higher is better: an accuracy, or a negative loss, which tells more from few examples.
         spec: granularity, criterion, include and exclude to prune with; its amount is not used.
-        example_inputs: measure also how long each layer takes at each sparsity on what it sees of these.
+        example_inputs: measure also how long each layer takes at each sparsity on what it sees of these. For granularity
+            "channel", which needs them to follow channels, no time is measured.
         data, loss: as for `prune`.
         resume: a JSON file that keeps what is done; an interrupted scan goes on from it.
         progress: show a bar on the terminal.
@@ -133,13 +138,19 @@ def sensitivity(
     if not shares or not all(0 < s < 1 for s in shares):
         raise ValueError(f"sparsities = {list(sparsities)} must be shares between 0 and 1, such as {list(LEVELS)}")
     spec = Spec(sparsity=0.5) if spec is None else spec
+    if isinstance(granularity_of(spec.granularity), Channels):
+        from .channel_scan import scan_channels
+
+        chosen = replace(spec, **_amount(0.5))
+        return scan_channels(model, evaluate, shares, chosen, example_inputs, data, loss, resume, progress)
     names, layers = selected_layers(model, replace(spec, **_amount(0.5)))
     with evaluating(model), torch.no_grad():
-        result = _begin(resume, model, evaluate, names, layers)
+        weights = {name: layer.weight.numel() for name, layer in zip(names, layers, strict=True)}
+        result = begin(resume, model, evaluate, weights)
         inputs: dict[nn.Module, tuple[Any, ...]] = {}
         if example_inputs is not None:
             uses, inputs = called(model, layers, example_inputs)
-            result.uses = dict(zip(names, uses, strict=True))
+            result.uses = {name: float(count) for name, count in zip(names, uses, strict=True)}
         bar = Progress(len(names) * len(shares)) if progress else None
         for name, layer in zip(names, layers, strict=True):
             for share in shares:
@@ -150,7 +161,7 @@ def sensitivity(
                         if layer in inputs:
                             _time(layer, inputs[layer], result.seconds[name], share)
                     if resume is not None:
-                        _keep(Path(resume), result)
+                        keep(Path(resume), result)
                 if bar is not None:
                     bar.advance(f"{name} at {share:.0%}")
         if bar is not None:
@@ -168,19 +179,18 @@ def _amount(share: float) -> dict[str, Any]:
     return {**dict.fromkeys(AMOUNTS), "sparsity": share}
 
 
-def _begin(
-    resume: Any, model: nn.Module, evaluate: Callable[[nn.Module], float], names: list[str], layers: list[Any]
-) -> Sensitivity:
-    weights = {name: layer.weight.numel() for name, layer in zip(names, layers, strict=True)}
+def begin(resume: Any, model: nn.Module, evaluate: Callable[[nn.Module], float], weights: dict[str, int]) -> Sensitivity:
+    """What is known already: of a file to resume from, or the score of the model as it is."""
     if resume is not None and Path(resume).exists():
         found = Sensitivity.from_dict(json.loads(Path(resume).read_text()))
         if found.weights != weights:
             raise ValueError(f"resume = {os.fspath(resume)!r} holds the scan of another model; delete it or name another file")
         return found
-    return Sensitivity(float(evaluate(model)), {n: {} for n in names}, weights, {}, {n: {} for n in names})
+    return Sensitivity(float(evaluate(model)), {n: {} for n in weights}, weights, {}, {n: {} for n in weights})
 
 
-def _keep(path: Path, result: Sensitivity) -> None:
+def keep(path: Path, result: Sensitivity) -> None:
+    """Write what is known so far, so that a stop in the middle of it loses nothing."""
     fresh = path.with_name(f".{path.name}.new")
     fresh.write_text(json.dumps(result.to_dict()))
     os.replace(fresh, path)

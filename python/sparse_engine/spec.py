@@ -31,7 +31,8 @@ class Spec:
         threshold: t keeps the weights with |w| > t · σ, σ the standard deviation of their layer's weights (Han et al.).
         granularity: what is removed as one: "element"; "N:M", n of every m neighbours along the input stay; blocks "AxB" of the
             weight as a matrix (out, in · kernel); "vector", a row of a convolution kernel; "kernel"; "filter", an output
-            channel of a convolution; "row", an output of a linear layer. Layers that cannot be pruned so are left alone, with
+            channel of a convolution; "row", an output of a linear layer; "channel", output channels with all that belongs to
+            them, removed for good (amounts are then of the whole model). Layers that cannot be pruned so are left alone, with
             a warning. Of groups as many stay as fit into the amount.
         criterion: what a weight is worth: "l1", its magnitude; "l2"; "random"; "taylor", |w · gradient|; "wanda", |w| · ‖x‖;
             "bn_scale", |γ| of the batch norm behind an output channel; "fpgm", its distance from the others; "obs",
@@ -81,10 +82,10 @@ class Spec:
         for name in ("min_density", "max_density"):
             object.__setattr__(self, name, _densities(name, getattr(self, name)))
         self._check_amount(granularity)
-        if criterion.groups_only and self.granularity not in ("filter", "row"):
+        if criterion.groups_only and self.granularity not in ("filter", "row", "channel"):
             raise ValueError(
-                f'criterion = {self.criterion!r} is about output channels: it needs granularity="filter" or "row", not '
-                f"{self.granularity!r}"
+                f'criterion = {self.criterion!r} is about output channels: it needs granularity="filter", "row" or "channel", '
+                f"not {self.granularity!r}"
             )
         if criterion.within_layer and self.scope != "layer":
             raise ValueError(

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 import sparse_engine as engine
 
-GRANULARITIES = ("element", "2:4", "4x1", "1x4", "4x4", "vector", "kernel", "filter", "row")
+GRANULARITIES = ("element", "2:4", "4x1", "1x4", "4x4", "vector", "kernel", "filter", "row", "channel")
 CRITERIA = {name: name for name in ("l1", "l2", "random", "taylor", "wanda", "obs", "bn_scale", "fpgm")} | {
     "function": lambda w: w.square()
 }

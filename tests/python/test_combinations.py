@@ -5,7 +5,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 import sparse_engine as engine  # noqa: E402
-from combinations import AMOUNTS, CRITERIA, GRANULARITIES, INPUTS, attempt, cells  # noqa: E402
+from combinations import AMOUNTS, CRITERIA, GRANULARITIES, INPUTS, attempt, cells, network  # noqa: E402
 from sparse_engine.files import stored_bytes  # noqa: E402
 
 GROUP = {"element": 1, "2:4": 2, "4x1": 4, "1x4": 4, "4x4": 16, "vector": 3, "kernel": 9, "filter": 72, "row": 32}
@@ -22,6 +22,9 @@ def test_every_combination_meets_its_amount_or_is_refused_with_a_reason(granular
             assert any(word in reason for word in ("needs", "leave", "removes", "fits no", "use", "exceeds")), reason
             continue
         worked += 1
+        if granularity == "channel":
+            check_channels(model, amount)
+            continue
         masks = {name: layer.mask for name, layer in model.named_modules() if hasattr(layer, "mask")}
         assert masks
         for name, mask in masks.items():
@@ -42,6 +45,19 @@ def test_every_combination_meets_its_amount_or_is_refused_with_a_reason(granular
             assert sum(map(stored_bytes, masks.values())) <= 2_500
     if criterion in ("l1", "l2", "random", "taylor", "wanda", "function"):
         assert worked > 0
+
+
+def check_channels(model, amount):
+    left, before = (sum(p.numel() for p in m.parameters()) for m in (model, network()))
+    if amount in ("sparsity", "nonzeros", "bytes"):
+        most = {"sparsity": before - round(0.6 * before), "nonzeros": 200, "bytes": 625}[amount]
+        assert most - 150 < left <= most  # a channel takes less than 150 weights with it
+    elif amount == "per layer":
+        assert [m.out_channels for m in model if isinstance(m, torch.nn.Conv2d)] == [3, 3, 3]
+    elif amount == "macs":
+        assert engine.count_macs(model, [INPUTS[:1]]).total("macs") <= 20_000
+    else:
+        assert (amount, left) == ("latency_ms", before)  # fast enough as it is
 
 
 def unpruned(model, masks):
