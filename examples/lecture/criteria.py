@@ -8,6 +8,7 @@ images.
 """
 
 import sys
+from itertools import product
 from pathlib import Path
 
 from cifar10 import BATCH, DATA, accuracy, load_images, load_network, mended, missing_file
@@ -23,6 +24,7 @@ from sections import (
     markdown,
     parser,
     picture,
+    remember,
     settle,
     write_section,
 )
@@ -38,18 +40,21 @@ COLORS = {"l1": BLUE, "l2": "#56b4e9", "taylor": ORANGE, "wanda": GREEN, "bn_sca
 COLORS |= {"random": RED}
 
 
-def compared(network, granularity, criteria, sparsities, data, images, labels, bar):
+def compared(network, granularity, criteria, sparsities, data, images, labels, path, bar):
     """(criterion, sparsity) -> accuracy in percent."""
     batches = list(zip(*(part.split(BATCH) for part in data), strict=True))
     left_alone = ["linear"] if granularity == "filter" else []  # which has rows, not filters
     found = {}
-    for criterion in criteria:
-        for sparsity in sparsities:
-            spec = engine.Spec(sparsity=sparsity, granularity=granularity, criterion=criterion, exclude=left_alone)
-            with engine.dense_only():  # nothing is timed here, and deciding which kernel is faster takes time
-                model = mended(network, spec, data[0], data=batches, loss=F.cross_entropy)
-                found[criterion, sparsity] = 100 * accuracy(model, images, labels)
-            bar.advance(f"{granularity}, {criterion}, {sparsity:.0%}")
+
+    def exact(criterion, sparsity):
+        spec = engine.Spec(sparsity=sparsity, granularity=granularity, criterion=criterion, exclude=left_alone)
+        with engine.dense_only():  # nothing is timed here, and deciding which kernel is faster takes time
+            return 100 * accuracy(mended(network, spec, data[0], data=batches, loss=F.cross_entropy), images, labels)
+
+    for criterion, sparsity in product(criteria, sparsities):
+        name = f"{granularity}, {criterion}, {sparsity:.0%}"
+        found[criterion, sparsity] = remember(path, name, lambda c=criterion, s=sparsity: exact(c, s))
+        bar.advance(name)
     return found
 
 
@@ -82,7 +87,9 @@ def main(arguments=None):
     exact = 100 * accuracy(network, images, labels)
     experiments = [(g, c, s[:1] if options.quick else s) for g, c, s in (WEIGHTS, FILTERS)]
     bar = Progress(sum(len(c) * len(s) for _, c, s in experiments))
-    results = [(given, compared(network, *given, data, images, labels, bar)) for given in experiments]
+    results = [
+        (given, compared(network, *given, data, images, labels, options.state / "criteria.json", bar)) for given in experiments
+    ]
     bar.close()
     lines = [
         circumstances(__file__, options),

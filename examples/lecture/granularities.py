@@ -25,6 +25,7 @@ from sections import (
     markdown,
     parser,
     picture,
+    remember,
     settle,
     write_section,
 )
@@ -47,15 +48,20 @@ def spec(granularity, sparsity, scope="layer"):
     return engine.Spec(sparsity=sparsity, granularity=granularity, scope=scope, exclude=LEFT_ALONE)
 
 
-def accuracies(network, sparsities, mending, images, labels):
+def accuracies(network, sparsities, mending, images, labels, path):
     """(granularity, sparsity) -> accuracy in percent; 2:4 has one sparsity."""
     wanted = [(granularity, sparsity) for granularity in GRANULARITIES for sparsity in sparsities] + [("2:4", 0.5)]
     bar = Progress(len(wanted))
     found = {}
-    for granularity, sparsity in wanted:
+
+    def exact(spec):
         with engine.dense_only():  # nothing is timed here, and deciding which kernel is faster takes time
-            model = mended(network, spec(granularity, sparsity), mending)
-            found[granularity, sparsity] = 100 * accuracy(model, images, labels)
+            return 100 * accuracy(mended(network, spec, mending), images, labels)
+
+    for granularity, sparsity in wanted:
+        found[granularity, sparsity] = remember(
+            path, f"{granularity} {sparsity}", lambda s=spec(granularity, sparsity): exact(s)
+        )
         bar.advance(f"{granularity} at {sparsity:.0%}")
     bar.close()
     return found
@@ -109,7 +115,7 @@ def main(arguments=None):
     mending, _ = load_images(options.data, "train", mended_on, cache)
     images, labels = load_images(options.data, "test", tested, cache)
     exact = 100 * accuracy(network, images, labels)
-    right = accuracies(network, sparsities, mending, images, labels)
+    right = accuracies(network, sparsities, mending, images, labels, options.state / "granularities.json")
     taken = times(sparsities, calls)
     rows = []
     for name in [*GRANULARITIES, "2:4"]:

@@ -32,11 +32,13 @@ SPECS = {
     "single weights, 90%": engine.Spec(sparsity=0.9, scope="global"),
     "single weights, 95%": engine.Spec(sparsity=0.95, scope="global"),
     "2:4": engine.Spec(granularity="2:4", exclude="conv1"),
+    "channels, half the MACs": engine.Spec(macs=20_275_520, granularity="channel", scope="global", criterion="taylor"),
     "4x1 blocks, 80%": engine.Spec(sparsity=0.8, granularity="4x1", scope="global", exclude=["conv1", "linear"]),
 }
 STEP = 64  # images in a step of training
 RATE, WARM_UP = 0.02, 50
 TEMPERATURE = 4.0
+SEEN = 1000  # images that the criterion for channels looks at
 CHECKPOINT = 100  # steps between two checkpoints
 TIMED = (1, 64)  # images in a batch when time is measured
 
@@ -70,6 +72,17 @@ def rate(step, steps):
     return RATE * min(1.0, (step + 1) / WARM_UP) * 0.5 * (1 + math.cos(math.pi * step / steps))
 
 
+def pruner_of(model, spec, steps, pixels, labels):
+    """What prunes `model` while it trains. Channels go at once and for good, before the optimizer takes up the parameters."""
+    if spec is None:
+        return None
+    if spec.granularity == "channel":
+        data = list(zip(normalised(pixels[:SEEN]).split(BATCH), labels[:SEEN].split(BATCH), strict=True))
+        engine.prune(model, spec, data=data, loss=F.cross_entropy, example_inputs=data[0][0][:1])
+        return None
+    return engine.Pruner(model, spec, schedule(spec, steps))
+
+
 def schedule(spec, steps):
     """Gradual up to the middle of the training; 2:4 has one amount only."""
     if spec.granularity == "2:4":
@@ -80,11 +93,11 @@ def schedule(spec, steps):
 def retrain(name, spec, network, pixels, labels, taught, epochs, state):
     """A copy of `network`, pruned as `spec` says while it trains; from where an earlier run stopped."""
     path = state / f"resnet20_{''.join(c if c.isalnum() else '_' for c in name)}_{epochs}.pt"
-    # channels_last: a tenth faster to train here.
-    model = copy.deepcopy(network).train().to(memory_format=torch.channels_last)
+    model = copy.deepcopy(network)
     each = len(labels) // STEP
     steps = max(1, round(each * epochs))
-    pruner = None if spec is None else engine.Pruner(model, spec, schedule(spec, steps))
+    pruner = pruner_of(model, spec, steps, pixels, labels)
+    model = model.train().to(memory_format=torch.channels_last)  # a tenth faster to train here
     optimizer = torch.optim.SGD(model.parameters(), lr=RATE, momentum=0.9, nesterov=True, weight_decay=1e-4)
     done = 0
     if path.is_file():

@@ -2,6 +2,7 @@
 
 import argparse
 import datetime
+import json
 import os
 import platform
 import sys
@@ -66,6 +67,22 @@ def circumstances(script, options, more=""):
     )
 
 
+def remember(path, key, make):
+    """What the JSON file `path` has under `key`; or what `make()` gives, which it has from then on."""
+    found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    if key not in found:
+        found[key] = make()
+        replace(path, json.dumps(found))
+    return found[key]
+
+
+def replace(path, text):
+    """Write a file so that there is the old one or the new one, never half of it."""
+    unfinished = path.with_suffix(".part")
+    unfinished.write_text(text, encoding="utf-8")
+    os.replace(unfinished, path)
+
+
 def processor():
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
@@ -120,6 +137,4 @@ def write_section(options, name, title, lines, figures=()):
         after = head + section + rest.split(end, 1)[1]
     else:
         after = f"{before.rstrip()}\n\n{section}\n"
-    unfinished = page.with_suffix(".part")
-    unfinished.write_text(after, encoding="utf-8")
-    os.replace(unfinished, page)
+    replace(page, after)

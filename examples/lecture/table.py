@@ -8,13 +8,10 @@ the network before pruning, run by torch; the pruned one's outputs are compared 
 """
 
 import copy
-import json
-import os
 import sys
 from dataclasses import dataclass
 
 import torch
-from networks import VGG16, AlexNet, GoogLeNet, LeNet5, LeNet300, ResNet50, SqueezeNet, drawn, images
 from published import (
     ALEXNET,
     GOOGLENET_REMOVED,
@@ -27,10 +24,11 @@ from published import (
     removed_to_total,
     removed_with_rest,
 )
-from sections import circumstances, markdown, parser, settle, write_section
+from sections import circumstances, markdown, parser, remember, settle, write_section
 from torch import nn
 
 import sparse_engine as engine
+from networks import VGG16, AlexNet, GoogLeNet, LeNet5, LeNet300, ResNet50, SqueezeNet, drawn, images
 from sparse_engine.progress import Progress
 from sparse_engine.reporting import time_alternating
 
@@ -111,16 +109,13 @@ def apart(pruned, x):
 
 def measured(variants, batches, counted, path):
     """`measure` of all variants, each kept in the JSON file `path` as soon as it is there."""
-    found = json.loads(path.read_text()) if path.is_file() else {}
     bar = Progress(len(variants))
+    found = {}
     for variant in variants:
-        if variant.name not in found:
-            found[variant.name] = measure(variant, batches, counted)
-            path.with_suffix(".part").write_text(json.dumps(found))
-            os.replace(path.with_suffix(".part"), path)
+        found[variant] = remember(path, variant.name, lambda v=variant: measure(v, batches, counted))
         bar.advance(variant.name)
     bar.close()
-    return {variant: found[variant.name] for variant in variants}
+    return found
 
 
 def sizes_table(found):
