@@ -59,9 +59,8 @@ def accuracies(network, sparsities, mending, images, labels, path):
             return 100 * accuracy(mended(network, spec, mending), images, labels)
 
     for granularity, sparsity in wanted:
-        found[granularity, sparsity] = remember(
-            path, f"{granularity} {sparsity}", lambda s=spec(granularity, sparsity): exact(s)
-        )
+        key = granularity, sparsity
+        found[key] = remember(path, f"{granularity} {sparsity}", lambda key=key: exact(spec(*key)))
         bar.advance(f"{granularity} at {sparsity:.0%}")
     bar.close()
     return found

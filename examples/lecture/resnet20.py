@@ -90,13 +90,19 @@ def schedule(spec, steps):
     return engine.Cubic(begin=0, end=steps // 2, every=max(1, steps // 50))
 
 
-def retrain(name, spec, network, pixels, labels, taught, epochs, state):
-    """A copy of `network`, pruned as `spec` says while it trains; from where an earlier run stopped."""
+def retrain(name, spec, network, pixels, labels, taught, epochs, state, seed=0):
+    """A copy of `network`, pruned as `spec` says while it trains; from where an earlier run stopped.
+
+    Args:
+        taught: what `teach` gave.
+        epochs: passes over the images, or a part of one.
+        seed: of the order of the images, and of which of them the criterion for channels sees.
+    """
     path = state / f"resnet20_{''.join(c if c.isalnum() else '_' for c in name)}_{epochs}.pt"
     model = copy.deepcopy(network)
     each = len(labels) // STEP
     steps = max(1, round(each * epochs))
-    pruner = pruner_of(model, spec, steps, pixels, labels)
+    pruner = pruner_of(model, spec, steps, pixels[SEEN * seed :], labels[SEEN * seed :])
     model = model.train().to(memory_format=torch.channels_last)  # a tenth faster to train here
     optimizer = torch.optim.SGD(model.parameters(), lr=RATE, momentum=0.9, nesterov=True, weight_decay=1e-4)
     done = 0
@@ -111,7 +117,7 @@ def retrain(name, spec, network, pixels, labels, taught, epochs, state):
     bar.advance(name, done)
     while done < steps:
         epoch, place = divmod(done, each)
-        generator = torch.Generator().manual_seed(epoch)  # of the epoch, so that a later run draws the same
+        generator = torch.Generator().manual_seed(1000 * seed + epoch)  # so that a later run draws the same
         order = torch.randperm(len(labels), generator=generator)
         mirrored = torch.randint(0, 2, (len(labels),), generator=generator)
         for picked in order[: each * STEP].split(STEP)[place : place + steps - done]:

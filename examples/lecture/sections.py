@@ -14,6 +14,15 @@ import sparse_engine as engine
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "lecture.md"
+HEAD = """# The lecture, reproduced
+
+The claims of MIT's lecture on pruning and sparsity (6.5940 EfficientML, lecture 3), each run by one command. Every section is
+written by its script, which is named in it and says more with `--help`; `--quick` shows in under a minute what it does. What an
+interrupted run has done is kept (`--state`) and not done again. Data: `--data`, a directory of the files that the script names.
+
+How much each layer bears has [a page of its own](resnet20_sensitivity.md), and so has [ResNet-20 pruned in one
+shot](resnet20_cifar10.md).
+"""
 STATE = Path(tempfile.gettempdir()) / "sparse-engine-lecture"
 # Colours that stay apart for those who see red and green alike (Okabe and Ito, 2008), and without colour by their brightness.
 BLUE, ORANGE, GREEN, RED, GREY, PURPLE = "#0072b2", "#e69f00", "#009e73", "#d55e00", "#767676", "#cc79a7"
@@ -130,7 +139,7 @@ def write_section(options, name, title, lines, figures=()):
     for figure, draw in figures:
         draw(folder / f"{figure}.png")
     begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
-    before = page.read_text(encoding="utf-8") if page.is_file() else "# The lecture, reproduced\n"
+    before = page.read_text(encoding="utf-8") if page.is_file() else HEAD
     section = f"{begin}\n{text}\n{end}"
     if begin in before:
         head, rest = before.split(begin, 1)

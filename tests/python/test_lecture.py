@@ -131,7 +131,7 @@ def test_mnist_is_read_from_its_published_files(script, tmp_path):
         mnist.load_mnist(tmp_path)
 
 
-@pytest.mark.parametrize("name", ["lenets", "curves", "resnet20"])
+@pytest.mark.parametrize("name", ["lenets", "curves", "resnet20", "granularities", "criteria", "channels"])
 def test_missing_data_is_named(script, tmp_path, capsys, name):
     assert script(name).main(["--data", str(tmp_path), "--quick"]) == 1
     assert re.search(r"(does not exist|holds neither).* --data", capsys.readouterr().err)
@@ -177,6 +177,45 @@ def test_resnet20_goes_on_where_it_was_interrupted(script, tmp_path, monkeypatch
     for name, value in whole.state_dict().items():
         assert torch.equal(value, resumed.state_dict()[name]), name
     assert sum(int(mask.sum()) for mask in engine.masks(whole).values()) == round(0.2 * 268_336)
+
+
+def test_what_is_measured_is_kept_and_not_measured_again(script, tmp_path):
+    remember = script("sections").remember
+    assert remember(tmp_path / "kept.json", "a", lambda: 1) == 1
+    assert remember(tmp_path / "kept.json", "b", lambda: 2) == 2
+    assert remember(tmp_path / "kept.json", "a", lambda: 3) == 1
+
+
+@needs_cifar
+def test_granularities_have_an_accuracy_and_a_time_each(script, tmp_path):
+    _, rows = quick(script("granularities"), tmp_path, "--data", str(DATA))
+    assert number(rows["element"][2]) > number(rows["filter"][2])
+    assert rows["2:4"][0] == ""
+    assert all(
+        number(row[column]) > 0 for name, row in rows.items() for column in (1, 3) if name in ("element", "4x1", "filter")
+    )
+
+
+@needs_cifar
+def test_criteria_beat_chance(script, tmp_path):
+    text, _ = quick(script("criteria"), tmp_path, "--data", str(DATA))
+    tables = text.split("| whole filters, masked")
+    for table in tables:
+        found = dict(re.findall(r"^\| (\w+) \| ([\d.]+)%", table, re.MULTILINE))
+        assert max(found, key=lambda name: float(found[name])) != "random"
+        assert float(found["l1"]) > float(found["random"])
+
+
+@needs_cifar
+def test_channels_go_within_the_budget_either_way(script, tmp_path):
+    _, rows = quick(script("channels"), tmp_path, "--data", str(DATA))
+    for way in ("the same share of every layer", "ranked over the whole network"):
+        assert 19.5 < number(rows[way][1]) <= 20.28
+
+
+def test_the_language_model_loses_without_retraining(script, tmp_path):
+    _, rows = quick(script("language_model"), tmp_path)
+    assert number(rows["90%"][0]) > number(rows["90%"][1]) > 0
 
 
 def test_neuraltalk_times_and_verifies_every_part(script, tmp_path):
