@@ -73,7 +73,7 @@ def draw(path, exact, results):
 
 
 def main(arguments=None):
-    options = parser(__doc__, "100 images, one sparsity each")
+    options = parser(__doc__, "100 images, three criteria, one sparsity")
     options.add_argument("--data", type=Path, default=DATA, help="directory of the two files")
     options = options.parse_args(arguments)
     if (missing := missing_file(options.data)) is not None:
@@ -85,7 +85,11 @@ def main(arguments=None):
     data = load_images(options.data, "train", shown, cache)
     images, labels = load_images(options.data, "test", tested, cache)
     exact = 100 * accuracy(network, images, labels)
-    experiments = [(g, c, s[:1] if options.quick else s) for g, c, s in (WEIGHTS, FILTERS)]
+    experiments = [WEIGHTS, FILTERS]
+    if options.quick:
+        experiments = [
+            (granularity, (*criteria[:2], criteria[-1]), levels[:1]) for granularity, criteria, levels in experiments
+        ]
     bar = Progress(sum(len(c) * len(s) for _, c, s in experiments))
     results = [
         (given, compared(network, *given, data, images, labels, options.state / "criteria.json", bar)) for given in experiments

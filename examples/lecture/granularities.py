@@ -102,13 +102,13 @@ def draw(path, exact, right, taken):
 
 
 def main(arguments=None):
-    options = parser(__doc__, "100 images, two sparsities")
+    options = parser(__doc__, "100 images, one sparsity")
     options.add_argument("--data", type=Path, default=DATA, help="directory of the two files")
     options = options.parse_args(arguments)
     if (missing := missing_file(options.data)) is not None:
         return fail(missing)
     settle(options)
-    mended_on, tested, sparsities, calls = (100, 100, (0.3, 0.5), 5) if options.quick else (1_000, 2_000, SPARSITIES, CALLS)
+    mended_on, tested, sparsities, calls = (100, 100, (0.5,), 5) if options.quick else (1_000, 2_000, SPARSITIES, CALLS)
     network = load_network(options.data)
     cache = None if options.quick else options.state
     mending, _ = load_images(options.data, "train", mended_on, cache)
