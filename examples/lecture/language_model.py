@@ -26,7 +26,7 @@ UNITS, EMBEDDED = 256, 64
 PIECE = 2048  # characters of a piece of the text
 LENGTH, BATCH = 64, 32  # characters of a sequence, sequences of a step
 RATE = 2e-3
-EPOCHS, RETRAINING = 4, 2  # passes over the text: before pruning, and for every sparsity
+EPOCHS, RETRAINING = 4, 1  # passes over the text: before pruning, and for every sparsity
 TIMED = 64  # characters of the sequence that is timed, batch 1
 
 
@@ -116,7 +116,7 @@ def main(arguments=None):
     bar = Progress(steps_of(text, epochs) + (1 + len(sparsities)) * steps_of(text, retraining))
 
     def stage(name, start, passes, spec=None):
-        path = options.state / f"language_model_{name}_{epochs}_{retraining}.safetensors"
+        path = options.state / f"language_model_{name}_{epochs}_{passes}.safetensors"
         steps = steps_of(text, passes)
         if path.is_file():
             bar.advance(name, steps)

@@ -37,6 +37,7 @@ SPECS = {
 }
 STEP = 64  # images in a step of training
 RATE, WARM_UP = 0.02, 50
+EPOCHS, SHORT = 2, {"trained on, not pruned": 1, "2:4": 1}  # passes over the images, and in rows that need fewer
 TEMPERATURE = 4.0
 SEEN = 1000  # images that the criterion for channels looks at
 CHECKPOINT = 100  # steps between two checkpoints
@@ -153,19 +154,11 @@ def measure(models, network, images, labels, calls):
     """A row of the table for each model: what is left, accuracy, milliseconds against `network`."""
     whole = engine.report(network, example_inputs=images[:1])
     exact = accuracy(network, images, labels)
-    rows = [
-        ["as given", f"{whole.nonzeros:,}", f"{whole.nonzero_macs / 1e6:.1f} M", f"{exact:.2%}", "", *["", "", ""] * len(TIMED)]
-    ]
+    rows = [["as given", "", *counted(whole), f"{exact:.2%}", "", *["", "", ""] * len(TIMED)]]
     for name, model in models.items():
-        counts = engine.report(model, example_inputs=images[:1])
         right = accuracy(model, images, labels)
-        row = [
-            name,
-            f"{counts.nonzeros:,}",
-            f"{counts.nonzero_macs / 1e6:.1f} M",
-            f"{right:.2%}",
-            f"{100 * (right - exact):+.2f}",
-        ]
+        row = [name, str(SHORT.get(name, EPOCHS)), *counted(engine.report(model, example_inputs=images[:1]))]
+        row += [f"{right:.2%}", f"{100 * (right - exact):+.2f}"]
         for size in TIMED:
             dense, sparse = time_alternating([network, model], images[:size], calls)
             row += [f"{dense * 1e3:.2f}", f"{sparse * 1e3:.2f}", f"{dense / sparse:.2f}×"]
@@ -173,10 +166,14 @@ def measure(models, network, images, labels, calls):
     return rows
 
 
+def counted(report):
+    """Parameters and MACs that are left, as the table shows them."""
+    return [f"{report.nonzeros:,}", f"{report.nonzero_macs / 1e6:.1f} M"]
+
+
 def main(arguments=None):
     options = parser(__doc__, "a few steps on 256 images, one row")
     options.add_argument("--data", type=Path, default=DATA, help="directory of the two files")
-    options.add_argument("--epochs", type=float, default=2, help="passes over the 50,000 images for every row (%(default)s)")
     options.add_argument("--rows", nargs="*", choices=list(SPECS), default=list(SPECS), help="only these")
     options = options.parse_args(arguments)
     if (missing := missing_file(options.data)) is not None:
@@ -189,22 +186,24 @@ def main(arguments=None):
     pixels, labels = load_pixels(options.data, "train", count, cache)
     taught = teach(network, pixels, options.state)
     models = {
-        name: retrain(name, SPECS[name], network, pixels, labels, taught, options.epochs, options.state) for name in names
+        name: retrain(name, SPECS[name], network, pixels, labels, taught, SHORT.get(name, EPOCHS), options.state)
+        for name in names
     }
     images, labels = load_images(options.data, "test", tested, cache)
-    head = ["", "parameters", "MACs", "accuracy", "points"]
+    head = ["", "epochs", "parameters", "MACs", "accuracy", "points"]
     for size in TIMED:
         head += [f"batch {size}: dense, ms", "sparse, ms", "speed-up"]
     some = "" if options.rows == list(SPECS) else " --rows " + " ".join(f'"{name}"' for name in options.rows)
     lines = [
         circumstances(__file__, options, some),
         "",
-        f"Every row: {options.epochs:g} epochs on {count:,} images. Accuracy is that of {tested:,} test images as the "
-        "engine runs the "
-        "network; points are against the network as given, which was trained on better images than these JPEGs: compare "
-        "with the row "
-        "that is trained on and not pruned as well. MACs are those with a weight that is not 0, for one image. Times are "
-        "medians of "
+        f"Every row is trained on {count:,} images for so many epochs. Accuracy is that of {tested:,} test images as the "
+        "engine "
+        "runs the network; points are against the network as given, which was trained on better images than these JPEGs: "
+        "compare "
+        "with the row that is trained on and not pruned as well. MACs are those with a weight that is not 0, for one image. "
+        "Times "
+        "are medians of "
         f"{calls} calls, the network as given and the row taking turns.",
         "",
         *markdown(head, measure(models, network, images, labels, calls)),
