@@ -1,4 +1,4 @@
-"""Channels removed for good: ranked over the whole network against the same share of every layer, at equal MACs.
+"""Channels removed for good: three ways to share them out among the layers, at equal MACs.
 
     python examples/lecture/channels.py --data DIRECTORY
 
@@ -11,14 +11,13 @@ import sys
 from pathlib import Path
 
 from cifar10 import DATA, accuracy, load_images, load_network, load_pixels, missing_file
-from resnet20 import SEEN, retrain, teach
-from sections import BLUE, GREY, RED, circumstances, fail, markdown, parser, picture, settle, write_section
+from resnet20 import SCANNED, SEEN, allocated, retrain, teach
+from sections import BLUE, GREY, ORANGE, RED, circumstances, fail, markdown, parser, picture, settle, write_section
 
 import sparse_engine as engine
 from sparse_engine.reporting import time_alternating
 
-SHARE = 0.5  # of the MACs that stay
-WAYS = {"the same share of every layer": "layer", "ranked over the whole network": "global"}
+UNIFORM, RANKED, ALLOCATED = "the same share of every layer", "ranked over the whole network", "allocated by sensitivity"
 SEEDS = (0, 1, 2)
 EPOCHS = 0.2
 CALLS = 51
@@ -34,12 +33,12 @@ def draw(path, network, models):
     places = range(len(before))
     with picture(path, size=(9.5, 5)) as (axes,):
         axes.step(places, before.values(), where="mid", color=GREY, linestyle="--", label="before")
-        for (way, model), color, mark in zip(models.items(), (RED, BLUE), "so", strict=True):
+        for (way, model), color, mark in zip(models.items(), (RED, ORANGE, BLUE), "s^o", strict=True):
             axes.plot(places, widths(model).values(), f"{mark}-", color=color, label=way)
         axes.set_xticks(places, before, rotation=60, ha="right", fontsize=9)
         axes.set_ylabel("output channels")
         axes.set_ylim(bottom=0)
-        axes.set_title(f"ResNet-20 at {SHARE:.0%} of its MACs")
+        axes.set_title("ResNet-20 at half of its MACs")
         axes.legend(frameon=False, loc="upper left")
 
 
@@ -57,12 +56,12 @@ def main(arguments=None):
     images, answers = load_images(options.data, "test", tested, cache)
     taught = teach(network, pixels, options.state)
     whole = engine.report(network, example_inputs=images[:1])
-    budget = round(SHARE * whole.macs)
+    options_of = {"macs": whole.macs // 2, "granularity": "channel", "criterion": "taylor"}
+    specs = {UNIFORM: engine.Spec(**options_of, scope="layer"), RANKED: engine.Spec(**options_of, scope="global")}
+    specs[ALLOCATED] = allocated(network, pixels, labels, options.state)
     rows, models, means = [], {}, {}
-    for way, scope in WAYS.items():
-        spec = engine.Spec(macs=budget, granularity="channel", scope=scope, criterion="taylor")
-        name = f"channels_{scope}"
-        runs = [retrain(f"{name}_{seed}", spec, network, pixels, labels, taught, EPOCHS, options.state, seed) for seed in seeds]
+    for way, spec in specs.items():
+        runs = [retrain(f"{way}_{seed}", spec, network, pixels, labels, taught, EPOCHS, options.state, seed) for seed in seeds]
         right = [100 * accuracy(model, images, answers) for model in runs]
         left = engine.report(runs[0], example_inputs=images[:1])
         before, after = (1e3 * seconds for seconds in time_alternating([network, runs[0]], images[:1], calls))
@@ -70,16 +69,19 @@ def main(arguments=None):
         cells = [f"{left.parameters:,}", f"{left.macs / 1e6:.2f} M", f"{means[way]:.2f}%", ", ".join(f"{a:.2f}" for a in right)]
         rows.append([way, *cells, f"{before:.2f}", f"{after:.2f}", f"{before / after:.2f}×"])
     head = ["channels removed", "parameters", "MACs", "accuracy", "seeds", "before, ms", "after, ms", "speed-up"]
-    uniform, ranked = means.values()
     lines = [
         circumstances(__file__, options),
         "",
-        f"ResNet-20 ({whole.parameters:,} parameters, {whole.macs / 1e6:.2f} M MACs) at {SHARE:.0%} of its MACs: channels "
-        "are cut out of "
-        f"it, and what is left is an ordinary, smaller network. The criterion is first-order Taylor on {min(SEEN, count):,} "
-        "images for "
-        f"both; then {EPOCHS:g} epochs of training as above. Accuracy on {tested:,} test images, mean of {len(seeds)} seeds: "
-        f"ranked over the whole network, {ranked - uniform:+.2f} points. Time: one image, dense before and after.",
+        f"ResNet-20 ({whole.parameters:,} parameters, {whole.macs / 1e6:.2f} M MACs) at half of its MACs: channels are cut "
+        "out, and "
+        "what is left is an ordinary, smaller network. Which channels of a layer go is decided by first-order Taylor on "
+        f"{min(SEEN, count):,} images; how many of each layer: the same share, as many as rank last over all layers, or "
+        "what a scan of "
+        f"the layers on {SCANNED} images allocates (`engine.sensitivity`, `engine.allocate`). Then {EPOCHS:g} epochs of "
+        "training as "
+        f"above. Accuracy on {tested:,} test images, means of {len(seeds)} seeds: allocated "
+        f"{means[ALLOCATED] - means[UNIFORM]:+.2f} points "
+        f"against the same share, ranked {means[RANKED] - means[UNIFORM]:+.2f}. Time: one image, dense before and after.",
         "",
         *markdown(head, rows),
         "",

@@ -2,8 +2,9 @@
 
     python examples/lecture/curves.py --data DIRECTORY
 
-DIRECTORY as for lenets.py. LeNet-5 is trained on MNIST. For every sparsity it is pruned by magnitude in one go, and then
-fine-tuned; iteratively, each sparsity starts from the fine-tuned network of the one before. Every fine-tuning takes as long.
+DIRECTORY as for lenets.py. LeNet-5 is trained on MNIST. For every sparsity the smallest weights of the whole network go at
+once, and what is left is fine-tuned; iteratively, each sparsity starts from the fine-tuned network of the one before. Every
+fine-tuning takes equally long.
 """
 
 import copy
@@ -31,7 +32,7 @@ STAGES = ("pruned", "fine-tuned", "iterative")
 
 
 def pruned_to(model, sparsity):
-    return engine.prune(copy.deepcopy(model), engine.Spec(sparsity=sparsity)).eval()
+    return engine.prune(copy.deepcopy(model), engine.Spec(sparsity=sparsity, scope="global")).eval()
 
 
 def run(digits, sparsities, epochs, tuning, seed, state, bar):
@@ -114,7 +115,7 @@ def main(arguments=None):
         f"{len(seeds)} "
         f"seeds (dense {dense:.2f}%, seeds {100 * spread:.2f} points apart; one test image is "
         f"{100 / len(digits.test_labels):.2f}). "
-        f"Every layer loses the same share of its weights; {tuning} passes of fine-tuning each time, iteratively from every "
+        f"The smallest weights of the whole network go; {tuning} passes of fine-tuning each time, iteratively from every "
         "line of "
         "the table to the next.",
         "",
@@ -122,7 +123,8 @@ def main(arguments=None):
         "",
         "![accuracy against the share of weights removed](lecture/curves.png)",
         "",
-        f"Weights of `{LAYER}` at {SHOWN:.0%}, those that are not 0: one hump before, two after pruning, smoothed by "
+        f"Weights of `{LAYER}` at {SHOWN:.0%} of the network, those that are not 0: one hump before, two after pruning, "
+        "smoothed by "
         "fine-tuning.",
         "",
         "![weights before, after pruning, after fine-tuning](lecture/weights.png)",

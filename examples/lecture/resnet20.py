@@ -24,6 +24,7 @@ import sparse_engine as engine
 from sparse_engine.progress import Progress
 from sparse_engine.reporting import time_alternating
 
+CHANNELS = "channels, half the MACs"
 # By the name of a row: what is pruned. Batch normalisation and biases always stay; "2:4" leaves conv1 alone, whose 27 inputs
 # do not fall into fours.
 SPECS = {
@@ -32,14 +33,14 @@ SPECS = {
     "single weights, 90%": engine.Spec(sparsity=0.9, scope="global"),
     "single weights, 95%": engine.Spec(sparsity=0.95, scope="global"),
     "2:4": engine.Spec(granularity="2:4", exclude="conv1"),
-    "channels, half the MACs": engine.Spec(macs=20_275_520, granularity="channel", scope="global", criterion="taylor"),
+    CHANNELS: "allocated",  # see `allocated`
     "4x1 blocks, 80%": engine.Spec(sparsity=0.8, granularity="4x1", scope="global", exclude=["conv1", "linear"]),
 }
 STEP = 64  # images in a step of training
 RATE, WARM_UP = 0.02, 50
-EPOCHS, SHORT = 2, {"trained on, not pruned": 1, "2:4": 1}  # passes over the images, and in rows that need fewer
+EPOCHS, SHORT = 2, {"trained on, not pruned": 1, "2:4": 1, CHANNELS: 1}  # passes over the images, and in rows that need fewer
 TEMPERATURE = 4.0
-SEEN = 1000  # images that the criterion for channels looks at
+SEEN, SCANNED = 1000, 250  # images that the criterion for channels looks at, and on which layers are scanned
 CHECKPOINT = 100  # steps between two checkpoints
 TIMED = (1, 64)  # images in a batch when time is measured
 
@@ -82,6 +83,27 @@ def pruner_of(model, spec, steps, pixels, labels):
         engine.prune(model, spec, data=data, loss=F.cross_entropy, example_inputs=data[0][0][:1])
         return None
     return engine.Pruner(model, spec, schedule(spec, steps))
+
+
+def allocated(network, pixels, labels, state):
+    """Channels to remove, by layer, so that half the MACs are left: where the loss on some images rises least."""
+    images, labels = normalised(pixels[:SCANNED]), labels[:SCANNED]
+
+    def score(model):
+        with torch.inference_mode(), engine.dense_only():
+            return -float(F.cross_entropy(model(images), labels))
+
+    found = engine.sensitivity(
+        network,
+        score,
+        sparsities=(0.1, 0.2, 0.3, 0.5, 0.7),
+        spec=engine.Spec(sparsity=0.5, granularity="channel"),
+        example_inputs=images[:1],
+        resume=state / "resnet20_channels.json",
+    )
+    half = engine.report(network, example_inputs=images[:1]).macs // 2
+    shares = engine.allocate(found, macs=half)
+    return engine.Spec(sparsity=shares, granularity="channel", criterion="taylor")
 
 
 def schedule(spec, steps):
@@ -185,8 +207,12 @@ def main(arguments=None):
     cache = None if options.quick else options.state
     pixels, labels = load_pixels(options.data, "train", count, cache)
     taught = teach(network, pixels, options.state)
+
+    def spec_of(name):
+        return allocated(network, pixels, labels, options.state) if name == CHANNELS else SPECS[name]
+
     models = {
-        name: retrain(name, SPECS[name], network, pixels, labels, taught, SHORT.get(name, EPOCHS), options.state)
+        name: retrain(name, spec_of(name), network, pixels, labels, taught, SHORT.get(name, EPOCHS), options.state)
         for name in names
     }
     images, labels = load_images(options.data, "test", tested, cache)
