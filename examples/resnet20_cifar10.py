@@ -11,64 +11,22 @@ the statistics of batch normalisation are estimated again on 2,000 training imag
 import argparse
 import copy
 import datetime
-import io
-import platform
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
-from PIL import Image
-from torch import nn
-from torch.nn import functional as F
 
 import sparse_engine as engine
 from sparse_engine.reporting import time_alternating
 
+sys.path.append(str(Path(__file__).resolve().parent / "lecture"))  # where the network and its images are at home
+from cifar10 import BATCH, DATA, accuracy, load_images, load_network, missing_file
+from sections import processor
+
 ROOT = Path(__file__).resolve().parent.parent
 SPARSITIES = (0.3, 0.5, 0.6, 0.7, 0.8, 0.9)
-BATCH = 250  # images in a batch when accuracy is measured and statistics are estimated
 TIMED = (1, 64)  # images in a batch when time is measured
-
-
-class Block(nn.Module):
-    """Two 3×3 convolutions beside a shortcut without weights."""
-
-    def __init__(self, channels, filters, stride):
-        super().__init__()
-        self.conv1 = nn.Conv2d(channels, filters, 3, stride=stride, padding=1, bias=False)
-        self.bn1 = nn.BatchNorm2d(filters)
-        self.conv2 = nn.Conv2d(filters, filters, 3, padding=1, bias=False)
-        self.bn2 = nn.BatchNorm2d(filters)
-        self.stride = stride
-        self.missing = filters - channels
-
-    def forward(self, x):
-        y = F.relu(self.bn1(self.conv1(x)))
-        y = self.bn2(self.conv2(y))
-        if self.missing:  # option A of He et al.: every second pixel, and channels of zeros on both sides
-            side = self.missing // 2
-            x = F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, side, self.missing - side))
-        return F.relu(x + y)
-
-
-class ResNet20(nn.Module):
-    """He et al., "Deep Residual Learning for Image Recognition", CVPR 2016, section 4.2; (n, 3, 32, 32) to (n, 10)."""
-
-    def __init__(self):
-        super().__init__()
-        self.conv1 = nn.Conv2d(3, 16, 3, padding=1, bias=False)
-        self.bn1 = nn.BatchNorm2d(16)
-        self.layer1 = nn.Sequential(Block(16, 16, 1), Block(16, 16, 1), Block(16, 16, 1))
-        self.layer2 = nn.Sequential(Block(16, 32, 2), Block(32, 32, 1), Block(32, 32, 1))
-        self.layer3 = nn.Sequential(Block(32, 64, 2), Block(64, 64, 1), Block(64, 64, 1))
-        self.linear = nn.Linear(64, 10)
-
-    def forward(self, x):
-        x = F.relu(self.bn1(self.conv1(x)))
-        x = self.layer3(self.layer2(self.layer1(x)))
-        return self.linear(x.mean((2, 3)))
 
 
 @dataclass
@@ -81,35 +39,6 @@ class Row:
     accuracy: float
     mended_accuracy: float | None
     seconds: dict[int, list[float]]  # by batch size: dense, sparse
-
-
-def load_network(path):
-    with np.load(path) as arrays:
-        state = {name: torch.from_numpy(arrays[name]) for name in arrays.files}
-    network = ResNet20()
-    for name, value in network.state_dict().items():
-        if name.endswith("num_batches_tracked"):  # counts batches of training; inference does not look at it
-            state.setdefault(name, value)
-    network.load_state_dict(state)
-    return network.eval()
-
-
-def load_images(path, part, count):
-    """The first `count` images of `part` ("train" or "test"), normalised as the network expects, and their labels."""
-    with np.load(path) as arrays:
-        data, offsets = arrays[f"{part}_jpeg"].tobytes(), arrays[f"{part}_offsets"]
-        labels = arrays[f"{part}_labels"][:count]
-    pixels = [np.asarray(Image.open(io.BytesIO(data[offsets[i] : offsets[i + 1]])).convert("RGB")) for i in range(len(labels))]
-    images = torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2).float() / 255
-    mean, deviation = torch.tensor((0.485, 0.456, 0.406)), torch.tensor((0.229, 0.224, 0.225))
-    images = ((images - mean.view(3, 1, 1)) / deviation.view(3, 1, 1)).contiguous()
-    return images, torch.from_numpy(labels.astype(np.int64))
-
-
-def accuracy(network, images, labels):
-    with torch.inference_mode():
-        right = sum((network(x).argmax(1) == y).sum() for x, y in zip(images.split(BATCH), labels.split(BATCH), strict=True))
-    return int(right) / len(labels)
 
 
 def measure(network, dense, sparsity, mended, images, labels, calls):
@@ -155,34 +84,24 @@ def report(rows, arguments, images, mending, calls):
     return "\n".join(lines) + "\n"
 
 
-def processor():
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.processor())
-
-
 def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=ROOT / ".." / "shared" / "data", help="directory of the two files")
+    parser.add_argument("--data", type=Path, default=DATA, help="directory of the two files")
     parser.add_argument("--output", type=Path, help="the table (default: docs/resnet20_cifar10.md; with --quick only printed)")
     parser.add_argument("--threads", type=int, help="threads to use (default: torch's own choice)")
     parser.add_argument("--quick", action="store_true", help="256 images, two sparsities, few repeats")
     options = parser.parse_args(arguments)
-    weights, images = options.data / "resnet20_cifar10.npz", options.data / "cifar10_jpeg.npz"
-    for path in (weights, images):
-        if not path.is_file():
-            print(f"{path} does not exist; name the directory that holds it with --data", file=sys.stderr)
-            return 1
+    if (missing := missing_file(options.data)) is not None:
+        print(missing, file=sys.stderr)
+        return 1
     if options.threads is not None:
         torch.set_num_threads(options.threads)
         engine.set_num_threads(options.threads)
 
     count, mending, sparsities, calls = (256, 256, (0.5, 0.9), 3) if options.quick else (10_000, 2_000, SPARSITIES, 51)
-    network = load_network(weights)
-    test_images, test_labels = load_images(images, "test", count)
-    train_images, _ = load_images(images, "train", mending)
+    network = load_network(options.data)
+    test_images, test_labels = load_images(options.data, "test", count)
+    train_images, _ = load_images(options.data, "train", mending)
     rows = [measure(network, network, 0.0, None, test_images, test_labels, calls)]
     for sparsity in sparsities:
         print(f"measuring at {sparsity:.0%}", file=sys.stderr)

@@ -9,16 +9,19 @@ trained. Writes docs/resnet20_sensitivity.md and .png; an interrupted scan goes 
 """
 
 import argparse
-import copy
 import datetime
 import sys
 from pathlib import Path
 
 import torch
-from resnet20_cifar10 import BATCH, ROOT, accuracy, load_images, load_network
 from torch.nn import functional as F
 
 import sparse_engine as engine
+
+sys.path.append(str(Path(__file__).resolve().parent / "lecture"))  # where the network and its images are at home
+from cifar10 import BATCH, DATA, accuracy, load_images, load_network, mended, missing_file
+
+ROOT = Path(__file__).resolve().parent.parent
 
 SPARSITY = 0.8
 LEVELS = (0.3, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
@@ -38,29 +41,22 @@ def score_on(images, labels):
     return score
 
 
-def pruned(network, shares, mending):
-    model = engine.prune(copy.deepcopy(network), engine.Spec(sparsity=shares))
-    return engine.recalibrate_batchnorm(model, mending.split(BATCH))
-
-
 def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=ROOT / ".." / "shared" / "data", help="directory of the two files")
+    parser.add_argument("--data", type=Path, default=DATA, help="directory of the two files")
     parser.add_argument(
         "--output", type=Path, default=ROOT / "docs" / "resnet20_sensitivity.md", help="the table; the plot beside it"
     )
     parser.add_argument("--resume", type=Path, help="a JSON file that keeps what is done of the scan")
     parser.add_argument("--quick", action="store_true", help="256 images, two sparsities")
     options = parser.parse_args(arguments)
-    weights, pictures = options.data / "resnet20_cifar10.npz", options.data / "cifar10_jpeg.npz"
-    for path in (weights, pictures):
-        if not path.is_file():
-            print(f"{path} does not exist; name the directory that holds it with --data", file=sys.stderr)
-            return 1
+    if (missing := missing_file(options.data)) is not None:
+        print(missing, file=sys.stderr)
+        return 1
     scanned, mending, tested, levels = (256, 256, 256, (0.5, 0.9)) if options.quick else (1_000, 2_000, 10_000, LEVELS)
-    network = load_network(weights)
-    images, labels = load_images(pictures, "train", max(scanned, mending))
-    test_images, test_labels = load_images(pictures, "test", tested)
+    network = load_network(options.data)
+    images, labels = load_images(options.data, "train", max(scanned, mending))
+    test_images, test_labels = load_images(options.data, "test", tested)
     found = engine.sensitivity(
         network,
         score_on(images[:scanned], labels[:scanned]),
@@ -72,7 +68,7 @@ def main(arguments=None):
     same = dict.fromkeys(shares, SPARSITY)
     results = {}
     for name, chosen in (("the same in every layer", same), ("allocated", shares)):
-        model = pruned(network, chosen, images[:mending])
+        model = mended(network, engine.Spec(sparsity=chosen), images[:mending])
         results[name] = (accuracy(model, test_images, test_labels), engine.report(model).nonzeros)
     given = " --quick" if options.quick else ""
     lines = [

@@ -1,7 +1,8 @@
 """Multiply-accumulates counted three ways, and how dense one mask is at every granularity."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from .evidence import applications, batch_size, evaluating, padded_input, split_
 from .mask import Mask
 from .ranked import TRANSPOSED, WEIGHTED
 from .reporting import table
+from .spec import of_layer
 
 
 @dataclass
@@ -49,7 +51,7 @@ class MacCounts:
         return table(["layer", "MACs", "weight not 0", "weight and input not 0", "inputs not 0"], [*rows, totals])
 
 
-def count_macs(model: nn.Module, data: Iterable[Any]) -> MacCounts:
+def count_macs(model: nn.Module, data: Iterable[Any], *, input_densities: Mapping[str, float] | None = None) -> MacCounts:
     """Count the multiply-accumulates of every Linear and convolution layer of `model`, per example, exactly.
 
     The three numbers are never mixed: all of them; those with a weight that is not 0; those whose input is not 0 either, which
@@ -58,9 +60,15 @@ def count_macs(model: nn.Module, data: Iterable[Any]) -> MacCounts:
     Args:
         model: pruned or not; run in eval mode.
         data: batches, tensors or (inputs, target) pairs.
+        input_densities: glob pattern on module names -> share of that layer's inputs that are not 0, taken instead of what
+            `data` shows: the third number is then the second times this share, as publications estimate it. The first pattern
+            that matches counts; layers none matches are counted on `data`.
+    Raises:
+        ValueError: no batch, a share outside [0, 1], or a pattern that matches no layer.
     Source: Han et al., NeurIPS 2015, where FLOP% of a layer is estimated as Weight% · Act%; here both are counted together.
     """
-    layers = {m: name for name, m in model.named_modules() if isinstance(m, WEIGHTED)}
+    layers: dict[nn.Module, str] = {m: name for name, m in model.named_modules() if isinstance(m, WEIGHTED)}
+    given = _given(layers, input_densities or {})
     sums: dict[nn.Module, list[float]] = {layer: [0.0] * 5 for layer in layers}
 
     def watch(layer: Any, arguments: tuple[Any, ...], output: Tensor) -> None:
@@ -69,8 +77,13 @@ def count_macs(model: nn.Module, data: Iterable[Any]) -> MacCounts:
         total = sums[layer]
         total[0] += uses * weight.numel()
         total[1] += uses * int(torch.count_nonzero(weight))
-        total[2] += _products(layer, x != 0, weight != 0)
-        total[3] += int(torch.count_nonzero(x))
+        share = given[layer]
+        if share is None:
+            total[2] += _products(layer, x != 0, weight != 0)
+            total[3] += int(torch.count_nonzero(x))
+        else:
+            total[2] += share * uses * int(torch.count_nonzero(weight))
+            total[3] += share * x.numel()
         total[4] += x.numel()
 
     handles = [layer.register_forward_hook(watch) for layer in layers]
@@ -93,6 +106,16 @@ def count_macs(model: nn.Module, data: Iterable[Any]) -> MacCounts:
             for all_, weights, both, nonzero, size in [sums[layer]]
         ]
     )
+
+
+def _given(layers: Mapping[nn.Module, str], densities: Mapping[str, float]) -> dict[nn.Module, float | None]:
+    """The share of inputs given for each layer, None where none is."""
+    for pattern, share in densities.items():
+        if not 0 <= share <= 1:
+            raise ValueError(f"input_densities[{pattern!r}] = {share!r} must be in [0, 1], the share of inputs that are not 0")
+        if not any(fnmatchcase(name, pattern) for name in layers.values()):
+            raise ValueError(f"input_densities: pattern {pattern!r} matches no layer; they are: {', '.join(layers.values())}")
+    return {layer: of_layer(densities, name, None) for layer, name in layers.items()}
 
 
 def _products(layer: Any, x: Tensor, weight: Tensor) -> float:

@@ -54,6 +54,23 @@ def test_three_numbers_for_every_layer_and_their_totals():
         engine.count_macs(model, [])
 
 
+def test_shares_of_inputs_can_be_given_instead_of_measured():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(2, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 4, 5))
+    engine.prune(model, engine.Spec(sparsity=0.5))
+    x = torch.randn(3, 2, 4, 4)
+    measured = engine.count_macs(model, [x])
+    found = engine.count_macs(model, [x], input_densities={"0": 1.0, "3": 0.4})
+    assert [row.with_both for row in found.layers] == pytest.approx([measured.layers[0].with_weight, 0.4 * 40])
+    assert [row.input_density for row in found.layers] == pytest.approx([1.0, 0.4])
+    partly = engine.count_macs(model, [x], input_densities={"3": 0.4})
+    assert partly.layers[0].with_both == measured.layers[0].with_both
+    with pytest.raises(ValueError, match=r"input_densities\['3'\] = 40 must be in \[0, 1\]"):
+        engine.count_macs(model, [x], input_densities={"3": 40})
+    with pytest.raises(ValueError, match=r"pattern 'fc\*' matches no layer; they are: 0, 3"):
+        engine.count_macs(model, [x], input_densities={"fc*": 0.4})
+
+
 def test_one_mask_has_a_density_at_every_granularity():
     layer = nn.Conv2d(2, 3, 2)
     with torch.no_grad():

@@ -23,7 +23,7 @@ def example():
 
 
 def test_the_network_is_resnet20_without_weights_in_its_shortcuts(example):
-    network = example.ResNet20().eval()
+    network = importlib.import_module("cifar10").ResNet20().eval()  # the example put its folder on the path
     assert sum(p.numel() for p in network.parameters()) == 269_722
     with torch.inference_mode():
         assert network(torch.zeros(2, 3, 32, 32)).shape == (2, 10)
