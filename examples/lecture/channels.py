@@ -58,7 +58,8 @@ def main(arguments=None):
     whole = engine.report(network, example_inputs=images[:1])
     options_of = {"macs": whole.macs // 2, "granularity": "channel", "criterion": "taylor"}
     specs = {UNIFORM: engine.Spec(**options_of, scope="layer"), RANKED: engine.Spec(**options_of, scope="global")}
-    specs[ALLOCATED] = allocated(network, pixels, labels, options.state)
+    scanned = 16 if options.quick else SCANNED
+    specs[ALLOCATED] = allocated(network, pixels[:scanned], labels[:scanned], options.state)
     rows, models, means = [], {}, {}
     for way, spec in specs.items():
         runs = [retrain(f"{way}_{seed}", spec, network, pixels, labels, taught, EPOCHS, options.state, seed) for seed in seeds]
