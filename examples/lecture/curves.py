@@ -3,8 +3,8 @@
     python examples/lecture/curves.py --data DIRECTORY
 
 DIRECTORY as for lenets.py. LeNet-5 is trained on MNIST. For every sparsity the smallest weights go at once, of every layer
-or of the whole network, and what is left is fine-tuned; iteratively, each sparsity starts from the fine-tuned network of the one
-before. Every fine-tuning takes equally long.
+or of the whole network, and what is left is fine-tuned; iteratively, each sparsity starts from the fine-tuned network of the
+one before. Every fine-tuning takes equally long.
 """
 
 import copy
