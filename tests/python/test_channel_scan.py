@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 import sparse_engine as engine
-from networks import network
+from topologies import network
 
 SPEC = engine.Spec(sparsity=0.5, granularity="channel")
 

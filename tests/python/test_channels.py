@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 
 import sparse_engine as engine
-from networks import NETWORKS, network
+from topologies import NETWORKS, network
 
 SPEC = engine.Spec(sparsity=0.3, granularity="channel")
 
