@@ -16,7 +16,7 @@ from .coupling import ChannelGroup, Coupling
 from .criteria import Criterion, criterion_of
 from .evidence import Evidence, Loss
 from .latency import milliseconds
-from .ranked import as_stored
+from .ranked import WEIGHTED, as_stored
 from .removal import shrink
 from .spec import Spec, matches, of_layer
 
@@ -75,11 +75,12 @@ def unit_scores(
     """A score for every unit: of its slice of each weight that makes it the mean, or the root of the mean square; over several
     weights the mean."""
     criterion, modules, parameters = criterion_of(spec.criterion), dict(model.named_modules()), dict(model.named_parameters())
-    wanted = {place for group in groups for place in group.places if place in coupling.made_by}
+    places = {place for group in groups for place in group.places}
+    wanted = [place for place in coupling.made_by if place in places]  # in the order of the graph: sums round alike
     layers: dict[str, Any] = {}
-    for name, _ in sorted(wanted, key=list(coupling.made_by).index):
+    for name, _ in wanted:
         owner = modules[name.rpartition(".")[0]]
-        known = isinstance(owner, (nn.Linear, nn.modules.conv._ConvNd)) and name.endswith("weight")
+        known = isinstance(owner, WEIGHTED) and name.endswith("weight")
         layers[name] = owner if known else _Tensor(parameters[name])
     evidence = Evidence(list(layers.values()), spec.seed)
     if criterion.needs is not None:

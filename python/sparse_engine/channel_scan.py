@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from .channel_choice import selected_groups, smallest, unit_scores
-from .channels import couple
+from .channels import couple, positional
 from .evidence import evaluating
 from .progress import Progress
 from .removal import shrink
@@ -28,9 +28,7 @@ def scan_channels(
     progress: bool,
 ) -> Sensitivity:
     """Score `model` without a share of the channels of one layer, and of those that must go with them, at a time."""
-    if example_inputs is None:
-        raise ValueError('granularity = "channel" follows channels through the model; pass example_inputs=')
-    inputs = example_inputs if isinstance(example_inputs, tuple) else (example_inputs,)
+    inputs = positional(example_inputs)
     coupling, _ = couple(model, inputs)
     groups = selected_groups(spec, coupling)
     scores = unit_scores(spec, model, coupling, groups, data, loss, inputs)

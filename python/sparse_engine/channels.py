@@ -48,14 +48,12 @@ def channel_groups(model: nn.Module, example_inputs: Any) -> ChannelGroups:
         ValueError: the graph cannot be followed, naming the operation.
     Source: Fang et al., "DepGraph: Towards Any Structural Pruning", CVPR 2023, for the idea of joined dimensions.
     """
-    return ChannelGroups(couple(model, _positional(example_inputs))[0])
+    return ChannelGroups(couple(model, positional(example_inputs))[0])
 
 
 def prune_channels(model: nn.Module, spec: Spec, *, data: Iterable[Any] | None, loss: Loss | None, example_inputs: Any) -> None:
     """`prune` for granularity "channel": `model` becomes smaller in place, or an error leaves it as it was."""
-    if example_inputs is None:
-        raise ValueError('granularity = "channel" follows channels through the model; pass example_inputs=')
-    inputs = _positional(example_inputs)
+    inputs = positional(example_inputs)
     coupling, traced = couple(model, inputs)
     groups = selected_groups(spec, coupling)
     scores = unit_scores(spec, model, coupling, groups, data, loss, inputs)
@@ -69,7 +67,14 @@ def prune_channels(model: nn.Module, spec: Spec, *, data: Iterable[Any] | None, 
     shrink(model, indices)
 
 
-def _positional(example_inputs: Any) -> tuple[Any, ...]:
+def positional(example_inputs: Any) -> tuple[Any, ...]:
+    """Arguments of the model to follow channels with.
+
+    Raises:
+        ValueError: there are none.
+    """
+    if example_inputs is None:
+        raise ValueError('granularity = "channel" follows channels through the model; pass example_inputs=')
     return example_inputs if isinstance(example_inputs, tuple) else (example_inputs,)
 
 
