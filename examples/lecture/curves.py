@@ -15,10 +15,10 @@ from pathlib import Path
 import torch
 from lenets import NETWORKS, kept, trained
 from mnist import DATA, load_mnist, missing_file
+from networks import LeNet5
 from sections import BLUE, GREY, ORANGE, RED, circumstances, fail, markdown, parser, picture, settle, write_section
 
 import sparse_engine as engine
-from networks import LeNet5
 from sparse_engine.demo_training import accuracy, steps_per_epoch
 from sparse_engine.progress import Progress
 

@@ -15,12 +15,12 @@ from pathlib import Path
 
 import torch
 from mnist import DATA, load_mnist, missing_file
+from networks import LeNet5, LeNet300
 from published import LENET_5, LENET_300, removed_to_total
 from sections import circumstances, fail, markdown, parser, settle, write_section
 from table import weights_of
 
 import sparse_engine as engine
-from networks import LeNet5, LeNet300
 from sparse_engine.demo_training import accuracy, steps_per_epoch, train
 from sparse_engine.progress import Progress
 

@@ -12,6 +12,7 @@ import sys
 from dataclasses import dataclass
 
 import torch
+from networks import VGG16, AlexNet, GoogLeNet, LeNet5, LeNet300, ResNet50, SqueezeNet, drawn, images
 from published import (
     ALEXNET,
     GOOGLENET_REMOVED,
@@ -28,7 +29,6 @@ from sections import circumstances, markdown, parser, remember, settle, write_se
 from torch import nn
 
 import sparse_engine as engine
-from networks import VGG16, AlexNet, GoogLeNet, LeNet5, LeNet300, ResNet50, SqueezeNet, drawn, images
 from sparse_engine.progress import Progress
 from sparse_engine.reporting import time_alternating
 
