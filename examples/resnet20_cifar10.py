@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 
 import sparse_engine as engine
-from sparse_engine.reporting import time_alternating
+from sparse_engine.timing import time_alternating
 
 sys.path.append(str(Path(__file__).resolve().parent / "lecture"))  # where the network and its images are at home
 from cifar10 import BATCH, DATA, accuracy, load_images, load_network, missing_file

@@ -10,7 +10,9 @@
 
 #include "check.hpp"
 #include "csr_blocks.hpp"
+#include "csr_windows.hpp"
 #include "narrow.hpp"
+#include "registry.hpp"
 #include "row_tiles.hpp"
 #include "storage.hpp"
 #include "values.hpp"
@@ -43,9 +45,10 @@ struct Csr::State {
   std::variant<Array<float>, Array<BFloat16>, Array<Float16>> values;
 
   Layouts layouts;
-  std::once_flag blocks_laid_out;
+  std::once_flag blocks_laid_out, windows_laid_out;
   std::unique_ptr<const ColumnBlocks> blocks;  // none where they are not worth it
-  std::atomic<Index> block_bytes = 0;
+  std::unique_ptr<const CsrWindows> windows;   // likewise, and only where a permutation takes eight floats
+  std::atomic<Index> block_bytes = 0, window_bytes = 0;
 
   bool is_narrow() const { return cols <= SPARSE_ENGINE_NARROW_COLUMNS; }
   Index column(Index i) const { return is_narrow() ? Index{narrow[i]} : Index{wide[i]}; }
@@ -75,6 +78,20 @@ struct Csr::State {
   template <class Use>
   auto with_entries(const Use& use) const {
     return std::visit([&](const auto& array) { return is_narrow() ? use(narrow, array) : use(wide, array); }, values);
+  }
+  // For one column. Returns whether there are windows.
+  bool lay_out_windows(const Kernels& table) {
+    if (table.lanes < kSliceRows || !is_narrow()) return false;
+    std::call_once(windows_laid_out, [&] {
+      std::visit(
+          [&]<class Value>(const Array<Value>& array) {
+            if (!windows_are_worth_it(cols, starts, narrow, sizeof(Value))) return;
+            windows = std::make_unique<CsrWindowsOf<Value>>(cols, starts, narrow, array);
+            window_bytes = windows->bytes();
+          },
+          values);
+    });
+    return windows != nullptr;
   }
   void lay_out_blocks() {
     std::call_once(blocks_laid_out, [&] {
@@ -162,7 +179,7 @@ ValueType Csr::value_type() const { return state_->type; }
 Index Csr::bytes() const {
   return bytes_of(state_->starts) + bytes_of(state_->narrow) + bytes_of(state_->wide) +
          std::visit([](const auto& array) { return bytes_of(array); }, state_->values) + state_->layouts.bytes() +
-         state_->block_bytes;
+         state_->block_bytes + state_->window_bytes;
 }
 
 void Csr::to_dense(float* out) const {
@@ -196,12 +213,15 @@ void Csr::State::multiply(const NarrowJob& job, const Array<Column>& columns, co
 }
 
 void Csr::prepare_narrow(Index columns) const {
-  if (columns == 1) state_->lay_out_blocks();
+  if (columns == 1 && !state_->lay_out_windows(kernels())) state_->lay_out_blocks();
 }
 
 void Csr::multiply_narrow(const NarrowJob& job) const {
-  if (job.columns == 1) state_->lay_out_blocks();  // there already after prepare_narrow
-  if (job.columns == 1 && state_->blocks) return state_->blocks->multiply(job);
+  if (job.columns == 1) {  // laid out already after prepare_narrow
+    if (state_->lay_out_windows(*job.kernels)) return state_->windows->multiply(job);
+    state_->lay_out_blocks();
+    if (state_->blocks) return state_->blocks->multiply(job);
+  }
   state_->with_entries([&](const auto& columns, const auto& array) { state_->multiply(job, columns, array); });
 }
 

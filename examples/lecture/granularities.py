@@ -33,7 +33,7 @@ from torch import nn
 
 import sparse_engine as engine
 from sparse_engine.progress import Progress
-from sparse_engine.reporting import time_alternating
+from sparse_engine.timing import time_alternating
 
 GRANULARITIES = {"element": BLUE, "4x1": ORANGE, "vector": GREEN, "kernel": PURPLE, "filter": RED}
 SPARSITIES = (0.3, 0.5, 0.7, 0.8)

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 import sparse_engine as engine
 from sparse_engine.progress import Progress
-from sparse_engine.reporting import time_alternating
+from sparse_engine.timing import time_alternating
 
 SPARSITIES = (0.8, 0.9, 0.95)
 UNITS, EMBEDDED = 256, 64

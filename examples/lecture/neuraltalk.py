@@ -16,7 +16,7 @@ from sections import circumstances, markdown, parser, settle, write_section
 from torch import nn
 
 import sparse_engine as engine
-from sparse_engine.reporting import time_alternating
+from sparse_engine.timing import time_alternating
 
 FEATURES, UNITS, WORDS = 4096, 600, 8791
 DENSITIES = {"We": 0.10, "lstm*": 0.10, "Wd": 0.11}  # Han et al., "EIE", ISCA 2016, table 3

@@ -22,7 +22,7 @@ from torch.nn import functional as F
 
 import sparse_engine as engine
 from sparse_engine.progress import Progress
-from sparse_engine.reporting import time_alternating
+from sparse_engine.timing import time_alternating
 
 CHANNELS = "channels, half the MACs"
 # By the name of a row: what is pruned. Batch normalisation and biases always stay; "2:4" leaves conv1 alone, whose 27 inputs

@@ -30,7 +30,7 @@ from torch import nn
 
 import sparse_engine as engine
 from sparse_engine.progress import Progress
-from sparse_engine.reporting import time_alternating
+from sparse_engine.timing import time_alternating
 
 NETWORKS = {"AlexNet": AlexNet, "VGG-16": VGG16, "GoogLeNet": GoogLeNet, "ResNet-50": ResNet50, "SqueezeNet": SqueezeNet}
 PUBLISHED = {"AlexNet": ALEXNET, "VGG-16": VGG_16}

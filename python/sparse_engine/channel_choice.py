@@ -1,8 +1,7 @@
 """Which channels go: units scored by what makes them, put in order, and taken until an amount is met."""
 
-import copy
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -15,7 +14,7 @@ from . import _core
 from .coupling import ChannelGroup, Coupling
 from .criteria import Criterion, criterion_of
 from .evidence import Evidence, Loss
-from .latency import milliseconds
+from .latency import share_within
 from .ranked import WEIGHTED, as_stored
 from .removal import shrink
 from .spec import Spec, matches, of_layer
@@ -136,7 +135,15 @@ def choose_units(
         return marks
 
     if spec.latency_ms is not None:
-        return _within_time(spec.latency_ms, coupling, first, len(order), forced, model, inputs)
+
+        def smaller(copied: nn.Module, share: float) -> nn.Module:
+            shrink(copied, coupling.indices(first(round(share * len(order)))))
+            return copied
+
+        refusal = "without all channels that can go"
+        lowest = forced / max(1, len(order))
+        share = share_within(model, spec.latency_ms, inputs, smaller, lowest, 1.0, refusal)
+        return first(round(share * len(order)))
     what, budget = _budget(spec, coupling, next(model.parameters()).element_size())
     least = coupling.cost(first(len(order)))[what]
     if least > budget:
@@ -172,34 +179,6 @@ def _budget(spec: Spec, coupling: Coupling, item_bytes: int) -> tuple[int, int]:
     assert isinstance(spec.sparsity, float)
     parameters = coupling.cost(coupling.none_removed())[0]
     return 0, parameters - round(spec.sparsity * parameters)
-
-
-def _within_time(
-    budget: float,
-    coupling: Coupling,
-    first: Callable[[int], Removed],
-    high: int,
-    low: int,
-    model: nn.Module,
-    inputs: tuple[Any, ...],
-) -> Removed:
-    """The fewest units, in this order, without which a call is fast enough, as measured on smaller copies."""
-
-    def measured(count: int) -> float:
-        smaller = copy.deepcopy(model)
-        shrink(smaller, coupling.indices(first(count)))
-        return milliseconds(smaller, inputs)
-
-    if measured(low) <= budget:
-        return first(low)
-    taken = measured(high)
-    if taken > budget:
-        raise ValueError(f"latency_ms = {budget:g} cannot be met: without all channels that can go a call takes {taken:.3f} ms")
-    step = max(1, high // 256)
-    while high - low > step:
-        middle = (low + high) // 2
-        low, high = (low, middle) if measured(middle) <= budget else (middle, high)
-    return first(high)
 
 
 def _order(spec: Spec, groups: Sequence[ChannelGroup], scores: NDArray[np.float64]) -> tuple[NDArray[np.int64], int]:

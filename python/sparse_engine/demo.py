@@ -17,7 +17,8 @@ import sparse_engine as engine
 
 from .demo_training import Digits, accuracy, build_network, load_digits, steps_per_epoch, train
 from .progress import Progress
-from .reporting import table, time_alternating
+from .reporting import table
+from .timing import time_alternating
 
 RATE = 0.03
 

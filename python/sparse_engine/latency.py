@@ -1,62 +1,83 @@
-"""How sparse a model has to be for a call to take so long: measured on this machine, by halving."""
+"""How much of a model has to go for a call to take so long: measured on this machine."""
 
 import copy
 import statistics
-import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import Any
 
-import torch
+import numpy as np
 from torch import nn
 
 from .evidence import evaluating
+from .timing import time_alternating
 
-HIGHEST = 0.99  # sparsity beyond which nothing is tried
-STEPS = 9
-CLOSE = 0.97  # of the budget: near enough to stop
-WARM_UP_CALLS, CALLS = 3, 21
+HIGHEST_SPARSITY = 0.99  # beyond which nothing is tried
+HALVINGS, REFINEMENTS = 3, 9
+AIM = 0.985  # of the budget: a model that has been measured anew is within it more often than not
+CALLS, MOST_CALLS, SECONDS = 20, 500, 0.5  # of one model in a measurement; fast models are called more often, for so long
 
 
-def sparsity_for(
-    model: nn.Module, budget_ms: float, example_inputs: Any, prune_to: Callable[[nn.Module, float], nn.Module]
+def share_within(
+    model: nn.Module,
+    budget_ms: float,
+    example_inputs: Any,
+    reduce: Callable[[nn.Module, float], nn.Module],
+    lowest: float,
+    highest: float,
+    refusal: str,
 ) -> float:
-    """The lowest sparsity found at which a call of `model` takes at most `budget_ms`; the model itself is not touched.
+    """About the lowest share to remove with which a call of `model` takes at most `budget_ms`; the model stays as it is.
 
     A machine is not equally fast from one second to the next, and a search takes many: so every copy that is tried takes turns
-    with the model as it is, and what it takes is its share of that, times the median of all calls of the latter.
+    with the model as it is, and what it takes is its share of that. No measurement decides alone: halving finds the
+    neighbourhood, and the answer is where the falling curve that is nearest to all measurements meets the budget.
 
     Args:
-        prune_to: prunes a copy to a sparsity.
+        reduce: removes a share from a copy, which it may change, and returns it.
+        lowest: what goes in any case; `highest`: beyond it nothing is tried.
+        refusal: what to say of `highest` when it is not enough, as "at a sparsity of 99%".
     Raises:
-        ValueError: not even the highest sparsity is fast enough.
+        ValueError: not even the highest share is enough.
     """
     whole = [milliseconds(model, example_inputs)]
-    if whole[0] <= budget_ms:
-        return 0.0
+    ratios: list[tuple[float, float]] = []
 
-    def taken(sparsity: float) -> float:
-        pruned = prune_to(copy.deepcopy(model), sparsity)
-        before, now = alternating([model, pruned], example_inputs)
+    def taken(share: float) -> float:
+        before, now = alternating([model, reduce(copy.deepcopy(model), share)], example_inputs)
         whole.append(before)
+        ratios.append((share, now / before))
         return now / before * statistics.median(whole)
 
-    fastest = taken(HIGHEST)
-    if fastest > budget_ms:
-        raise ValueError(
-            f"latency_ms = {budget_ms:g} cannot be met: at a sparsity of {HIGHEST:.0%} a call takes {fastest:.3f} ms"
-        )
-    low, high = 0.0, HIGHEST
-    for _ in range(STEPS):
+    if (whole[0] if lowest == 0 else taken(lowest)) <= budget_ms:
+        return lowest
+    if not ratios:
+        ratios.append((0.0, 1.0))
+    if (fastest := taken(highest)) > budget_ms:
+        raise ValueError(f"latency_ms = {budget_ms:g} cannot be met: {refusal} a call takes {fastest:.3f} ms")
+    low, high = lowest, highest
+    for _ in range(HALVINGS):
         middle = (low + high) / 2
-        now = taken(middle)
-        if now > budget_ms:
-            low = middle
-            continue
-        high = middle
-        if now >= CLOSE * budget_ms:
-            break
-    return high
+        low, high = (middle, high) if taken(middle) > AIM * budget_ms else (low, middle)
+    for _ in range(REFINEMENTS):
+        taken(_meeting(ratios, AIM * budget_ms / statistics.median(whole)))
+    return _meeting(ratios, AIM * budget_ms / statistics.median(whole))
+
+
+def _meeting(points: Sequence[tuple[float, float]], value: float) -> float:
+    """Where the nearest never rising curve through (x, y) has `value`: neighbours that rise are drawn together to their mean
+    (Ayer, Brunk, Ewing, Reid, Silverman, 1955), and lines run between the means."""
+    drawn: list[tuple[int, float, float]] = []  # points, their mean x and y
+    for x, y in sorted(points):
+        last = (1, x, y)
+        while drawn and drawn[-1][2] <= last[2]:
+            count, *before = drawn.pop()
+            both = count + last[0]
+            mean_x, mean_y = ((count * b + last[0] * own) / both for b, own in zip(before, last[1:], strict=True))
+            last = (both, mean_x, mean_y)
+        drawn.append(last)
+    _, xs, ys = zip(*reversed(drawn), strict=True)
+    return float(np.interp(value, ys, xs))
 
 
 def milliseconds(model: nn.Module, example_inputs: Any) -> float:
@@ -64,16 +85,11 @@ def milliseconds(model: nn.Module, example_inputs: Any) -> float:
     return alternating([model], example_inputs)[0]
 
 
-def alternating(models: Sequence[nn.Module], example_inputs: Any, calls: int = CALLS) -> list[float]:
-    """The same of several models that take turns, so that whatever else the machine does falls on all of them alike."""
-    inputs = example_inputs if isinstance(example_inputs, tuple) else (example_inputs,)
-    taken: list[list[float]] = [[] for _ in models]
-    with ExitStack() as stack, torch.inference_mode():
+def alternating(models: Sequence[nn.Module], example_inputs: Any) -> list[float]:
+    """The same of several models that take turns."""
+    with ExitStack() as stack:
         for model in models:
             stack.enter_context(evaluating(model))
-        for _ in range(WARM_UP_CALLS + calls):
-            for model, times in zip(models, taken, strict=True):
-                start = time.perf_counter()
-                model(*inputs)
-                times.append(time.perf_counter() - start)
-    return [1e3 * statistics.median(times[WARM_UP_CALLS:]) for times in taken]
+        once = max(time_alternating(models, example_inputs, 1))
+        calls = int(min(MOST_CALLS, max(CALLS, SECONDS / max(once, 1e-6))))
+        return [1e3 * seconds for seconds in time_alternating(models, example_inputs, calls)]

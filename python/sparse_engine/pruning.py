@@ -16,7 +16,7 @@ from .channels import prune_channels
 from .criteria import Criterion, criterion_of
 from .evidence import Evidence, Loss, called
 from .granularity import Channels, Scores, granularity_of
-from .latency import sparsity_for
+from .latency import HIGHEST_SPARSITY, share_within
 from .mask import Mask
 from .obs import surgeon
 from .ranked import TRANSPOSED, held_mask, parameters_of, weight_of
@@ -99,11 +99,14 @@ def choose_masks(
             raise ValueError(f"{name} is that of one call of the model; pass example_inputs=")
     if spec.latency_ms is not None:
         options: dict[str, Any] = {"data": data, "loss": loss, "example_inputs": example_inputs}
-        share = sparsity_for(
+        share = share_within(
             model,
             spec.latency_ms,
             example_inputs,
             lambda copy, share: prune(copy, replace(spec, latency_ms=None, sparsity=share), **options),
+            0.0,
+            HIGHEST_SPARSITY,
+            f"at a sparsity of {HIGHEST_SPARSITY:.0%}",
         )
         spec = replace(spec, latency_ms=None, sparsity=share)
     names, layers = selected_layers(model, spec)

@@ -23,7 +23,6 @@ from .runtime import isa, num_threads
 from .several import PrunedSeveral
 
 REPEATS = 5
-WARM_UP_CALLS = 2  # in the first, a pruned layer finds out which of its kernels is faster
 
 
 @dataclass
@@ -211,21 +210,6 @@ def time_both(call: Callable[[], object], repeats: int = REPEATS) -> tuple[float
             times[0].append(dense)
             times[1].append(now)
     return statistics.median(times[0]), statistics.median(times[1])
-
-
-def time_alternating(models: list[nn.Module], batch: torch.Tensor, calls: int) -> list[float]:
-    """Median seconds that a call of each model on `batch` takes.
-
-    They take turns, `calls` times after a warm-up, so that whatever else the machine does falls on all of them alike.
-    """
-    seconds: list[list[float]] = [[] for _ in models]
-    with torch.inference_mode():
-        for _ in range(WARM_UP_CALLS + calls):
-            for model, times in zip(models, seconds, strict=True):
-                start = time.perf_counter()
-                model(batch)
-                times.append(time.perf_counter() - start)
-    return [statistics.median(times[WARM_UP_CALLS:]) for times in seconds]
 
 
 def _measure_layers(model: nn.Module, rows: dict[nn.Module, LayerReport], inputs: tuple[Any, ...]) -> dict[nn.Module, Call]:

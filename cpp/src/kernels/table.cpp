@@ -7,6 +7,7 @@
 #include "bitmask_gemv.hpp"
 #include "bsr_gemv.hpp"
 #include "csr_gemv.hpp"
+#include "csr_windows.hpp"
 #include "mask.hpp"
 #include "narrow.hpp"
 #include "nm_gemv.hpp"

@@ -76,6 +76,18 @@ struct CsrBlocksArgs {
   NarrowArgs narrow;
 };
 
+// The same for one column, eight rows at a time in steps: in each, every row takes at most one of eight neighbouring elements
+// of x. A row that takes none has a weight of zero there.
+constexpr std::int64_t kSliceRows = 8, kWindow = 8;
+template <class Value>
+struct CsrWindowsArgs {
+  const std::int64_t* slice_starts;  // into the steps; slice s is rows 8 s to 8 s + 7
+  const std::uint32_t* steps;        // three bits a row: which element of the window; above 24: how far the window moves before
+  const Value* values;               // eight a step
+  std::int64_t first_row;            // rows of `narrow` count from here
+  CsrGemvArgs<std::uint16_t, Value> plain;  // the same rows, from row 0 of the matrix on
+};
+
 // Rows of a bitmask matrix times few columns, see bitmask_gemv.hpp.
 template <class Value>
 struct BitmaskArgs {

@@ -1,0 +1,116 @@
+#include <gtest/gtest.h>
+
+#include <string>
+#include <vector>
+
+#include "guarded.hpp"
+#include "reference.hpp"
+#include "sparse_engine/csr.hpp"
+#include "sparse_engine/runtime.hpp"
+
+// One column, eight rows at a time, their next weights where windows of x meet them. Instruction sets without a permutation of
+// eight floats gather, and have to agree.
+namespace sparse_engine {
+namespace {
+
+using namespace reference;
+
+bool has_windows(const Csr& csr) {
+  const Index before = csr.bytes();
+  static_cast<void>(multiplied(csr, reals(csr.cols(), 2), 1));
+  return csr.bytes() > before;
+}
+
+bool is_wide() { return isa() == "avx2" || isa() == "avx512"; }
+
+TEST(CsrWindows, AreLaidOutForOneColumnWhereTheyPay) {
+  const Csr dense_rows = real_weights(64, 600, 0.3, 1).csr();
+  const Index before = dense_rows.bytes();
+  static_cast<void>(multiplied(dense_rows, reals(600 * 2, 2), 2));
+  EXPECT_EQ(dense_rows.bytes(), before) << "two columns need none";
+  EXPECT_EQ(has_windows(dense_rows), is_wide());
+  EXPECT_EQ(has_windows(real_weights(64, 600, 0.1, 1).csr()), is_wide());
+  EXPECT_FALSE(has_windows(real_weights(64, 2048, 0.02, 1).csr())) << "more steps than gathering is worth";
+  EXPECT_FALSE(has_windows(real_weights(7, 600, 0.3, 1).csr())) << "less than a slice";
+  EXPECT_FALSE(has_windows(real_weights(64, 7, 1, 1).csr())) << "less than a window";
+}
+
+TEST(CsrWindows, LieWithinTheBoundForEveryTypeOfValueAndShape) {
+  for (const ValueType type : {ValueType::float32, ValueType::bfloat16, ValueType::float16})
+    for (const Index rows : {8, 9, 15, 40})
+      for (const Index cols : {8, 9, 16, 255, 600, 1201}) {
+        SCOPED_TRACE(std::to_string(rows) + " x " + std::to_string(cols));
+        Weights w = real_weights(rows, cols, 0.35, rows * cols);
+        for (Index col = 0; col < cols; ++col) w.values[2 * cols + col] = 0;  // an empty row
+        if (cols > 1000)
+          for (Index row = 0; row < rows; ++row)
+            for (Index col = 100; col < 900; ++col) w.values[row * cols + col] = 0;  // farther than one move of a window
+        const Csr csr = Csr::from_dense(w.values.data(), w.rows, w.cols, type);
+        w.values = dense(csr);
+        const std::vector<float> values = reals(cols, 7), bias = reals(rows, 8);
+        const Expected expected = product(w, values, 1, bias, Activation::relu), plain = product(w, values, 1);
+        for (const Flush side : {Flush::beginning, Flush::end}) {
+          Guarded<float> x(values, side);
+          for_each_isa([&] {
+            std::vector<float> y(rows, kNaN);
+            multiply(csr, {x.data(), cols, 1, 1, 1}, {.bias = bias.data(), .activation = Activation::relu},
+                     {y.data(), rows, 1, 1, 1});
+            expect_within_bound(y, expected);
+            expect_within_bound(multiplied(csr, values, 1), plain);
+          });
+        }
+      }
+}
+
+TEST(CsrWindows, ComputeIntegersExactlyAndTheSameBitsOnAnyNumberOfThreads) {
+  constexpr Index kRows = kSlow ? 45 : 1205, kCols = 600;
+  const Weights exact = integer_weights(kRows, kCols, 0.2, 3), w = real_weights(kRows, kCols, 0.2, 4);
+  const std::vector<float> counts = integers(kCols, 5), x = reals(kCols, 6), bias = integers(kRows, 7);
+  const Expected expected = product(exact, counts, 1, bias);
+  const Csr exact_csr = exact.csr(), csr = w.csr();
+  for_each_isa([&] {
+    std::vector<float> serial;
+    for (const int threads : {1, 2, 3, 8}) {
+      SCOPED_TRACE(threads);
+      const Threads used(threads);
+      expect_exactly(multiplied(exact_csr, counts, 1, bias), expected);
+      const std::vector<float> y = multiplied(csr, x, 1);
+      if (serial.empty()) serial = y;
+      expect_same_bits(y, serial);
+    }
+  });
+}
+
+TEST(CsrWindows, PassInfinityAndNaNToExactlyTheOutputsTheirWeightsTouch) {
+  constexpr Index kRows = 20, kCols = 100;
+  Weights w = real_weights(kRows, kCols, 0.3, 23);
+  for (Index row = 0; row < kRows; ++row) w.values[row * kCols] = w.values[row * kCols + 50] = 0;  // columns nobody touches
+  std::vector<float> x = reals(kCols, 24);
+  x[0] = kNaN;
+  x[50] = kInf;
+  x[17] = -kInf;
+  x[kCols - 1] = kNaN;
+  const Expected expected = product(w, x, 1);
+  const Csr csr = w.csr();
+  for_each_isa([&] { expect_within_bound(multiplied(csr, x, 1), expected); });
+}
+
+TEST(CsrWindows, AddInPlaceAndReachRowsThatLieApart) {
+  constexpr Index kRows = 21, kCols = 64;
+  const Weights w = integer_weights(kRows, kCols, 0.4, 9);
+  const std::vector<float> x = integers(kCols, 10), before = integers(kRows, 11);
+  const Expected expected = product(w, x, 1, before);
+  const Csr csr = w.csr();
+  for_each_isa([&] {
+    for (const Index apart : {1, 3}) {
+      std::vector<float> y(kRows * apart, 0.0f), found;
+      for (Index row = 0; row < kRows; ++row) y[row * apart] = before[row];
+      multiply(csr, {x.data(), kCols, 1, 1, 1}, {.residual = y.data()}, {y.data(), kRows, 1, apart, 1});
+      for (Index row = 0; row < kRows; ++row) found.push_back(y[row * apart]);
+      expect_exactly(found, expected);
+    }
+  });
+}
+
+}  // namespace
+}  // namespace sparse_engine
