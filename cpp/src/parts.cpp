@@ -14,6 +14,7 @@ namespace sparse_engine {
 namespace {
 
 constexpr Index kTile = kTileColumns;
+constexpr Index kBandFloats = 320 * 1024 / sizeof(float);
 constexpr Index kCachedBytes = 4 * 1024 * 1024;  // more than this of x or y is not in the cores' own caches
 
 // A call cut into parts, each packed and multiplied by one thread alone: what one core packs another reads slowly. A part of a
@@ -45,6 +46,7 @@ class Parts {
       part_floats_ = checked_mul(x.channels, g_.channel_floats, "packed panel");
     } else {
       depthwise_ = group_channels_ == 1 && group_rows_ == 1;
+      check_reachable(whole.channel_floats);
       cut_into_bands(depthwise_ ? 1 : threads);
       g_ = geometry(s, {band_rows_, whole.out.width});
       parts_ = checked_mul(x.batch, bands_, "bands");
@@ -138,12 +140,20 @@ class Parts {
     return w.nnz() <= (cached ? kMostUses : kMostUsesFromMemory) * x_.channels;
   }
 
-  // As few bands as give every thread as much to do, each at least a panel wide.
+  // As few bands as give every thread as much to do, each at least a panel wide; more where the planes of one would not stay in
+  // the L2 cache, from which every row of them is read once for each row of the kernel.
   void cut_into_bands(Index threads) {
     const Index height = y_.height, least_rows = std::min(height, (kTile + y_.width - 1) / y_.width);
     bands_ = 1;
     while (bands_ < threads && !evenly(y_.batch * bands_, threads) && height / (bands_ + 1) >= least_rows) ++bands_;
     if (!evenly(y_.batch * bands_, threads)) bands_ = 1;
+    if (!depthwise_) {
+      const Index row_floats = std::max<Index>(1, x_.channels * g_.pitch * g_.phases_h * g_.phases_w);
+      const Index halo = g_.plane_rows - g_.out.height;  // packed for every band
+      const Index rows = std::max({least_rows, 2 * halo, kBandFloats / row_floats - halo});
+      // A multiple, so that threads still have as much to do as each other.
+      bands_ *= (height + rows * bands_ - 1) / (rows * bands_);
+    }
     band_rows_ = (height + bands_ - 1) / bands_;
     bands_ = (height + band_rows_ - 1) / band_rows_;
   }
