@@ -39,7 +39,7 @@ SPECS = {
 STEP = 64  # images in a step of training
 RATE, WARM_UP = 0.02, 50
 # Passes over the images: more where more is pruned. Ten minutes each on two cores, twenty for 90%.
-EPOCHS = {name: 2 for name in SPECS} | {
+EPOCHS = dict.fromkeys(SPECS, 2) | {
     "trained on, not pruned": 1,
     "2:4": 1,
     "single weights, 90%": 6,
@@ -219,8 +219,7 @@ def main(arguments=None):
         return allocated(network, pixels, labels, options.state) if name == CHANNELS else SPECS[name]
 
     models = {
-        name: retrain(name, spec_of(name), network, pixels, labels, taught, EPOCHS[name], options.state)
-        for name in names
+        name: retrain(name, spec_of(name), network, pixels, labels, taught, EPOCHS[name], options.state) for name in names
     }
     images, labels = load_images(options.data, "test", tested, cache)
     head = ["", "epochs", "parameters", "MACs", "accuracy", "points"]
