@@ -48,21 +48,7 @@ TEST(CsrBlocks, LieWithinTheBoundForEveryTypeOfValueAndWidth) {
 }
 
 TEST(CsrBlocks, ComputeIntegersExactlyAndTheSameBitsOnAnyNumberOfThreads) {
-  const Weights exact = integer_weights(kRows, kCols, 0.1, 3), w = real_weights(kRows, kCols, 0.1, 4);
-  const std::vector<float> counts = integers(kCols, 5), x = reals(kCols, 6), bias = integers(kRows, 7);
-  const Expected expected = product(exact, counts, 1, bias);
-  const Csr exact_csr = exact.csr(), csr = w.csr();
-  for_each_isa([&] {
-    std::vector<float> serial;
-    for (const int threads : {1, 2, 3, 8}) {
-      SCOPED_TRACE(threads);
-      const Threads used(threads);
-      expect_exactly(multiplied(exact_csr, counts, 1, bias), expected);
-      const std::vector<float> y = multiplied(csr, x, 1);
-      if (serial.empty()) serial = y;
-      expect_same_bits(y, serial);
-    }
-  });
+  expect_one_column_is_exact_on_any_number_of_threads(kRows, kCols, 0.1);
 }
 
 TEST(CsrBlocks, PassInfinityAndNaNToExactlyTheOutputsTheirWeightsTouch) {
