@@ -245,14 +245,14 @@ Index channels_per_block(const Conv2dShape& s, const Geometry& g, Index channels
 
 }  // namespace
 
-void check_reachable(Index plane_floats) {
-  check(plane_floats <= std::numeric_limits<std::int32_t>::max(), "a feature map of ", plane_floats,
-        " padded elements is too large for direct convolution");
+void check_reachable(const Geometry& g, Index channels) {
+  check(checked_mul(channels, g.channel_floats, "plane") <= std::numeric_limits<std::int32_t>::max(), "a feature map of ",
+        g.channel_floats, " padded elements is too large for direct convolution");
 }
 
 TileShape tile_shape(const Conv2dShape& s, const Geometry& g, Index rows, Index channels, const Matrix& matrix) {
   const Index block = std::max<Index>(1, channels_per_block(s, g, channels, matrix));
-  check_reachable(checked_mul(block, g.channel_floats, "plane"));
+  check_reachable(g, block);
   TileShape shape{.group_rows = rows, .block_channels = block, .channel_step = g.channel_floats, .taps = {}};
   shape.taps.reserve(s.kernel_h * s.kernel_w);
   for (Index i = 0; i < s.kernel_h; ++i) {

@@ -42,8 +42,8 @@ void unpack_positions(const Kernels& table, const Geometry& g, const float* resu
 void pack_positions(const Kernels& table, const Geometry& g, const ConstImages& y, Index channels, Index first_position,
                     Index positions, float* result);
 
-// Refuses planes that offsets of 32 bits do not reach across.
-void check_reachable(Index plane_floats);
+// Refuses planes of so many channels when offsets of 32 bits do not reach across them.
+void check_reachable(const Geometry& g, Index channels);
 
 // Where the columns of one group's weights, rows × channels, find their taps in the planes.
 TileShape tile_shape(const Conv2dShape& s, const Geometry& g, Index rows, Index channels, const Matrix& w);

@@ -46,9 +46,8 @@ struct Csr::State {
 
   Layouts layouts;
   std::once_flag blocks_laid_out, windows_laid_out;
-  std::unique_ptr<const ColumnBlocks> blocks;  // none where they are not worth it
-  std::unique_ptr<const CsrWindows> windows;   // likewise, and only where a permutation takes eight floats
-  std::atomic<Index> block_bytes = 0, window_bytes = 0;
+  std::unique_ptr<const OneColumnLayout> blocks, windows;  // none where they are not worth it
+  std::atomic<Index> one_column_bytes = 0;
 
   bool is_narrow() const { return cols <= SPARSE_ENGINE_NARROW_COLUMNS; }
   Index column(Index i) const { return is_narrow() ? Index{narrow[i]} : Index{wide[i]}; }
@@ -79,28 +78,31 @@ struct Csr::State {
   auto with_entries(const Use& use) const {
     return std::visit([&](const auto& array) { return is_narrow() ? use(narrow, array) : use(wide, array); }, values);
   }
-  // For one column. Returns whether there are windows.
-  bool lay_out_windows(const Kernels& table) {
-    if (table.lanes < kSliceRows || !is_narrow()) return false;
-    std::call_once(windows_laid_out, [&] {
-      std::visit(
-          [&]<class Value>(const Array<Value>& array) {
-            if (!windows_are_worth_it(cols, starts, narrow, sizeof(Value))) return;
-            windows = std::make_unique<CsrWindowsOf<Value>>(cols, starts, narrow, array);
-            window_bytes = windows->bytes();
-          },
-          values);
-    });
-    return windows != nullptr;
+  // What a product with one column runs on, laid out on first request; null: the matrix as it lies. Windows only where a
+  // permutation takes eight floats.
+  const OneColumnLayout* for_one_column(const Kernels& table) {
+    if (table.lanes >= kSliceRows && is_narrow()) {
+      std::call_once(windows_laid_out, [&] { lay_out_windows(); });
+      if (windows) return windows.get();
+    }
+    std::call_once(blocks_laid_out, [&] { lay_out_blocks(); });
+    return blocks.get();
+  }
+  void lay_out_windows() {
+    std::visit(
+        [&]<class Value>(const Array<Value>& array) {
+          if (!windows_are_worth_it(cols, starts, narrow, sizeof(Value))) return;
+          windows = std::make_unique<CsrWindows<Value>>(cols, starts, narrow, array);
+          one_column_bytes += windows->bytes();
+        },
+        values);
   }
   void lay_out_blocks() {
-    std::call_once(blocks_laid_out, [&] {
-      const Index count = column_blocks(rows, cols, nnz);
-      if (count == 1) return;
-      with_entries([&]<class Column, class Value>(const Array<Column>& columns, const Array<Value>& array) {
-        blocks = std::make_unique<ColumnBlocksOf<Column, Value>>(count, cols, starts, columns, array);
-        block_bytes = blocks->bytes();
-      });
+    const Index count = column_blocks(rows, cols, nnz);
+    if (count == 1) return;
+    with_entries([&]<class Column, class Value>(const Array<Column>& columns, const Array<Value>& array) {
+      blocks = std::make_unique<ColumnBlocks<Column, Value>>(count, cols, starts, columns, array);
+      one_column_bytes += blocks->bytes();
     });
   }
   template <class Column, class Value>
@@ -179,7 +181,7 @@ ValueType Csr::value_type() const { return state_->type; }
 Index Csr::bytes() const {
   return bytes_of(state_->starts) + bytes_of(state_->narrow) + bytes_of(state_->wide) +
          std::visit([](const auto& array) { return bytes_of(array); }, state_->values) + state_->layouts.bytes() +
-         state_->block_bytes + state_->window_bytes;
+         state_->one_column_bytes;
 }
 
 void Csr::to_dense(float* out) const {
@@ -213,15 +215,13 @@ void Csr::State::multiply(const NarrowJob& job, const Array<Column>& columns, co
 }
 
 void Csr::prepare_narrow(Index columns) const {
-  if (columns == 1 && !state_->lay_out_windows(kernels())) state_->lay_out_blocks();
+  if (columns == 1) static_cast<void>(state_->for_one_column(kernels()));
 }
 
 void Csr::multiply_narrow(const NarrowJob& job) const {
-  if (job.columns == 1) {  // laid out already after prepare_narrow
-    if (state_->lay_out_windows(*job.kernels)) return state_->windows->multiply(job);
-    state_->lay_out_blocks();
-    if (state_->blocks) return state_->blocks->multiply(job);
-  }
+  // Laid out already after prepare_narrow.
+  const OneColumnLayout* layout = job.columns == 1 ? state_->for_one_column(*job.kernels) : nullptr;
+  if (layout != nullptr) return layout->multiply(job);
   state_->with_entries([&](const auto& columns, const auto& array) { state_->multiply(job, columns, array); });
 }
 

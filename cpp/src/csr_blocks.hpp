@@ -21,12 +21,6 @@ inline Index column_blocks(Index rows, Index cols, Index nnz) {
   return cols > kBlockedFromColumns && nnz / kLeastPerRowAndBlock >= rows * blocks ? blocks : 1;
 }
 
-struct ColumnBlocks {
-  virtual ~ColumnBlocks() = default;
-  virtual void multiply(const NarrowJob& job) const = 0;  // job.columns == 1
-  virtual Index bytes() const = 0;
-};
-
 inline void run(const Kernels& k, const CsrBlocksArgs<std::uint16_t, float>& a) { k.csr_blocks16_float32(a); }
 inline void run(const Kernels& k, const CsrBlocksArgs<std::uint16_t, BFloat16>& a) { k.csr_blocks16_bfloat16(a); }
 inline void run(const Kernels& k, const CsrBlocksArgs<std::uint16_t, Float16>& a) { k.csr_blocks16_float16(a); }
@@ -35,10 +29,10 @@ inline void run(const Kernels& k, const CsrBlocksArgs<std::uint32_t, BFloat16>& 
 inline void run(const Kernels& k, const CsrBlocksArgs<std::uint32_t, Float16>& a) { k.csr_blocks32_float16(a); }
 
 template <class Column, class Value>
-class ColumnBlocksOf final : public ColumnBlocks {
+class ColumnBlocks final : public OneColumnLayout {
  public:
-  ColumnBlocksOf(Index blocks, Index cols, const std::vector<Index>& row_starts, const Array<Column>& columns,
-                 const Array<Value>& values)
+  ColumnBlocks(Index blocks, Index cols, const std::vector<Index>& row_starts, const Array<Column>& columns,
+               const Array<Value>& values)
       : blocks_(blocks) {
     const Index rows = static_cast<Index>(row_starts.size()) - 1, chunks = (rows + kCsrChunkRows - 1) / kCsrChunkRows;
     const Index width = (cols + blocks - 1) / blocks;

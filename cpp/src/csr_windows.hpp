@@ -11,8 +11,8 @@
 
 namespace sparse_engine {
 
-// Walks rows [8 slice, 8 slice + 8) in steps: use(moved, place) for each, where place[row] is which stored weight the row
-// takes, or -1, and the window begins `moved` columns after the one before. Returns how many steps there were.
+// Walks rows [8 slice, 8 slice + 8) in steps: use(moved, window, place) for each. The window begins at column `window`, `moved`
+// after the one before, and place[row] is which stored weight the row takes, or -1. Returns how many steps there were.
 template <class Use>
 Index walk_slice(Index slice, Index cols, const std::vector<Index>& row_starts, const Array<std::uint16_t>& columns,
                  const Use& use) {
@@ -35,13 +35,6 @@ Index walk_slice(Index slice, Index cols, const std::vector<Index>& row_starts, 
     use(moved, window, place);
   }
 }
-
-class CsrWindows {
- public:
-  virtual ~CsrWindows() = default;
-  virtual void multiply(const NarrowJob& job) const = 0;  // job.columns == 1
-  virtual Index bytes() const = 0;
-};
 
 inline void run(const Kernels& k, const CsrWindowsArgs<float>& a) { k.csr_windows_float32(a); }
 inline void run(const Kernels& k, const CsrWindowsArgs<BFloat16>& a) { k.csr_windows_bfloat16(a); }
@@ -72,10 +65,10 @@ inline bool windows_are_worth_it(Index cols, const std::vector<Index>& row_start
 }
 
 template <class Value>
-class CsrWindowsOf final : public CsrWindows {
+class CsrWindows final : public OneColumnLayout {
  public:
   // Keeps references to the arrays: they belong to the same matrix.
-  CsrWindowsOf(Index cols, const std::vector<Index>& row_starts, const Array<std::uint16_t>& columns, const Array<Value>& array)
+  CsrWindows(Index cols, const std::vector<Index>& row_starts, const Array<std::uint16_t>& columns, const Array<Value>& array)
       : row_starts_(row_starts), columns_(columns), plain_(array) {
     const Index rows = static_cast<Index>(row_starts.size()) - 1, slices = (rows + kSliceRows - 1) / kSliceRows;
     slice_starts_.reserve(slices + 1);

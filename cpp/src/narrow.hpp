@@ -21,6 +21,13 @@ inline NarrowArgs narrow_args(const NarrowJob& job) {
           .activation = job.activation};
 }
 
+// A matrix laid out once more for products with one column.
+struct OneColumnLayout {
+  virtual ~OneColumnLayout() = default;
+  virtual void multiply(const NarrowJob& job) const = 0;  // job.columns == 1
+  virtual Index bytes() const = 0;
+};
+
 // First row at which at least `share` of `shares` of the work lies before it; row r's stored weights begin at starts[r].
 inline Index start_at_share(const std::vector<Index>& starts, Index share, Index shares) {
   const Index rows = static_cast<Index>(starts.size()) - 1;

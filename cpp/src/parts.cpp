@@ -46,7 +46,7 @@ class Parts {
       part_floats_ = checked_mul(x.channels, g_.channel_floats, "packed panel");
     } else {
       depthwise_ = group_channels_ == 1 && group_rows_ == 1;
-      check_reachable(whole.channel_floats);
+      check_reachable(whole, 1);  // bands of it would each be small enough
       cut_into_bands(depthwise_ ? 1 : threads);
       g_ = geometry(s, {band_rows_, whole.out.width});
       parts_ = checked_mul(x.batch, bands_, "bands");

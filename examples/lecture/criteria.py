@@ -69,7 +69,7 @@ def draw(path, exact, results):
             axes.set_xticks([100 * s for s in sparsities])
             axes.set_ylabel("accuracy, nothing trained (%)")
             axes.set_title({"element": "single weights", "filter": "whole filters"}[granularity])
-            axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=4, frameon=False)
+            axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=3, fontsize="small", frameon=False)
 
 
 def main(arguments=None):

@@ -41,7 +41,7 @@ def share_within(
         ValueError: not even the highest share is enough.
     """
     whole = [milliseconds(model, example_inputs)]
-    ratios: list[tuple[float, float]] = []
+    ratios = [] if lowest else [(0.0, 1.0)]
 
     def taken(share: float) -> float:
         before, now = alternating([model, reduce(copy.deepcopy(model), share)], example_inputs)
@@ -49,10 +49,8 @@ def share_within(
         ratios.append((share, now / before))
         return now / before * statistics.median(whole)
 
-    if (whole[0] if lowest == 0 else taken(lowest)) <= budget_ms:
+    if (taken(lowest) if lowest else whole[0]) <= budget_ms:
         return lowest
-    if not ratios:
-        ratios.append((0.0, 1.0))
     if (fastest := taken(highest)) > budget_ms:
         raise ValueError(f"latency_ms = {budget_ms:g} cannot be met: {refusal} a call takes {fastest:.3f} ms")
     low, high = lowest, highest

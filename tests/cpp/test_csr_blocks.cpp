@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "reference.hpp"
+#include "reference_one_column.hpp"
 #include "sparse_engine/csr.hpp"
 
 // One column of x beyond the L1 cache: the weights are laid out in blocks of columns.

@@ -5,6 +5,7 @@
 
 #include "guarded.hpp"
 #include "reference.hpp"
+#include "reference_one_column.hpp"
 #include "sparse_engine/csr.hpp"
 #include "sparse_engine/runtime.hpp"
 

@@ -393,7 +393,7 @@ def test_a_time_budget_is_met_by_measurement(monkeypatch):
 
     monkeypatch.setattr(latency, "alternating", lambda models, inputs: [size(model) / 1000 for model in models])
     engine.prune(model, engine.Spec(latency_ms=30.0, granularity="channel"), example_inputs=x)
-    assert 28_500 < size(model) <= 30_000
+    assert 28_900 < size(model) <= 30_000
     with pytest.raises(ValueError, match="cannot be met"):
         engine.prune(model, engine.Spec(latency_ms=0.001, granularity="channel"), example_inputs=x)
 

@@ -1,13 +1,11 @@
 // CSR times one column without gathering: eight rows at a time, their next weights where windows of x meet them.
 //
-// Method   A window is eight neighbouring elements of x in a register; a permutation hands every row the element that its
-// weight
-//          wants. Windows begin where the row that is furthest behind goes on, so rows need more steps than weights (twice as
-//          many at a tenth of density, 1.2 times at half), but a step costs what three gathered elements do.
+// Method   A window is eight neighbouring elements of x in a register; a permutation hands every row the one its weight wants.
+//          Windows begin where the row that is furthest behind goes on, so rows need more steps than weights (twice as many at
+//          a tenth of density, 1.2 times at half), but a step costs what three gathered elements do.
 // Cost     per step of eight rows: four loads, one shift, one permutation, one fma.
 // Error    at most γ(k + 4)·Σ|w||x| per output, k = stored weights in the row: a step without one of its weights adds zero,
-// which
-//          rounds nothing. The order depends on the columns of the slice alone.
+//          which rounds nothing. The order depends on the columns of the slice alone.
 // Refuses  nothing; a slice whose sum is not finite is computed again row by row, for a row without a weight in a step
 //          multiplies zero with what another row reads.
 // Source   own; rows side by side in slices as in SELL-C-σ (Kreutzer et al., 2014).

@@ -8,6 +8,7 @@
 // its shuffle.
 #pragma once
 
+#include "oct.hpp"
 #include "simd.hpp"
 
 namespace sparse_engine::SPARSE_ENGINE_ISA {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "activation.hpp"
+#include "oct.hpp"
 #include "simd.hpp"
 #include "table.hpp"
 
