@@ -91,8 +91,9 @@ struct Csr::State {
   void lay_out_windows() {
     std::visit(
         [&]<class Value>(const Array<Value>& array) {
-          if (!windows_are_worth_it(cols, starts, narrow, sizeof(Value))) return;
-          windows = std::make_unique<CsrWindows<Value>>(cols, starts, narrow, array);
+          const Windows kind = windows_worth_it(cols, starts, narrow, sizeof(Value));
+          if (kind == Windows::none) return;
+          windows = std::make_unique<CsrWindows<Value>>(kind, cols, starts, narrow, array);
           one_column_bytes += windows->bytes();
         },
         values);

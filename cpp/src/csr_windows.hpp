@@ -40,14 +40,19 @@ inline void run(const Kernels& k, const CsrWindowsArgs<float>& a) { k.csr_window
 inline void run(const Kernels& k, const CsrWindowsArgs<BFloat16>& a) { k.csr_windows_bfloat16(a); }
 inline void run(const Kernels& k, const CsrWindowsArgs<Float16>& a) { k.csr_windows_float16(a); }
 
-// Whether the layout is expected to be faster than gathering, by the steps that some slices need. Nanoseconds on Zen 3.
-inline bool windows_are_worth_it(Index cols, const std::vector<Index>& row_starts, const Array<std::uint16_t>& columns,
-                                 Index value_bytes) {
-  constexpr double kStep = 0.9, kGathered = 0.27, kRow = 4, kByteBeyondCache = 0.075;
-  constexpr double kInCache = 16 << 20;
+// What becomes of a row without a weight in a step: a stored zero, or a bit of a mask.
+enum class Windows { none, padded, packed };
+
+// The layout that is expected to be the fastest, by the steps that some slices need; none: gathering is. Nanoseconds on Zen 3.
+inline Windows windows_worth_it(Index cols, const std::vector<Index>& row_starts, const Array<std::uint16_t>& columns,
+                                Index value_bytes) {
+  constexpr double kPadded = 0.9, kRow = 4, kByteBeyondCache = 0.075;
+  constexpr double kInCache = 8 << 20;
   constexpr Index kSampled = 64;
+  const bool is_float = value_bytes == sizeof(float);
+  const double packed_step = is_float ? 1.45 : 1.15, gathered_weight = is_float ? 0.27 : 0.3;
   const Index rows = static_cast<Index>(row_starts.size()) - 1, slices = (rows + kSliceRows - 1) / kSliceRows;
-  if (cols < kWindow || rows < kSliceRows) return false;
+  if (cols < kWindow || rows < kSliceRows) return Windows::none;
   const Index apart = std::max<Index>(1, slices / kSampled);
   double steps = 0, weights = 0, seen = 0;
   for (Index slice = 0; slice < slices; slice += apart) {
@@ -57,53 +62,72 @@ inline bool windows_are_worth_it(Index cols, const std::vector<Index>& row_start
     seen += static_cast<double>(last - first);
   }
   const double part = seen / static_cast<double>(rows);
-  const auto cost = [&](double each, double count, double bytes) {
-    return count * std::max(each, bytes * count > kInCache * part ? bytes * kByteBeyondCache : 0.0);
+  const auto cost = [&](double arithmetic, double bytes) {
+    return std::max(arithmetic, bytes > kInCache * part ? bytes * kByteBeyondCache : 0.0);
   };
   const auto wide = static_cast<double>(value_bytes);
-  return cost(kStep, steps, 4 + kSliceRows * wide) < cost(kGathered, weights, 2 + wide) + kRow * seen;
+  const double padded = cost(kPadded * steps, (4 + kSliceRows * wide) * steps);
+  const double packed = cost(packed_step * steps, 5 * steps + wide * weights);
+  const double gathered = cost(gathered_weight * weights, (2 + wide) * weights) + kRow * seen;
+  if (gathered <= std::min(padded, packed)) return Windows::none;
+  return packed < padded ? Windows::packed : Windows::padded;
 }
 
 template <class Value>
 class CsrWindows final : public OneColumnLayout {
  public:
   // Keeps references to the arrays: they belong to the same matrix.
-  CsrWindows(Index cols, const std::vector<Index>& row_starts, const Array<std::uint16_t>& columns, const Array<Value>& array)
+  CsrWindows(Windows windows, Index cols, const std::vector<Index>& row_starts, const Array<std::uint16_t>& columns,
+             const Array<Value>& array)
       : row_starts_(row_starts), columns_(columns), plain_(array) {
     const Index rows = static_cast<Index>(row_starts.size()) - 1, slices = (rows + kSliceRows - 1) / kSliceRows;
-    slice_starts_.reserve(slices + 1);
-    slice_starts_.push_back(0);
+    const bool packed = windows == Windows::packed;
+    const auto end_slice = [&] {
+      slice_starts_.push_back(static_cast<Index>(steps_.size()));
+      value_starts_.push_back(static_cast<Index>(values_.size()));
+    };
+    end_slice();
     for (Index slice = 0; slice < slices; ++slice) {
       walk_slice(slice, cols, row_starts, columns, [&](Index moved, Index window, const Index* place) {
-        std::uint32_t step = static_cast<std::uint32_t>(moved) << 24;
+        std::uint32_t step = static_cast<std::uint32_t>(moved) << 24, stored = 0;
         for (Index i = 0; i < kSliceRows; ++i) {
-          if (place[i] >= 0) step |= static_cast<std::uint32_t>(columns[place[i]] - window) << 3 * i;
-          values_.push_back(place[i] >= 0 ? array[place[i]] : Value{});
+          const bool is_stored = place[i] >= 0;
+          if (is_stored) step |= static_cast<std::uint32_t>(columns[place[i]] - window) << 3 * i;
+          stored |= std::uint32_t{is_stored} << i;
+          if (is_stored || !packed) values_.push_back(is_stored ? array[place[i]] : Value{});
         }
         steps_.push_back(step);
+        if (packed) stored_.push_back(static_cast<std::uint8_t>(stored));
       });
-      slice_starts_.push_back(static_cast<Index>(steps_.size()));
+      end_slice();
     }
+    if (packed) values_.resize(values_.size() + kSlackElements);
     steps_.shrink_to_fit();
+    stored_.shrink_to_fit();
     values_.shrink_to_fit();
   }
 
   void multiply(const NarrowJob& job) const override {
     run(*job.kernels, CsrWindowsArgs<Value>{.slice_starts = slice_starts_.data(),
                                             .steps = steps_.data(),
+                                            .stored = stored_.empty() ? nullptr : stored_.data(),
+                                            .value_starts = value_starts_.data(),
                                             .values = values_.data(),
                                             .first_row = job.row_begin,
                                             .plain = {row_starts_.data(), columns_.data(), plain_.data(), narrow_args(job)}});
   }
 
-  Index bytes() const override { return bytes_of(slice_starts_) + bytes_of(steps_) + bytes_of(values_); }
+  Index bytes() const override {
+    return bytes_of(slice_starts_) + bytes_of(value_starts_) + bytes_of(steps_) + bytes_of(stored_) + bytes_of(values_);
+  }
 
  private:
   const std::vector<Index>& row_starts_;
   const Array<std::uint16_t>& columns_;
   const Array<Value>& plain_;
-  std::vector<Index> slice_starts_;
+  std::vector<Index> slice_starts_, value_starts_;
   Array<std::uint32_t> steps_;
+  Array<std::uint8_t> stored_;
   Array<Value> values_;
 };
 

@@ -3,9 +3,11 @@
 #include <string>
 #include <vector>
 
+#include "csr_windows.hpp"
 #include "guarded.hpp"
 #include "reference.hpp"
 #include "reference_one_column.hpp"
+#include "registry.hpp"
 #include "sparse_engine/csr.hpp"
 #include "sparse_engine/runtime.hpp"
 
@@ -97,6 +99,103 @@ TEST(CsrWindows, AddInPlaceAndReachRowsThatLieApart) {
       expect_exactly(found, expected);
     }
   });
+}
+
+// The arrays of a CSR matrix as its layouts take them.
+template <class Value>
+struct Arrays {
+  std::vector<Index> row_starts{0};
+  Array<std::uint16_t> columns;
+  Array<Value> values;
+
+  explicit Arrays(const Weights& w) {
+    for (Index row = 0; row < w.rows; ++row) {
+      for (Index col = 0; col < w.cols; ++col)
+        if (const float v = w.values[row * w.cols + col]; v != 0) {
+          columns.push_back(static_cast<std::uint16_t>(col));
+          values.push_back(rounded<Value>(v));
+        }
+      row_starts.push_back(static_cast<Index>(columns.size()));
+    }
+    columns.resize(columns.size() + kSlackElements);
+    values.resize(values.size() + kSlackElements);
+  }
+};
+
+template <class Value>
+std::vector<float> product_of(Windows kind, const Weights& w, const std::vector<float>& values, Index first_row = 0) {
+  const Arrays<Value> arrays(w);
+  const CsrWindows<Value> windows(kind, w.cols, arrays.row_starts, arrays.columns, arrays.values);
+  Guarded<float> x(values, Flush::end);
+  std::vector<float> y(w.rows, kNaN);
+  NarrowJob job{};
+  job.kernels = &kernels();
+  job.row_begin = first_row;
+  job.row_end = w.rows;
+  job.columns = 1;
+  job.x = x.data();
+  job.y = y.data();
+  job.y_row_stride = job.y_column_stride = 1;
+  windows.multiply(job);
+  return y;
+}
+
+// Matrices that leave the caches keep no zeros beside their weights.
+template <class Value>
+void expect_packed_agrees_with_padded() {
+  for (const Index rows : {8, 9, 23})
+    for (const Index cols : {8, 9, 255, 600, 1201})
+      for (const double density : {0.02, 0.1, 0.5, 1.0}) {
+        SCOPED_TRACE(std::to_string(rows) + " x " + std::to_string(cols) + " at " + std::to_string(density));
+        Weights w = real_weights(rows, cols, density, rows * cols);
+        for (Index col = 0; col < cols; ++col) w.values[3 * cols + col] = 0;  // an empty row
+        for (float& v : w.values) v = widened(rounded<Value>(v));
+        const std::vector<float> x = reals(cols, 7);
+        const Expected expected = product(w, x, 1);
+        for_each_isa([&] {
+          const std::vector<float> packed = product_of<Value>(Windows::packed, w, x);
+          expect_within_bound(packed, expected);
+          expect_same_bits(packed, product_of<Value>(Windows::padded, w, x));
+        });
+      }
+}
+
+TEST(CsrWindows, PackedGiveTheSameBitsAsPaddedInFloat32) { expect_packed_agrees_with_padded<float>(); }
+TEST(CsrWindows, PackedGiveTheSameBitsAsPaddedInBFloat16) { expect_packed_agrees_with_padded<BFloat16>(); }
+TEST(CsrWindows, PackedGiveTheSameBitsAsPaddedInFloat16) { expect_packed_agrees_with_padded<Float16>(); }
+
+TEST(CsrWindows, PackedPassInfinityAndNaNToExactlyTheOutputsTheirWeightsTouch) {
+  constexpr Index kRows = 20, kCols = 100;
+  Weights w = real_weights(kRows, kCols, 0.3, 23);
+  for (Index row = 0; row < kRows; ++row) w.values[row * kCols] = 0;  // a column nobody touches
+  std::vector<float> x = reals(kCols, 24);
+  x[0] = kNaN;
+  x[17] = -kInf;
+  x[kCols - 1] = kNaN;
+  for_each_isa([&] { expect_within_bound(product_of<float>(Windows::packed, w, x), product(w, x, 1)); });
+}
+
+TEST(CsrWindows, PackedMayBeginInTheMiddleOfASlice) {
+  const Weights w = integer_weights(29, 64, 0.3, 9);
+  const std::vector<float> x = integers(64, 10);
+  for_each_isa([&] {
+    const std::vector<float> whole = product_of<float>(Windows::packed, w, x),
+                             part = product_of<float>(Windows::packed, w, x, 11);
+    expect_same_bits({part.begin() + 11, part.end()}, {whole.begin() + 11, whole.end()});
+  });
+}
+
+TEST(CsrWindows, ArePackedBeyondTheCachesAndPaddedInThem) {
+  const auto chosen = [](Index rows, Index cols, double density, Index value_bytes) {
+    const Arrays<float> arrays(real_weights(rows, cols, density, 3));
+    return windows_worth_it(cols, arrays.row_starts, arrays.columns, value_bytes);
+  };
+  EXPECT_EQ(chosen(256, 600, 0.1, 4), Windows::padded);
+  EXPECT_EQ(chosen(256, 2048, 0.02, 4), Windows::none);
+  if (kSlow) return;
+  EXPECT_EQ(chosen(4096, 4096, 0.2, 4), Windows::packed);
+  EXPECT_EQ(chosen(4096, 4096, 0.2, 2), Windows::packed);
+  EXPECT_EQ(chosen(4096, 4096, 0.02, 4), Windows::none);
 }
 
 }  // namespace

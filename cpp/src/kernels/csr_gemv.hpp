@@ -28,7 +28,7 @@ inline Quad gather_columns(const float* x, const uint32_t* columns) {
 
 // Asks for what the loop reads this many bytes later: the processor's own prefetching stops at every page.
 constexpr int64_t kFetchBytes = 1024;
-inline void fetch(const void* p) { __builtin_prefetch(static_cast<const char*>(p) + kFetchBytes); }
+inline void fetch(const void* p, int64_t bytes = kFetchBytes) { __builtin_prefetch(static_cast<const char*>(p) + bytes); }
 
 template <class Column, class Value>
 [[gnu::always_inline]] inline float csr_times_one(const Value* w, const Column* c, int64_t count, const float* x) {

@@ -2,9 +2,9 @@
 //
 // Method   One row at a time, up to eight vectors of columns in registers; the block of X stays in the L1 cache. A stored
 //          weight lies beside the offset of its row of X, which is all that sets a convolution apart.
-// Cost     per stored weight: one splat and one integer load; per two of them one load; per weight and vector: one load, one
-// fma. Error    at most γ(k + 1)·Σ|w||x| per output, k = stored weights in the row; the order of summation is the order of
-// columns. Source   Elsen et al., "Fast Sparse ConvNets", CVPR 2020.
+// Cost     per stored weight: one splat, one integer load; per two of them one load; per weight and vector: one load, one fma.
+// Error    at most γ(k + 1)·Σ|w||x| per output, k = stored weights in the row; summed in the order of columns.
+// Source   Elsen et al., "Fast Sparse ConvNets", CVPR 2020.
 #pragma once
 
 #include "activation.hpp"

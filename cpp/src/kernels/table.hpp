@@ -83,7 +83,9 @@ template <class Value>
 struct CsrWindowsArgs {
   const std::int64_t* slice_starts;  // into the steps; slice s is rows 8 s to 8 s + 7
   const std::uint32_t* steps;        // three bits a row: which element of the window; above 24: how far the window moves before
-  const Value* values;               // eight a step
+  const std::uint8_t* stored;  // which of a step's eight rows have a value, a bit each; null: all, a zero where no weight is
+  const std::int64_t* value_starts;  // of slices, into the values
+  const Value* values;               // step by step; those that are stored go on for kSlackElements where `stored` is given
   std::int64_t first_row;            // rows of `narrow` count from here
   CsrGemvArgs<std::uint16_t, Value> plain;  // the same rows, from row 0 of the matrix on
 };
