@@ -41,3 +41,13 @@ def plain_copy():
         return engine.remove_masks(copy.deepcopy(model))
 
     return make
+
+
+@pytest.fixture
+def one_thread():
+    """torch on one thread: small layers take longer on two."""
+    torch = pytest.importorskip("torch")
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
