@@ -43,7 +43,6 @@ EPOCHS = dict.fromkeys(SPECS, 2) | {
     "trained on, not pruned": 1,
     "2:4": 1,
     "single weights, 90%": 6,
-    "single weights, 95%": 3,
     CHANNELS: 3,
 }
 TEMPERATURE = 4.0
