@@ -26,7 +26,7 @@ UNITS, EMBEDDED = 256, 64
 PIECE = 2048  # characters of a piece of the text
 LENGTH, BATCH = 64, 32  # characters of a sequence, sequences of a step
 RATE = 2e-3
-EPOCHS, RETRAINING = 4, 1  # passes over the text: before pruning, and for every sparsity
+EPOCHS, RETRAINING = 8, 4  # passes over the text: before pruning, and for every sparsity
 TIMED = 64  # characters of the sequence that is timed, batch 1
 
 

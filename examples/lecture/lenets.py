@@ -149,10 +149,10 @@ def main(arguments=None):
     lines = [
         circumstances(__file__, options),
         "",
-        f"{len(digits.train_labels):,} training and {len(digits.test_labels):,} test images, {epochs} passes, and {epochs} more "
-        "with the weights going in the first half of them; means over the seeds, each of which stands in the last column, and in "
-        "brackets the mean cross-entropy in nats, which says more than a handful of errors. Han et al. have 60,000 and 10,000 "
-        f"images. One test image is {100 / len(digits.test_labels):.2f} points.",
+        f"{len(digits.train_labels):,} training and {len(digits.test_labels):,} test images, {epochs} passes, and {epochs} "
+        "more with the weights going in the first half of them; means over the seeds, each of which stands in the last column, "
+        "and in brackets the mean cross-entropy in nats, which says more than a handful of errors. Han et al. have 60,000 and "
+        f"10,000 images. One test image is {100 / len(digits.test_labels):.2f} points.",
         "",
         *markdown(head, rows),
     ]
