@@ -38,7 +38,7 @@ struct PaddedValues {
 // Likewise, with zeros for the rows whose bit is 0.
 template <class Value>
 struct PackedValues {
-  enum { kAhead = 2 * kFetchBytes };
+  enum { kAhead = 2 * kFetchBytes };  // nearer, dense rows lost to stored zeros
   const Value* values;
   const uint8_t* stored;
   Oct next(int64_t step) {
