@@ -221,6 +221,9 @@ Index block_floats(const Matrix& w) {
   if (w.strip_height() == 4) return kCacheFloats * 4;
   const double density =
       static_cast<double>(w.nnz()) / std::max(1.0, static_cast<double>(w.rows()) * static_cast<double>(w.cols()));
+  // The rest of the cache is for what streams by: weights and sums. Of few rows a block is used too seldom to be loaded that
+  // often.
+  if (density >= 0.15 && w.rows() >= 512) return kCacheFloats * 3 / 4;
   return density >= 0.07 ? kCacheFloats : density >= 0.03 ? kCacheFloats * 3 / 2 : kCacheFloats * 3;
 }
 

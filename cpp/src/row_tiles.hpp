@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <limits>
 #include <mutex>
+#include <numeric>
 #include <vector>
 
 #include "check.hpp"
@@ -14,7 +15,7 @@
 
 namespace sparse_engine {
 
-inline constexpr Index kMaxTileRows = 256;  // 256 × 64 floats of output stay in the L2 cache
+inline constexpr Index kMaxTileRows = 256;  // 256 × 64 floats of output stay in the L2 cache; places fit a byte
 
 // First rows of tiles, and the end of the last: enough tiles to share a small matrix between threads, few enough that a block
 // of X is used many times.
@@ -66,7 +67,8 @@ class Layouts {
   std::vector<std::shared_ptr<const Tiles>> kept_;  // guarded by mutex_
 };
 
-// Tile by tile of rows, in it block by block of columns, in it strip by strip of `height` rows; the order the kernels read.
+// Tile by tile of rows, in it block by block of columns, in it strip by strip of `height` rows, the longest first; the order
+// the kernels read.
 template <int height>
 class StripTiles final : public Tiles {
  public:
@@ -77,20 +79,29 @@ class StripTiles final : public Tiles {
       : shape_(shape), tile_starts_(tile_starts(rows, shape.group_rows)) {
     const Index taps = static_cast<Index>(shape.taps.size());
     const Index block_columns = shape.block_channels * taps;
-    blocks_ = (cols + block_columns - 1) / block_columns;
+    blocks_ = std::max<Index>(1, (cols + block_columns - 1) / block_columns);  // no columns at all: the result is the bias
     block_starts_.reserve(count() * blocks_);
     strip_starts_.reserve((rows / height + count()) * blocks_);
+    order_.reserve(rows / height * blocks_ + kStripsAhead);
     entries_.reserve(starts.back());
-    std::vector<Index> cursor(starts.begin(), starts.end());
+    std::vector<Index> begin(starts.begin(), starts.end()), end = begin;  // of each strip, what lies in the block
     for (Index tile = 0; tile < count(); ++tile) {
+      const Index first_strip = row_begin(tile) / height, strips = row_end(tile) / height - first_strip;
       for (Index block = 0; block < blocks_; ++block) {
-        const Index base = static_cast<Index>(entries_.size());
         const Index first = block * shape_.block_channels;
         const Index last = (first + shape_.block_channels) * taps;
+        for (Index strip = first_strip; strip < first_strip + strips; ++strip) {
+          begin[strip] = end[strip];
+          while (end[strip] < starts[strip + 1] && static_cast<Index>(columns[end[strip]]) < last) ++end[strip];
+        }
+        const auto length = [&](Index place) { return end[first_strip + place] - begin[first_strip + place]; };
+        const Index base = static_cast<Index>(entries_.size());
         block_starts_.push_back(base);
-        for (Index strip = row_begin(tile) / height; strip < row_end(tile) / height; ++strip) {
+        for (const Index place : by_length(strips, length)) {
+          order_.push_back(static_cast<std::uint8_t>(place));
           strip_starts_.push_back(static_cast<std::uint32_t>(entries_.size() - base));
-          for (Index& i = cursor[strip]; i < starts[strip + 1] && static_cast<Index>(columns[i]) < last; ++i) {
+          const Index strip = first_strip + place;
+          for (Index i = begin[strip]; i < end[strip]; ++i) {
             const Index channel = columns[i] / taps, tap = columns[i] % taps;
             TileEntry<height>& entry = entries_.emplace_back();
             entry.offset = static_cast<std::uint32_t>((channel - first) * shape_.channel_step + shape_.taps[tap]);
@@ -100,31 +111,30 @@ class StripTiles final : public Tiles {
         strip_starts_.push_back(static_cast<std::uint32_t>(entries_.size() - base));
       }
     }
+    order_.resize(order_.size() + kStripsAhead);
   }
 
   Index count() const override { return static_cast<Index>(tile_starts_.size()) - 1; }
   Index row_begin(Index tile) const override { return tile_starts_[tile]; }
   Index row_end(Index tile) const override { return tile_starts_[tile + 1]; }
   Index bytes() const override {
-    return bytes_of(tile_starts_) + bytes_of(block_starts_) + bytes_of(strip_starts_) + bytes_of(entries_);
+    return bytes_of(tile_starts_) + bytes_of(block_starts_) + bytes_of(strip_starts_) + bytes_of(order_) + bytes_of(entries_);
   }
   const TileShape& shape() const override { return shape_; }
 
   void multiply(const TileJob& job) const override {
     const Kernels& table = *job.kernels;
     const Index strips = (row_end(job.tile) - row_begin(job.tile)) / height;
-    static constexpr std::uint32_t kNoStrips[kMaxTileRows + 1] = {};
     SpmmArgs<height> args{};
     args.strips = static_cast<std::uint32_t>(strips);
     args.width = static_cast<std::uint32_t>(job.width);
-    const Index passes = std::max<Index>(1, blocks_);  // no columns at all: the result is the bias
-    for (Index block = 0; block < passes; ++block) {
-      const bool first = block == 0, last = block == passes - 1;
-      // strip_starts_ holds strips + 1 entries for every (tile, block) before this one.
-      args.strip_starts =
-          blocks_ == 0 ? kNoStrips
-                       : strip_starts_.data() + (row_begin(job.tile) / height + job.tile) * blocks_ + block * (strips + 1);
-      args.entries = blocks_ == 0 ? nullptr : entries_.data() + block_starts_[job.tile * blocks_ + block];
+    const Index strips_before = row_begin(job.tile) / height * blocks_;
+    for (Index block = 0; block < blocks_; ++block) {
+      const bool first = block == 0, last = block == blocks_ - 1;
+      args.order = order_.data() + strips_before + block * strips;
+      // strip_starts_ holds one more than strips for every (tile, block) before this one.
+      args.strip_starts = strip_starts_.data() + strips_before + job.tile * blocks_ + block * (strips + 1);
+      args.entries = entries_.data() + block_starts_[job.tile * blocks_ + block];
       args.x = job.x + block * shape_.block_channels * shape_.channel_step;
       args.bias = first && job.bias ? job.bias + row_begin(job.tile) : nullptr;
       args.sums = first ? job.initial : job.partial;
@@ -138,6 +148,21 @@ class StripTiles final : public Tiles {
   }
 
  private:
+  // Strips of about the same length follow one another, so that the processor foresees where their loops end; not where they
+  // are so short that coming and going of sums, which follow one another in memory, decides.
+  template <class Length>
+  static std::vector<Index> by_length(Index strips, const Length& length) {
+    constexpr Index kLeastMean = 8, kLeastStrips = 96;
+    std::vector<Index> order(strips);
+    std::iota(order.begin(), order.end(), Index{0});
+    if (height > 1 || strips < kLeastStrips) return order;
+    const Index all =
+        std::accumulate(order.begin(), order.end(), Index{0}, [&](Index sum, Index i) { return sum + length(i); });
+    if (all < kLeastMean * strips) return order;
+    std::stable_sort(order.begin(), order.end(), [&](Index a, Index b) { return length(a) > length(b); });
+    return order;
+  }
+
   static void run(const Kernels& table, const SpmmArgs<height>& args) {
     if constexpr (height == 1) {
       table.spmm(args);
@@ -153,6 +178,7 @@ class StripTiles final : public Tiles {
   std::vector<Index> tile_starts_;
   std::vector<Index> block_starts_;          // per (tile, block): its first entry
   std::vector<std::uint32_t> strip_starts_;  // per (tile, block): strips + 1, relative to the block's start
+  std::vector<std::uint8_t> order_;          // per (tile, block): which strip of the tile comes when; kStripsAhead more
   std::vector<TileEntry<height>> entries_;
 };
 

@@ -25,7 +25,7 @@ from sparse_engine.progress import Progress
 SPARSITIES = (0.5, 0.7, 0.8, 0.9, 0.95, 0.97, 0.98, 0.99)
 SEEDS = (0, 1)
 SCOPES = {"layer": "the same share of every layer", "global": "the smallest of the whole network"}
-EPOCHS, TUNING = 15, 3  # passes over the images: before pruning, and every time after it
+EPOCHS, TUNING = 30, 5  # passes over the images: before pruning, and every time after it
 RATE = NETWORKS["LeNet-5"].rate
 TUNING_RATE = RATE / 2
 LAYER, SHOWN = "fc1", 0.9  # whose weights the histograms show, and at which sparsity

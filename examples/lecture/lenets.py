@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from mnist import DATA, load_mnist, missing_file
+from mnist import DATA, distorted, load_mnist, missing_file
 from networks import LeNet5, LeNet300
 from published import LENET_5, LENET_300, removed_to_total
 from sections import circumstances, fail, markdown, parser, settle, write_section
@@ -66,7 +66,7 @@ def trained(model, digits, epochs, rate, seed, bar, label, spec=None):
         if pruner is not None:
             pruner.step()
 
-    train(model, digits, epochs, rate, torch.Generator().manual_seed(seed), after_step)
+    train(model, digits, epochs, rate, torch.Generator().manual_seed(seed), after_step, distorted)
     return model.eval()
 
 
@@ -115,7 +115,7 @@ def loss(model, digits):
 def main(arguments=None):
     options = parser(__doc__, "500 images, two passes, one seed")
     options.add_argument("--data", type=Path, default=DATA, help="directory of the digits")
-    options.add_argument("--epochs", type=int, default=15, help="passes over the images, before pruning and while it lasts")
+    options.add_argument("--epochs", type=int, default=30, help="passes over the images, before pruning and while it lasts")
     options = options.parse_args(arguments)
     if (missing := missing_file(options.data)) is not None:
         return fail(missing)
@@ -149,10 +149,11 @@ def main(arguments=None):
     lines = [
         circumstances(__file__, options),
         "",
-        f"{len(digits.train_labels):,} training and {len(digits.test_labels):,} test images, {epochs} passes, and {epochs} "
-        "more with the weights going in the first half of them; means over the seeds, each of which stands in the last column, "
-        "and in brackets the mean cross-entropy in nats, which says more than a handful of errors. Han et al. have 60,000 and "
-        f"10,000 images. One test image is {100 / len(digits.test_labels):.2f} points.",
+        f"{len(digits.train_labels):,} training and {len(digits.test_labels):,} test images; {epochs} passes over the first, "
+        f"distorted at random, and {epochs} more with the weights going in the first half of them; means over the seeds, each "
+        "of which stands in the last column, and in brackets the mean cross-entropy in nats, which says more than a handful of "
+        "errors. Han et al. have 60,000 and 10,000 images. One test image is "
+        f"{100 / len(digits.test_labels):.2f} points.",
         "",
         *markdown(head, rows),
     ]

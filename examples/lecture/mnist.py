@@ -1,14 +1,17 @@
 """MNIST as the scripts of this folder use it: 10,000 digits from one file, or all 70,000 from its four published files."""
 
 import gzip
+import math
 
 import numpy as np
 import torch
 from cifar10 import DATA  # noqa: F401  (the folder of both data sets)
+from torch.nn import functional as F
 
 from sparse_engine.demo_training import DEVIATION, MEAN, Digits
 
 FILE, TEST = "mnist10k.npz", 2_000
+TURN, STRETCH, SHEAR, SHIFT = math.radians(12), 0.12, 0.15, 2  # at most; pixels
 PUBLISHED = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 
 
@@ -43,6 +46,20 @@ def load_mnist(folder, count=None):
         _normalised(test_images[:count]),
         torch.from_numpy(test_labels[:count].astype(np.int64)),
     )
+
+
+def distorted(images, generator):
+    """Every image turned, stretched along both axes, sheared and shifted at random (LeCun et al., Proc. IEEE 1998)."""
+    count, side = len(images), images.shape[-1]
+    angle, x, y, shear, right, down = 2 * torch.rand(6, count, generator=generator) - 1
+    cos, sin = torch.cos(TURN * angle), torch.sin(TURN * angle)
+    rows = (
+        ((1 + STRETCH * x) * cos, SHEAR * shear - sin, 2 * SHIFT / side * right),
+        (sin, (1 + STRETCH * y) * cos, 2 * SHIFT / side * down),
+    )
+    grid = F.affine_grid(torch.stack([torch.stack(row, 1) for row in rows], 1), images.shape, align_corners=False)
+    black = -MEAN / DEVIATION
+    return F.grid_sample(images - black, grid, align_corners=False) + black
 
 
 def _normalised(pixels):

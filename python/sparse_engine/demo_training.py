@@ -66,10 +66,25 @@ def _convolution(channels: int, filters: int, stride: int = 1) -> list[nn.Module
     return [convolution, nn.BatchNorm2d(filters), nn.ReLU()]
 
 
+def moved(images: Tensor, generator: torch.Generator) -> Tensor:
+    """`images`, (n, 1, 28, 28), each moved by up to two pixels in both directions."""
+    count = len(images)
+    down, right = torch.randint(0, 2 * SHIFT + 1, (2, count), generator=generator)
+    padded = F.pad(images, (SHIFT,) * 4, value=-MEAN / DEVIATION)
+    windows = padded.unfold(2, SIDE, 1).unfold(3, SIDE, 1)
+    return windows[torch.arange(count), :, down, right]
+
+
 def train(
-    model: nn.Module, digits: Digits, epochs: int, rate: float, generator: torch.Generator, after_step: Callable[[], None]
+    model: nn.Module,
+    digits: Digits,
+    epochs: int,
+    rate: float,
+    generator: torch.Generator,
+    after_step: Callable[[], None],
+    distort: Callable[[Tensor, torch.Generator], Tensor] = moved,
 ) -> None:
-    """Stochastic gradient descent on images moved by up to two pixels; the learning rate warms up, then falls to 0.
+    """Stochastic gradient descent on distorted images; the learning rate warms up, then falls to 0.
 
     Nothing here knows whether `model` is pruned: masks hold by themselves.
 
@@ -78,8 +93,9 @@ def train(
         digits: where the training images come from.
         epochs: passes over them.
         rate: highest learning rate.
-        generator: order and moves of the images.
+        generator: order and distortions of the images.
         after_step: called after each of `steps_per_epoch(digits) * epochs` steps.
+        distort: what each batch of images goes through.
     """
     model.train()
     steps = epochs * steps_per_epoch(digits)
@@ -94,7 +110,7 @@ def train(
         order = torch.randperm(len(digits.train_labels), generator=generator)
         for picked in torch.split(order[: steps_per_epoch(digits) * BATCH], BATCH):
             optimizer.zero_grad()
-            outputs = model(_moved(digits.train_images[picked], generator))
+            outputs = model(distort(digits.train_images[picked], generator))
             F.cross_entropy(outputs, digits.train_labels[picked]).backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             schedule.step()
@@ -104,14 +120,6 @@ def train(
 def steps_per_epoch(digits: Digits) -> int:
     """Whole batches in the training images."""
     return len(digits.train_labels) // BATCH
-
-
-def _moved(images: Tensor, generator: torch.Generator) -> Tensor:
-    count = len(images)
-    down, right = torch.randint(0, 2 * SHIFT + 1, (2, count), generator=generator)
-    padded = F.pad(images, (SHIFT,) * 4, value=-MEAN / DEVIATION)
-    windows = padded.unfold(2, SIDE, 1).unfold(3, SIDE, 1)
-    return windows[torch.arange(count), :, down, right]
 
 
 def accuracy(model: nn.Module, digits: Digits) -> float:

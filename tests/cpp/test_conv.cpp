@@ -176,6 +176,8 @@ TEST(Conv, LiesWithinTheBoundForMoreImagesThanFitACache) {
   expect_case_within_bound(many_pointwise, 0.3, 3);
   const ConvCase large_pointwise{{.kernel_h = 1, .kernel_w = 1}, 2, 8, 520, 520, 2};
   expect_case_within_bound(large_pointwise, 0.5, 4);
+  const ConvCase many_filters{{.kernel_h = 1, .kernel_w = 1}, 3, 40, 32, 32, 450};  // a tile's rows are taken by their lengths
+  expect_case_within_bound(many_filters, 0.4, 5);
 }
 
 // Padding wider than the kernel: whole outputs see nothing but padding.

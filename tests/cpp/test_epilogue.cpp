@@ -30,7 +30,7 @@ std::vector<float> transposed(const std::vector<float>& values, Index rows) {
 }
 
 TEST(Epilogue, AddsAResidualToAProductBeforeTheActivation) {
-  constexpr Index kRows = 300, kCols = 500;
+  constexpr Index kRows = 450, kCols = 500;  // rows enough for those of a tile to be taken by their lengths
   const Weights w = integer_weights(kRows, kCols, 0.1, 1);
   const Csr csr = w.csr();
   const std::vector<float> bias = integers(kRows, 2);

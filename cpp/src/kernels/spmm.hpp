@@ -14,8 +14,6 @@
 namespace sparse_engine::SPARSE_ENGINE_ISA {
 namespace {
 
-constexpr int kRowsAhead = 6;
-
 template <int kVectors>
 [[gnu::always_inline]] inline void add_entry(Vec weight, const float* x_row, Vec (&sum)[kVectors]) {
   for (int v = 0; v < kVectors; ++v) sum[v] = fma(weight, load(x_row + v * kLanes), sum[v]);
@@ -39,21 +37,21 @@ void spmm_columns(const SpmmArgs<1>& args, int first_column) {
   const float* sums = a.sums ? a.sums + first_column : nullptr;
   float* y = a.y + first_column;
   const TileEntry<1>* entry = a.entries + a.strip_starts[0];
-  for (uint32_t row = 0; row < a.strips; ++row, y += a.y_row_stride) {
+  for (uint32_t i = 0; i < a.strips; ++i) {
+    const int64_t row = a.order[i];
     Vec sum[kVectors];
     if (sums) {
-      for (int v = 0; v < kVectors; ++v) sum[v] = load(sums + v * kLanes);
-      sums += a.sums_row_stride;
+      for (int v = 0; v < kVectors; ++v) sum[v] = load(sums + row * a.sums_row_stride + v * kLanes);
     } else {
       for (int v = 0; v < kVectors; ++v) sum[v] = splat(0.0f);
     }
     if (a.bias)
       for (int v = 0; v < kVectors; ++v) sum[v] = add(sum[v], splat(a.bias[row]));
     if (a.fetch_y) {  // may pass the end of y: a prefetch never faults
-      const char* ahead = reinterpret_cast<const char*>(y) + kRowsAhead * a.y_row_stride * static_cast<int64_t>(sizeof(float));
+      const char* ahead = reinterpret_cast<const char*>(y + a.order[i + kStripsAhead] * a.y_row_stride);
       for (int byte = 0; byte <= kVectors * static_cast<int>(sizeof(Vec)); byte += 64) __builtin_prefetch(ahead + byte, 1);
     }
-    const TileEntry<1>* end = a.entries + a.strip_starts[row + 1];
+    const TileEntry<1>* end = a.entries + a.strip_starts[i + 1];
     if ((end - entry) % 2 != 0) {
       add_entry<kVectors>(splat(entry->values[0]), x + entry->offset, sum);
       ++entry;
@@ -68,7 +66,7 @@ void spmm_columns(const SpmmArgs<1>& args, int first_column) {
     }
     if (a.activation != Activation::none)
       for (int v = 0; v < kVectors; ++v) sum[v] = activate(sum[v], a.activation);
-    for (int v = 0; v < kVectors; ++v) store(y + v * kLanes, sum[v]);
+    for (int v = 0; v < kVectors; ++v) store(y + row * a.y_row_stride + v * kLanes, sum[v]);
   }
 }
 

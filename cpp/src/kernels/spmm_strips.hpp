@@ -28,7 +28,7 @@ template <int height, int kVectors>
 template <int height, int kVectors>
 [[gnu::always_inline]] inline void strip_columns(const SpmmArgs<height>& a, uint32_t strip, int column) {
   const float* x = a.x + column;
-  const int64_t first_row = static_cast<int64_t>(strip) * height;
+  const int64_t first_row = int64_t{a.order[strip]} * height;
   Vec sum[height][kVectors];
   for (int r = 0; r < height; ++r) {
     const float* sums = a.sums ? a.sums + (first_row + r) * a.sums_row_stride + column : nullptr;
@@ -52,7 +52,7 @@ template <int height>
   const int width = static_cast<int>(a.width);
   for (uint32_t strip = 0; strip < a.strips; ++strip) {
     if (a.fetch_y) {
-      const int64_t first_row = (static_cast<int64_t>(strip) + 1) * height;
+      const int64_t first_row = int64_t{a.order[strip + 1]} * height;
       for (int r = 0; r < height; ++r)
         for (int c = 0; c < width; c += 16) __builtin_prefetch(a.y + (first_row + r) * a.y_row_stride + c, 1);
     }

@@ -22,10 +22,14 @@ struct TileEntry {
   float values[height];
 };
 
+// Strips ahead that a product asks for; `order` goes on for so many.
+inline constexpr int kStripsAhead = 6;
+
 // One block of columns of a tile of rows, see spmm.hpp. A strip is `height` rows that share their columns.
 template <int height>
 struct SpmmArgs {
   const std::uint32_t* strip_starts;  // strips + 1, into entries
+  const std::uint8_t* order;          // strips, then slack: which of the tile's strips comes when
   const TileEntry<height>* entries;
   const float* x;
   const float* sums;  // what sums begin with, or null; may be y
