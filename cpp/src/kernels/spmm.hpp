@@ -56,14 +56,7 @@ void spmm_columns(const SpmmArgs<1>& args, int first_column) {
       add_entry<kVectors>(splat(entry->values[0]), x + entry->offset, sum);
       ++entry;
     }
-    if ((end - entry) % 4 != 0) {
-      add_pair<kVectors>(entry, x, sum);
-      entry += 2;
-    }
-    for (; entry != end; entry += 4) {  // few jumps: the loop would wait for them where rows are long
-      add_pair<kVectors>(entry, x, sum);
-      add_pair<kVectors>(entry + 2, x, sum);
-    }
+    for (; entry != end; entry += 2) add_pair<kVectors>(entry, x, sum);
     if (a.activation != Activation::none)
       for (int v = 0; v < kVectors; ++v) sum[v] = activate(sum[v], a.activation);
     for (int v = 0; v < kVectors; ++v) store(y + row * a.y_row_stride + v * kLanes, sum[v]);
