@@ -176,7 +176,7 @@ def test_more_images_than_there_are_is_refused():
 def test_training_images_move_by_two_pixels_at_most():
     images = torch.full((500, 1, 28, 28), -1.0)
     images[:, :, 14, 14] = 1.0
-    moved = demo_training._moved(images, torch.Generator().manual_seed(0))
+    moved = demo_training.moved(images, torch.Generator().manual_seed(0))
     assert moved.shape == images.shape
     places = (moved == 1.0).nonzero()[:, 2:]
     assert len(places) == 500

@@ -131,6 +131,25 @@ def test_mnist_is_read_from_its_published_files(script, tmp_path):
         mnist.load_mnist(tmp_path)
 
 
+def test_digits_are_distorted_within_limits_and_each_in_its_own_way(script):
+    mnist = script("mnist")
+    black, white = -mnist.MEAN / mnist.DEVIATION, 1.0
+    images = torch.full((300, 1, 28, 28), black)
+    images[:, :, 14, 20] = white  # seven pixels right of the centre
+    distorted = mnist.distorted(images, torch.Generator().manual_seed(0))
+    again = mnist.distorted(images, torch.Generator().manual_seed(0))
+    assert torch.equal(distorted, again)
+    light = (distorted[:, 0] - black).clamp(min=0)
+    rows, cols = torch.arange(28.0)[:, None], torch.arange(28.0)
+    down, right = [(light * axis).sum((1, 2)) / light.sum((1, 2)) for axis in (rows, cols)]
+    assert (distorted >= black - 1e-5).all()
+    # A shift of 2, and of 6.5 pixels at most 12% by stretching and 0.15 + sin 12 degrees by shear and turning; a pixel spreads.
+    assert (right - 20).abs().max() < 2 + 0.12 * 6.5 + 1
+    assert (down - 14).abs().max() < 2 + (0.15 + 0.21) * 6.5 + 1
+    assert right.std() > 0.5
+    assert down.std() > 0.5
+
+
 @pytest.mark.parametrize("name", ["lenets", "curves", "resnet20", "granularities", "criteria", "channels"])
 def test_missing_data_is_named(script, tmp_path, capsys, name):
     assert script(name).main(["--data", str(tmp_path), "--quick"]) == 1
