@@ -8,10 +8,10 @@ import torch
 from cifar10 import DATA  # noqa: F401  (the folder of both data sets)
 from torch.nn import functional as F
 
-from sparse_engine.demo_training import DEVIATION, MEAN, Digits
+from sparse_engine.demo_training import DEVIATION, MEAN, SHIFT, Digits
 
 FILE, TEST = "mnist10k.npz", 2_000
-TURN, STRETCH, SHEAR, SHIFT = math.radians(12), 0.12, 0.15, 2  # at most; pixels
+TURN, STRETCH, SHEAR = math.radians(12), 0.12, 0.15  # at most, as is SHIFT
 PUBLISHED = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 
 
