@@ -6,6 +6,7 @@
 #include <limits>
 #include <mutex>
 #include <numeric>
+#include <optional>
 #include <variant>
 
 #include "check.hpp"
@@ -45,9 +46,10 @@ struct Csr::State {
   std::variant<Array<float>, Array<BFloat16>, Array<Float16>> values;
 
   Layouts layouts;
-  std::once_flag blocks_laid_out, windows_laid_out;
-  std::unique_ptr<const OneColumnLayout> blocks, windows;  // none where they are not worth it
-  std::atomic<Index> one_column_bytes = 0;
+  std::once_flag costs_counted, blocks_laid_out, windows_laid_out;
+  std::optional<WindowCosts> costs;
+  std::unique_ptr<const NarrowLayout> blocks, windows;
+  std::atomic<Index> narrow_bytes = 0;
 
   bool is_narrow() const { return cols <= SPARSE_ENGINE_NARROW_COLUMNS; }
   Index column(Index i) const { return is_narrow() ? Index{narrow[i]} : Index{wide[i]}; }
@@ -78,23 +80,26 @@ struct Csr::State {
   auto with_entries(const Use& use) const {
     return std::visit([&](const auto& array) { return is_narrow() ? use(narrow, array) : use(wide, array); }, values);
   }
-  // What a product with one column runs on, laid out on first request; null: the matrix as it lies. Windows only where a
+  // What a product with few columns runs on, laid out on first request; null: the matrix as it lies. Windows only where a
   // permutation takes eight floats.
-  const OneColumnLayout* for_one_column(const Kernels& table) {
-    if (table.lanes >= kSliceRows && is_narrow()) {
+  const NarrowLayout* for_narrow(const Kernels& table, Index columns) {
+    if (table.lanes >= kSliceRows && is_narrow() && windows_pay(columns)) {
       std::call_once(windows_laid_out, [&] { lay_out_windows(); });
-      if (windows) return windows.get();
+      return windows.get();
     }
+    if (columns != 1) return nullptr;
     std::call_once(blocks_laid_out, [&] { lay_out_blocks(); });
     return blocks.get();
+  }
+  bool windows_pay(Index columns) {
+    std::call_once(costs_counted, [&] { costs.emplace(cols, starts, narrow, type == ValueType::float32 ? 4 : 2); });
+    return costs->pay(columns);
   }
   void lay_out_windows() {
     std::visit(
         [&]<class Value>(const Array<Value>& array) {
-          const Windows kind = windows_worth_it(cols, starts, narrow, sizeof(Value));
-          if (kind == Windows::none) return;
-          windows = std::make_unique<CsrWindows<Value>>(kind, cols, starts, narrow, array);
-          one_column_bytes += windows->bytes();
+          windows = std::make_unique<CsrWindows<Value>>(costs->kind(), cols, starts, narrow, array);
+          narrow_bytes += windows->bytes();
         },
         values);
   }
@@ -103,7 +108,7 @@ struct Csr::State {
     if (count == 1) return;
     with_entries([&]<class Column, class Value>(const Array<Column>& columns, const Array<Value>& array) {
       blocks = std::make_unique<ColumnBlocks<Column, Value>>(count, cols, starts, columns, array);
-      one_column_bytes += blocks->bytes();
+      narrow_bytes += blocks->bytes();
     });
   }
   template <class Column, class Value>
@@ -182,7 +187,7 @@ ValueType Csr::value_type() const { return state_->type; }
 Index Csr::bytes() const {
   return bytes_of(state_->starts) + bytes_of(state_->narrow) + bytes_of(state_->wide) +
          std::visit([](const auto& array) { return bytes_of(array); }, state_->values) + state_->layouts.bytes() +
-         state_->one_column_bytes;
+         state_->narrow_bytes;
 }
 
 void Csr::to_dense(float* out) const {
@@ -195,7 +200,12 @@ void Csr::to_dense(float* out) const {
 template <class Column, class Value>
 void Csr::State::multiply(const NarrowJob& job, const Array<Column>& columns, const Array<Value>& array) const {
   const Kernels& table = *job.kernels;
-  const CsrGemvArgs<Column, Value> args{starts.data() + job.row_begin, columns.data(), array.data(), narrow_args(job)};
+  constexpr Index kCached = 6 << 20;
+  const CsrGemvArgs<Column, Value> args{.row_starts = starts.data() + job.row_begin,
+                                        .columns = columns.data(),
+                                        .values = array.data(),
+                                        .from_afar = bytes_of(columns) + bytes_of(array) > kCached,
+                                        .narrow = narrow_args(job)};
   constexpr bool kNarrow = sizeof(Column) == sizeof(std::uint16_t);
   if constexpr (std::is_same_v<Value, BFloat16>) {
     if constexpr (kNarrow)
@@ -215,14 +225,13 @@ void Csr::State::multiply(const NarrowJob& job, const Array<Column>& columns, co
   }
 }
 
-void Csr::prepare_narrow(Index columns) const {
-  if (columns == 1) static_cast<void>(state_->for_one_column(kernels()));
+NarrowOrder Csr::prepare_narrow(const Kernels& table, Index columns) const {
+  return state_->for_narrow(table, columns) ? NarrowOrder::columns : NarrowOrder::rows;
 }
 
 void Csr::multiply_narrow(const NarrowJob& job) const {
   // Laid out already after prepare_narrow.
-  const OneColumnLayout* layout = job.columns == 1 ? state_->for_one_column(*job.kernels) : nullptr;
-  if (layout != nullptr) return layout->multiply(job);
+  if (const NarrowLayout* layout = state_->for_narrow(*job.kernels, job.columns)) return layout->multiply(job);
   state_->with_entries([&](const auto& columns, const auto& array) { state_->multiply(job, columns, array); });
 }
 

@@ -29,7 +29,7 @@ inline void run(const Kernels& k, const CsrBlocksArgs<std::uint32_t, BFloat16>& 
 inline void run(const Kernels& k, const CsrBlocksArgs<std::uint32_t, Float16>& a) { k.csr_blocks32_float16(a); }
 
 template <class Column, class Value>
-class ColumnBlocks final : public OneColumnLayout {
+class ColumnBlocks final : public NarrowLayout {
  public:
   ColumnBlocks(Index blocks, Index cols, const std::vector<Index>& row_starts, const Array<Column>& columns,
                const Array<Value>& values)

@@ -1,4 +1,4 @@
-// A CSR matrix laid out once more, for one column of x: eight rows side by side, weights where windows of x meet them. See
+// A CSR matrix laid out once more, for few columns of x: eight rows side by side, weights where windows of x meet them. See
 // kernels/csr_windows.hpp.
 #pragma once
 
@@ -41,40 +41,59 @@ inline void run(const Kernels& k, const CsrWindowsArgs<BFloat16>& a) { k.csr_win
 inline void run(const Kernels& k, const CsrWindowsArgs<Float16>& a) { k.csr_windows_float16(a); }
 
 // What becomes of a row without a weight in a step: a stored zero, or a bit of a mask.
-enum class Windows { none, padded, packed };
+enum class Windows { padded, packed };
 
-// The layout that is expected to be the fastest, by the steps that some slices need; none: gathering is. Nanoseconds on Zen 3.
-inline Windows windows_worth_it(Index cols, const std::vector<Index>& row_starts, const Array<std::uint16_t>& columns,
-                                Index value_bytes) {
-  constexpr double kPadded = 0.9, kRow = 4, kByteBeyondCache = 0.075;
-  constexpr double kInCache = 8 << 20;
-  constexpr Index kSampled = 64;
-  const bool is_float = value_bytes == sizeof(float);
-  const double packed_step = is_float ? 1.45 : 1.15, gathered_weight = is_float ? 0.27 : 0.3;
-  const Index rows = static_cast<Index>(row_starts.size()) - 1, slices = (rows + kSliceRows - 1) / kSliceRows;
-  if (cols < kWindow || rows < kSliceRows) return Windows::none;
-  const Index apart = std::max<Index>(1, slices / kSampled);
-  double steps = 0, weights = 0, seen = 0;
-  for (Index slice = 0; slice < slices; slice += apart) {
-    const Index first = slice * kSliceRows, last = std::min(rows, first + kSliceRows);
-    steps += static_cast<double>(walk_slice(slice, cols, row_starts, columns, [](Index, Index, const Index*) {}));
-    weights += static_cast<double>(row_starts[last] - row_starts[first]);
-    seen += static_cast<double>(last - first);
+// What decides whether windows are faster than weights one by one, by the steps that some slices need. Nanoseconds on Zen 3.
+class WindowCosts {
+ public:
+  WindowCosts(Index cols, const std::vector<Index>& row_starts, const Array<std::uint16_t>& columns, Index value_bytes)
+      : cols_(cols), rows_(static_cast<Index>(row_starts.size()) - 1), value_bytes_(static_cast<double>(value_bytes)) {
+    constexpr Index kSampled = 64;
+    const Index slices = (rows_ + kSliceRows - 1) / kSliceRows, apart = std::max<Index>(1, slices / kSampled);
+    if (!possible()) return;
+    for (Index slice = 0; slice < slices; slice += apart) {
+      const Index first = slice * kSliceRows, last = std::min(rows_, first + kSliceRows);
+      steps_ += static_cast<double>(walk_slice(slice, cols, row_starts, columns, [](Index, Index, const Index*) {}));
+      weights_ += static_cast<double>(row_starts[last] - row_starts[first]);
+      seen_ += static_cast<double>(last - first);
+    }
   }
-  const double part = seen / static_cast<double>(rows);
-  const auto cost = [&](double arithmetic, double bytes) {
-    return std::max(arithmetic, bytes > kInCache * part ? bytes * kByteBeyondCache : 0.0);
-  };
-  const auto wide = static_cast<double>(value_bytes);
-  const double padded = cost(kPadded * steps, (4 + kSliceRows * wide) * steps);
-  const double packed = cost(packed_step * steps, 5 * steps + wide * weights);
-  const double gathered = cost(gathered_weight * weights, (2 + wide) * weights) + kRow * seen;
-  if (gathered <= std::min(padded, packed)) return Windows::none;
-  return packed < padded ? Windows::packed : Windows::padded;
-}
+
+  // The faster kind for one column, which is the one for more: there the arithmetic counts less.
+  Windows kind() const { return packed(1) < padded(1) ? Windows::packed : Windows::padded; }
+
+  bool pay(Index columns) const {
+    return possible() && (kind() == Windows::packed ? packed(columns) : padded(columns)) < one_by_one(columns);
+  }
+
+ private:
+  bool possible() const { return cols_ >= kWindow && rows_ >= kSliceRows; }
+  bool is_float() const { return value_bytes_ == sizeof(float); }
+
+  double padded(Index columns) const {
+    return cost((0.9 + more_columns(columns)) * steps_, (4 + kSliceRows * value_bytes_) * steps_);
+  }
+  double packed(Index columns) const {
+    return cost(((is_float() ? 1.45 : 1.15) + more_columns(columns)) * steps_, 5 * steps_ + value_bytes_ * weights_);
+  }
+  double one_by_one(Index columns) const {
+    constexpr double kCachedColumns = 1024;  // eight floats each
+    const double missed = std::max(0.0, 1 - kCachedColumns / static_cast<double>(cols_));
+    const double row = columns == 1 ? 4 : 10, weight = columns > 1 ? 0.45 + 0.5 * missed : is_float() ? 0.27 : 0.3;
+    return cost(weight * weights_, (2 + value_bytes_) * weights_) + row * seen_;
+  }
+  static double more_columns(Index columns) { return 0.68 * static_cast<double>(columns - 1); }
+  double cost(double arithmetic, double bytes) const {
+    constexpr double kInCache = 8 << 20, kByteBeyondCache = 0.075;
+    return std::max(arithmetic, bytes > kInCache * seen_ / static_cast<double>(rows_) ? bytes * kByteBeyondCache : 0.0);
+  }
+
+  Index cols_, rows_;
+  double value_bytes_, steps_ = 0, weights_ = 0, seen_ = 0;
+};
 
 template <class Value>
-class CsrWindows final : public OneColumnLayout {
+class CsrWindows final : public NarrowLayout {
  public:
   // Keeps references to the arrays: they belong to the same matrix.
   CsrWindows(Windows windows, Index cols, const std::vector<Index>& row_starts, const Array<std::uint16_t>& columns,
@@ -108,13 +127,15 @@ class CsrWindows final : public OneColumnLayout {
   }
 
   void multiply(const NarrowJob& job) const override {
-    run(*job.kernels, CsrWindowsArgs<Value>{.slice_starts = slice_starts_.data(),
-                                            .steps = steps_.data(),
-                                            .stored = stored_.empty() ? nullptr : stored_.data(),
-                                            .value_starts = value_starts_.data(),
-                                            .values = values_.data(),
-                                            .first_row = job.row_begin,
-                                            .plain = {row_starts_.data(), columns_.data(), plain_.data(), narrow_args(job)}});
+    run(*job.kernels,
+        CsrWindowsArgs<Value>{.slice_starts = slice_starts_.data(),
+                              .steps = steps_.data(),
+                              .stored = stored_.empty() ? nullptr : stored_.data(),
+                              .value_starts = value_starts_.data(),
+                              .values = values_.data(),
+                              .first_row = job.row_begin,
+                              .x_stride = job.x_stride,
+                              .plain = {row_starts_.data(), columns_.data(), plain_.data(), false, narrow_args(job)}});
   }
 
   Index bytes() const override {

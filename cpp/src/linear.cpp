@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "check.hpp"
+#include "narrow.hpp"
 #include "parallel.hpp"
 #include "parts.hpp"
 #include "registry.hpp"
@@ -14,23 +15,21 @@ namespace {
 // One to eight columns: every row of W is read once, and nothing but W is worth a thought.
 void multiply_narrow(const Matrix& w, const ConstPanel& x, const Epilogue& epilogue, const Panel& y) {
   const Kernels& table = kernels();
-  const Index pitch = x.columns == 1 ? 1 : kNarrowColumns;
+  const NarrowStrides strides = narrow_strides(w.prepare_narrow(table, x.columns), x.rows, x.columns);
   const float* packed = x.data;
-  if (pitch != 1 || x.row_stride != 1) {
-    float* panel = room(Room::packed_input, checked_mul(x.rows, pitch, "packed input"));
-    // One column that lies apart is packed as a row.
-    const bool one = x.columns == 1;
+  if (x.columns != 1 || x.row_stride != 1) {
+    float* panel = room(Room::packed_input, strides.floats);
+    const bool by_column = strides.row == 1;
     table.panel_pack({.source = x.data,
-                      .row_stride = one ? 0 : x.row_stride,
-                      .column_stride = one ? x.row_stride : x.column_stride,
-                      .rows = one ? 1 : x.rows,
-                      .columns = one ? x.rows : x.columns,
+                      .row_stride = by_column ? x.column_stride : x.row_stride,
+                      .column_stride = by_column ? x.row_stride : x.column_stride,
+                      .rows = by_column ? x.columns : x.rows,
+                      .columns = by_column ? x.rows : x.columns,
                       .target = panel,
-                      .target_stride = one ? x.rows : pitch,
-                      .target_columns = one ? x.rows : pitch});
+                      .target_stride = by_column ? strides.column : strides.row,
+                      .target_columns = by_column ? x.rows : kNarrowColumns});
     packed = panel;
   }
-  w.prepare_narrow(x.columns);
   const int threads = threads_for(checked_mul(w.nnz() + w.rows(), std::max(x.columns, kColumnsWorth), "work"));
   const Index shares = threads == 1 ? 1 : threads * 4;
   parallel::parallel_for(shares, threads, [&](Index share, int) {
@@ -39,6 +38,7 @@ void multiply_narrow(const Matrix& w, const ConstPanel& x, const Epilogue& epilo
                        .row_end = w.row_at_share(share + 1, shares),
                        .columns = x.columns,
                        .x = packed,
+                       .x_stride = strides.column,
                        .bias = epilogue.bias,
                        .residual = epilogue.residual,
                        .activation = epilogue.activation,

@@ -3,6 +3,7 @@
 
 #include <vector>
 
+#include "check.hpp"
 #include "kernels/table.hpp"
 #include "sparse_engine/matrix.hpp"
 
@@ -21,10 +22,25 @@ inline NarrowArgs narrow_args(const NarrowJob& job) {
           .activation = job.activation};
 }
 
-// A matrix laid out once more for products with one column.
-struct OneColumnLayout {
-  virtual ~OneColumnLayout() = default;
-  virtual void multiply(const NarrowJob& job) const = 0;  // job.columns == 1
+// Where the elements of X lie in the panel of a narrow product.
+struct NarrowStrides {
+  Index row, column;
+  Index floats;  // of the whole panel
+};
+
+inline NarrowStrides narrow_strides(NarrowOrder order, Index rows, Index columns) {
+  if (columns == 1) return {1, rows, rows};
+  if (order == NarrowOrder::rows) return {kNarrowColumns, 1, checked_mul(rows, kNarrowColumns, "packed input")};
+  // An odd number of cache lines apart, so that no two columns meet in a set of the L1 cache.
+  constexpr Index kLineFloats = 16;
+  const Index apart = ((rows + kLineFloats - 1) / kLineFloats | 1) * kLineFloats;
+  return {1, apart, checked_mul(apart, columns, "packed input")};
+}
+
+// A matrix laid out once more for products with few columns.
+struct NarrowLayout {
+  virtual ~NarrowLayout() = default;
+  virtual void multiply(const NarrowJob& job) const = 0;
   virtual Index bytes() const = 0;
 };
 

@@ -4,6 +4,7 @@
 #include <numeric>
 
 #include "check.hpp"
+#include "narrow.hpp"
 #include "parallel.hpp"
 #include "registry.hpp"
 #include "sparse_engine/linear.hpp"
@@ -54,15 +55,15 @@ void run_in_team(const Matrix& w, const Sequence& s, const Product& p, const Cel
   const Index block = unit_block(w, s), blocks = (s.hidden + block - 1) / block, width = p.gates * s.hidden;
   const int threads = workers_for(w, s);
   const Index tasks = std::min(blocks, threads == 1 ? Index{1} : Index{4} * threads);
-  const Index pitch = s.batch == 1 ? 1 : kNarrowColumns, panel = s.hidden * pitch;
+  const NarrowStrides strides = narrow_strides(w.prepare_narrow(table, s.batch), s.hidden, s.batch);
+  const Index panel = strides.floats;
   float* const packed = room(Room::packed_input, checked_mul(panel, 2, "packed state"));
   std::fill(packed, packed + 2 * panel, 0.0f);
   const auto pack = [&](float* target, Index first, Index last) {
     for (Index b = 0; b < s.batch; ++b)
-      for (Index j = first; j < last; ++j) target[j * pitch + b] = s.h[b * s.hidden + j];
+      for (Index j = first; j < last; ++j) target[j * strides.row + b * strides.column] = s.h[b * s.hidden + j];
   };
   pack(packed, 0, s.hidden);
-  w.prepare_narrow(s.batch);
   // The tasks of even and of odd steps: the ones are laid out again while the others are worked on.
   parallel::Shares shares[] = {parallel::Shares(tasks, threads), parallel::Shares(tasks, threads)};
   parallel::team(threads, [&](int worker, parallel::Barrier& barrier) {
@@ -80,6 +81,7 @@ void run_in_team(const Matrix& w, const Sequence& s, const Product& p, const Cel
                              .row_end = gate * s.hidden + last,
                              .columns = s.batch,
                              .x = now,
+                             .x_stride = strides.column,
                              .bias = p.bias,
                              .residual = p.adds ? out : nullptr,
                              .activation = Activation::none,

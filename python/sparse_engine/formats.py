@@ -19,8 +19,7 @@ class Format:
     """A way to pack weights, and the cost model's view of it.
 
     Times are counted in multiply-accumulates of dense arithmetic with many columns, and in bytes read with few: with density d
-    a wide product costs `wide * d + overhead`, a narrow one reads `narrow * d + narrow_fixed` bytes for each dense weight's 4,
-    `single * d` where one column is another matter.
+    a wide product costs `wide * d + overhead`, a narrow one reads `narrow * d + narrow_fixed` bytes for each dense weight's 4.
     """
 
     pack: Callable[[NDArray[np.float32]], _core.Matrix]
@@ -28,12 +27,9 @@ class Format:
     overhead: float
     narrow: float
     narrow_fixed: float = 0.0
-    single: float | None = None
 
     def cost(self, density: float, columns: int) -> float:
         """Modelled time relative to dense."""
-        if columns == 1 and self.single is not None:
-            return self.single * density / 4
         if columns <= NARROW_COLUMNS:
             return (self.narrow * density + self.narrow_fixed) / 4
         return self.wide * density + self.overhead
@@ -41,7 +37,7 @@ class Format:
 
 # The constants are what two Zen 3 cores measured (docs/regimes.md), so that the model alone decides about as timing would.
 FORMATS = {
-    "csr": Format(_core.Csr.from_dense, wide=1.35, overhead=0.03, narrow=8.0, single=5.0),
+    "csr": Format(_core.Csr.from_dense, wide=1.35, overhead=0.03, narrow=5.0),
     "bitmask": Format(_core.Bitmask.from_dense, wide=1.5, overhead=0.05, narrow=4.2, narrow_fixed=0.25),
     "bsr4x1": Format(lambda w: _core.Bsr.from_dense(w, 4, 1), wide=1.1, overhead=0.03, narrow=5.5),
     "nm2:4": Format(lambda w: _core.Nm.from_dense(w, 2, 4), wide=1.35, overhead=0.03, narrow=4.3),

@@ -61,6 +61,7 @@ std::map<std::string, Operation> operations() {
   auto bits = std::make_shared<std::vector<std::uint8_t>>(8192);
   return {
       {"csr_1", product(csr, 1)},
+      {"csr_2", product(csr, 2)},
       {"csr_8", product(csr, 8)},
       {"csr_64", product(csr, 64)},
       {"csr_64_gelu", product(csr, 64, Activation::gelu)},

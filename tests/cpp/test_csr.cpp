@@ -75,6 +75,18 @@ TEST(Csr, HoldsIndicesAsWideAsTheMatrix) {
   }
 }
 
+// Too large for the caches: weights are asked for ahead, past the last one too.
+TEST(Csr, ComputeIntegersExactlyFromAfar) {
+  if (kSlow) GTEST_SKIP() << "seven million bytes";
+  const Weights w = integer_weights(1030, 1200, 1, 1);
+  const Csr csr = w.csr();
+  for (const Index n : {2, 8}) {
+    const std::vector<float> x = integers(1200 * n, 2);
+    const Expected expected = product(w, x, n);
+    for_each_isa([&] { expect_exactly(multiplied(csr, x, n), expected); });
+  }
+}
+
 TEST(Csr, RefusesADenseShapeOfMoreRowsThanCanBeCounted) {
   for (const Index rows : {kMax, kMax - 1, kMax / 8}) EXPECT_REFUSED(Csr::from_dense(nullptr, rows, 0), "shape");
 }

@@ -32,7 +32,7 @@ class Csr final : public Matrix {
   Index nnz() const override;
   Index bytes() const override;
   void to_dense(float* out) const override;
-  void prepare_narrow(Index columns) const override;
+  NarrowOrder prepare_narrow(const Kernels& table, Index columns) const override;
   void multiply_narrow(const NarrowJob& job) const override;
   Index row_at_share(Index share, Index shares) const override;
   std::shared_ptr<const Tiles> tiles(const TileShape& shape) const override;

@@ -57,13 +57,18 @@ class Tiles {
 
 inline constexpr Index kNarrowColumns = 8;
 
+// How the columns of X lie before a narrow product: row after row, eight floats each, zeros past the last column; or column
+// after column.
+enum class NarrowOrder { rows, columns };
+
 // Rows [row_begin, row_end) of W times one to eight columns of X: bound by the bytes of W.
 struct NarrowJob {
   const Kernels* kernels;
   Index row_begin;
   Index row_end;
   Index columns;
-  const float* x;         // one column: contiguous; more: eight floats a row, those past `columns` are zero
+  const float* x;         // as prepare_narrow wants it
+  Index x_stride;         // from one column to the next, where they lie in NarrowOrder::columns
   const float* bias;      // per row of the whole matrix, or null
   const float* residual;  // addressed as y is, or null; may be y
   Activation activation;
@@ -80,8 +85,12 @@ class Matrix {
   virtual Index nnz() const = 0;                // stored weights
   virtual Index bytes() const = 0;              // memory held, packed layouts included
   virtual void to_dense(float* out) const = 0;  // row-major, rows × cols
-  // Before the jobs of a product with few columns, on one thread: lays out what they read. Throws std::bad_alloc.
-  virtual void prepare_narrow(Index columns) const { static_cast<void>(columns); }
+  // Before the jobs of a product with few columns, on one thread: lays out what they read, and says how X has to lie for
+  // kernels of this table. One column lies the same either way: contiguous. Throws std::bad_alloc.
+  virtual NarrowOrder prepare_narrow(const Kernels& table, Index columns) const {
+    static_cast<void>(table), static_cast<void>(columns);
+    return NarrowOrder::rows;
+  }
   virtual void multiply_narrow(const NarrowJob& job) const = 0;
   // First row at which at least `share` of `shares` of the stored weights lie before it: cuts work evenly among threads.
   virtual Index row_at_share(Index share, Index shares) const = 0;

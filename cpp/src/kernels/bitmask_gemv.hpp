@@ -136,7 +136,7 @@ void bitmask_eight_columns(const BitmaskArgs<Value>& a, int64_t words) {
     for (int64_t word = 0; word < words; word += 8) {
       const int64_t left = words - word;
       const int64_t count = write_columns(a.masks + row * words + word, left < 8 ? left : 8, columns);
-      sum = add_oct(sum, csr_times_eight(values, columns, count, a.narrow.x + 8 * 64 * word));
+      sum = add_oct(sum, csr_times_eight<false>(values, columns, count, a.narrow.x + 8 * 64 * word));
       values += count;
     }
     if (a.scales) {

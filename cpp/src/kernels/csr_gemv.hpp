@@ -26,7 +26,8 @@ inline Quad gather_columns(const float* x, const uint32_t* columns) {
   return gather_quad(x, columns[0], columns[1], columns[2], columns[3]);
 }
 
-// Asks for what the loop reads this many bytes later: the processor's own prefetching stops at every page.
+// Asks for what the loop reads this many bytes later: the processor's own prefetching stops at every page, and loses the
+// weights among the reads of x where these miss the L1 cache.
 constexpr int64_t kFetchBytes = 1024;
 inline void fetch(const void* p, int64_t bytes = kFetchBytes) { __builtin_prefetch(static_cast<const char*>(p) + bytes); }
 
@@ -49,11 +50,15 @@ template <class Column, class Value>
   return sum_quad(add_quad(add_quad(sum0, sum1), add_quad(sum2, sum3)));
 }
 
-template <class Column, class Value>
+template <bool kFetch, class Column, class Value>
 [[gnu::always_inline]] inline Oct csr_times_eight(const Value* w, const Column* c, int64_t count, const float* x) {
   Oct sum0 = splat_oct(0.0f), sum1 = sum0, sum2 = sum0, sum3 = sum0;
   int64_t i = 0;
   for (; i + 4 <= count; i += 4) {
+    if constexpr (kFetch) {
+      fetch(w + i);
+      fetch(c + i);
+    }
     sum0 = fma_oct(splat_oct(widen(w[i])), load_oct(x + int64_t{c[i]} * 8), sum0);
     sum1 = fma_oct(splat_oct(widen(w[i + 1])), load_oct(x + int64_t{c[i + 1]} * 8), sum1);
     sum2 = fma_oct(splat_oct(widen(w[i + 2])), load_oct(x + int64_t{c[i + 2]} * 8), sum2);
@@ -63,20 +68,29 @@ template <class Column, class Value>
   return add_oct(add_oct(sum0, sum1), add_oct(sum2, sum3));
 }
 
-template <class Column, class Value>
-void csr_gemv(const CsrGemvArgs<Column, Value>& args) {
+template <class Column, class Value, class Row>
+[[gnu::always_inline]] inline void for_each_row(const CsrGemvArgs<Column, Value>& args, const Row& multiply) {
   const CsrGemvArgs<Column, Value> a = args;
-  const NarrowArgs& n = a.narrow;
-  const bool one = n.columns == 1;
-  for (int64_t row = 0, begin = a.row_starts[0]; row < n.rows; ++row) {
+  for (int64_t row = 0, begin = a.row_starts[0]; row < a.narrow.rows; ++row) {
     const int64_t end = a.row_starts[row + 1];
-    if (one) {
-      finish_one(n, row, 0, csr_times_one(a.values + begin, a.columns + begin, end - begin, n.x));
-    } else {
-      finish_eight(n, row, csr_times_eight(a.values + begin, a.columns + begin, end - begin, n.x));
-    }
+    multiply(a.narrow, row, a.values + begin, a.columns + begin, end - begin);
     begin = end;
   }
+}
+
+template <bool kFetch, class Column, class Value>
+[[gnu::noinline]] void csr_eight(const CsrGemvArgs<Column, Value>& args) {
+  for_each_row(args, [](const NarrowArgs& n, int64_t row, const Value* w, const Column* c, int64_t count) {
+    finish_eight(n, row, csr_times_eight<kFetch>(w, c, count, n.x));
+  });
+}
+
+template <class Column, class Value>
+void csr_gemv(const CsrGemvArgs<Column, Value>& args) {
+  if (args.narrow.columns > 1) return args.from_afar ? csr_eight<true>(args) : csr_eight<false>(args);
+  for_each_row(args, [](const NarrowArgs& n, int64_t row, const Value* w, const Column* c, int64_t count) {
+    finish_one(n, row, 0, csr_times_one(w, c, count, n.x));
+  });
 }
 
 // A block of x stays in the L1 cache while the rows of a chunk pass over it.

@@ -1,14 +1,15 @@
-// CSR times one column without gathering: eight rows at a time, their next weights where windows of x meet them.
+// CSR times one to eight columns without gathering: eight rows at a time, their next weights where windows of x meet them.
 //
 // Method   A window is eight neighbouring elements of x in a register; a permutation hands every row the one its weight wants.
 //          Windows begin where the row that is furthest behind goes on, so rows need more steps than weights (twice as many at
 //          a tenth of density, 1.2 times at half), but a step costs what three gathered elements do.
 //          A row without a weight in a step takes zero: stored where W stays in the cache, written by a shuffle (expand.hpp)
 //          where it does not.
-// Cost     per step of eight rows: four loads, one shift, one permutation, one fma; without stored zeros two loads, two
-//          population counts (one of sixteen-bit values) and a shuffle more, and half the bytes at a tenth of density.
+// Cost     per step of eight rows: three loads, one shift; without stored zeros two loads, two population counts (one of
+//          sixteen-bit values) and a shuffle more, and half the bytes at a tenth of density. Per step and column: one load, one
+//          permutation, one fma. A column lies by itself, so x is read in order however many there are.
 // Error    at most γ(k + 4)·Σ|w||x| per output, k = stored weights in the row: a step without one of its weights adds zero,
-//          which rounds nothing. The order depends on the columns of the slice alone.
+//          which rounds nothing. The order depends on the columns of the slice, and how many columns X has.
 // Refuses  nothing; a slice whose sum is not finite is computed again row by row, for a row without a weight in a step
 //          multiplies zero with what another row reads.
 // Source   own; rows side by side in slices as in SELL-C-σ (Kreutzer et al., 2014).
@@ -49,60 +50,94 @@ struct PackedValues {
   }
 };
 
-template <class Values>
-[[gnu::always_inline]] inline Oct slice_times_one(Values weights, const uint32_t* steps, int64_t count, const float* x) {
-  Oct sum0 = splat_oct(0.0f), sum1 = sum0, sum2 = sum0, sum3 = sum0;
-  const auto step = [&](Oct& sum, int64_t i) {
+// Sums side by side of each column, as many as hide the latency of the fma.
+template <int kColumns>
+constexpr int kChains = kColumns <= 2   ? 4
+                        : kColumns <= 4 ? 2
+                                        : 1;
+
+template <int kColumns, class Values>
+[[gnu::always_inline]] inline void slice_times(Values weights, const uint32_t* steps, int64_t count, const float* x,
+                                               int64_t x_stride, Oct (&sum)[kColumns]) {
+  constexpr int kSums = kChains<kColumns>;
+  Oct sums[kSums][kColumns];
+  for (int chain = 0; chain < kSums; ++chain)
+    for (int c = 0; c < kColumns; ++c) sums[chain][c] = splat_oct(0.0f);
+  const auto step = [&](int chain, int64_t i) {
     uint8_t moved;
     __builtin_memcpy(&moved, reinterpret_cast<const char*>(steps + i) + 3, 1);  // a load: shifting the word costs more
     x += moved;
-    sum = fma_oct(weights.next(i), pick_of_eight(x, steps + i), sum);
+    const Oct weight = weights.next(i);
+    const EightPicks picks = load_eight_picks(steps + i);
+    for (int c = 0; c < kColumns; ++c) sums[chain][c] = fma_oct(weight, pick_of_eight(x + c * x_stride, picks), sums[chain][c]);
   };
   int64_t i = 0;
   for (; i + 4 <= count; i += 4) {
     fetch(weights.values, Values::kAhead);
     if constexpr (sizeof(*weights.values) == sizeof(float)) fetch(weights.values + 2 * kSliceRows, Values::kAhead);
-    step(sum0, i);
-    step(sum1, i + 1);
-    step(sum2, i + 2);
-    step(sum3, i + 3);
+    for (int next = 0; next < 4; ++next) step(next % kSums, i + next);
   }
-  for (; i < count; ++i) step(sum0, i);
-  return add_oct(add_oct(sum0, sum1), add_oct(sum2, sum3));
+  for (; i < count; ++i) step(0, i);
+  for (int c = 0; c < kColumns; ++c) {
+    for (int width = kSums; width > 1; width /= 2)
+      for (int chain = 0; chain < width; chain += 2) sums[chain / 2][c] = add_oct(sums[chain][c], sums[chain + 1][c]);
+    sum[c] = sums[0][c];
+  }
 }
 
 // Rows [from, to) of a slice, counted from its first one; `row` is that one's number in n.
-inline void finish_slice(const NarrowArgs& n, int64_t row, int64_t from, int64_t to, Oct sum) {
+inline void finish_slice(const NarrowArgs& n, int64_t row, int64_t from, int64_t to, int64_t column, Oct sum) {
   if (to - from == kSliceRows && n.y_row_stride == 1 && n.activation == Activation::none) {
+    const int64_t place = row + column * n.y_column_stride;
     if (n.bias) sum = add_oct(sum, load_oct(n.bias + row));
-    if (n.residual) sum = add_oct(sum, load_oct(n.residual + row));
-    return store_oct(n.y + row, sum);
+    if (n.residual) sum = add_oct(sum, load_oct(n.residual + place));
+    return store_oct(n.y + place, sum);
   }
   float sums[kSliceRows];
   store_oct(sums, sum);
-  for (int64_t i = from; i < to; ++i) finish_one(n, row + i, 0, sums[i]);
+  for (int64_t i = from; i < to; ++i) finish_one(n, row + i, column, sums[i]);
 }
 
-template <class Value>
-void csr_windows(const CsrWindowsArgs<Value>& args) {
+template <int kColumns, class Value>
+[[gnu::noinline]] void windows_times(const CsrWindowsArgs<Value>& args) {
   const CsrWindowsArgs<Value> a = args;
   const NarrowArgs& n = a.plain.narrow;
   const int64_t last = a.first_row + n.rows;
   for (int64_t slice = a.first_row / kSliceRows; slice * kSliceRows < last; ++slice) {
     const int64_t row = slice * kSliceRows, begin = a.slice_starts[slice], count = a.slice_starts[slice + 1] - begin;
     const int64_t from = row < a.first_row ? a.first_row - row : 0, to = last - row < kSliceRows ? last - row : kSliceRows;
-    const Oct sum = a.stored
-                        ? slice_times_one(PackedValues<Value>{a.values + a.value_starts[slice], a.stored + begin},
-                                          a.steps + begin, count, n.x)
-                        : slice_times_one(PaddedValues<Value>{a.values + a.value_starts[slice]}, a.steps + begin, count, n.x);
-    if (all_finite(sum)) {
-      finish_slice(n, row - a.first_row, from, to, sum);
-      continue;
+    const Value* const values = a.values + a.value_starts[slice];
+    Oct sums[kColumns];
+    if (a.stored)
+      slice_times<kColumns>(PackedValues<Value>{values, a.stored + begin}, a.steps + begin, count, n.x, a.x_stride, sums);
+    else
+      slice_times<kColumns>(PaddedValues<Value>{values}, a.steps + begin, count, n.x, a.x_stride, sums);
+    for (int c = 0; c < kColumns; ++c) {
+      if (all_finite(sums[c])) {
+        finish_slice(n, row - a.first_row, from, to, c, sums[c]);
+        continue;
+      }
+      for (int64_t i = row + from; i < row + to; ++i) {
+        const int64_t first = a.plain.row_starts[i], weights = a.plain.row_starts[i + 1] - first;
+        finish_one(n, i - a.first_row, c,
+                   csr_times_one(a.plain.values + first, a.plain.columns + first, weights, n.x + c * a.x_stride));
+      }
     }
-    for (int64_t i = row + from; i < row + to; ++i) {
-      const int64_t first = a.plain.row_starts[i], weights = a.plain.row_starts[i + 1] - first;
-      finish_one(n, i - a.first_row, 0, csr_times_one(a.plain.values + first, a.plain.columns + first, weights, n.x));
-    }
+  }
+}
+
+template <class Value>
+void csr_windows(const CsrWindowsArgs<Value>& args) {
+  switch (args.plain.narrow.columns) {
+    case 1: return windows_times<1>(args);
+    case 2: return windows_times<2>(args);
+    case 3: return windows_times<3>(args);
+    case 4: return windows_times<4>(args);
+    case 5: return windows_times<5>(args);
+    case 6: return windows_times<6>(args);
+    case 7: return windows_times<7>(args);
+    case 8: return windows_times<8>(args);
+    default: return;
   }
 }
 

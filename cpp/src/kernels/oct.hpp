@@ -22,10 +22,12 @@ inline Picks load_picks(const uint32_t* p) { return _mm256_loadu_si256(reinterpr
 inline Picks next_picks(Picks picks) { return _mm256_srli_epi32(picks, 2); }
 inline Oct pick_in_halves(const float* p, Picks picks) { return _mm256_permutevar_ps(load_oct(p), picks); }
 // Each lane one of eight floats: which, three bits a lane say, the first lane's lowest.
-inline Oct pick_of_eight(const float* p, const uint32_t* picks) {
+using EightPicks = __m256i;
+inline EightPicks load_eight_picks(const uint32_t* picks) {
   const __m256i shifts = _mm256_setr_epi32(0, 3, 6, 9, 12, 15, 18, 21);
-  return _mm256_permutevar8x32_ps(load_oct(p), _mm256_srlv_epi32(_mm256_set1_epi32(static_cast<int>(*picks)), shifts));
+  return _mm256_srlv_epi32(_mm256_set1_epi32(static_cast<int>(*picks)), shifts);
 }
+inline Oct pick_of_eight(const float* p, EightPicks picks) { return _mm256_permutevar8x32_ps(load_oct(p), picks); }
 inline Oct load_oct(const BFloat16* p) {
   return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i*)p)), 16));
 }
@@ -59,8 +61,10 @@ inline Oct pick_in_halves(const float* p, Picks picks) {
   const auto at = [&](int lane) { return picks.words[lane] >> picks.shift & 3; };
   return {gather_quad(p, at(0), at(1), at(2), at(3)), gather_quad(p + 4, at(4), at(5), at(6), at(7))};
 }
-inline Oct pick_of_eight(const float* p, const uint32_t* picks) {
-  const auto at = [&](int lane) { return *picks >> 3 * lane & 7; };
+using EightPicks = uint32_t;
+inline EightPicks load_eight_picks(const uint32_t* picks) { return *picks; }
+inline Oct pick_of_eight(const float* p, EightPicks picks) {
+  const auto at = [&](int lane) { return picks >> 3 * lane & 7; };
   return {gather_quad(p, at(0), at(1), at(2), at(3)), gather_quad(p, at(4), at(5), at(6), at(7))};
 }
 inline Oct load_oct(const BFloat16* p) { return {load_quad(p), load_quad(p + 4)}; }

@@ -47,7 +47,7 @@ struct SpmmArgs {
 struct NarrowArgs {
   std::int64_t rows;
   std::int64_t columns;   // 1 to 8
-  const float* x;         // one column: contiguous; more: eight floats a row
+  const float* x;         // one column: contiguous; more: eight floats a row, but for windows column after column
   const float* bias;      // one per row, or null
   const float* residual;  // addressed as y is, or null
   float* y;
@@ -64,6 +64,7 @@ struct CsrGemvArgs {
   const std::int64_t* row_starts;  // rows + 1, into columns and values
   const Column* columns;
   const Value* values;
+  bool from_afar;  // the matrix leaves the caches between products: its weights are asked for ahead
   NarrowArgs narrow;
 };
 
@@ -80,7 +81,7 @@ struct CsrBlocksArgs {
   NarrowArgs narrow;
 };
 
-// The same for one column, eight rows at a time in steps: in each, every row takes at most one of eight neighbouring elements
+// The same, eight rows at a time in steps: in each, every row takes at most one of eight neighbouring elements
 // of x. A row that takes none has a weight of zero there.
 constexpr std::int64_t kSliceRows = 8, kWindow = 8;
 template <class Value>
@@ -91,6 +92,7 @@ struct CsrWindowsArgs {
   const std::int64_t* value_starts;  // of slices, into the values
   const Value* values;               // step by step; those that are stored go on for kSlackElements where `stored` is given
   std::int64_t first_row;            // rows of `narrow` count from here
+  std::int64_t x_stride;             // from one column of x, contiguous, to the next
   CsrGemvArgs<std::uint16_t, Value> plain;  // the same rows, from row 0 of the matrix on
 };
 
