@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <cstdint>
 #include <numeric>
 #include <type_traits>
 
@@ -13,9 +14,10 @@
 namespace sparse_engine {
 namespace {
 
-constexpr Index kTile = kTileColumns;
+constexpr Index kTile = kTileColumns, kLineFloats = 16;
 constexpr Index kBandFloats = 320 * 1024 / sizeof(float);
-constexpr Index kCachedBytes = 4 * 1024 * 1024;  // more than this of x or y is not in the cores' own caches
+constexpr Index kCachedBytes = 4 * 1024 * 1024;           // more than this of x or y is not in the cores' own caches
+constexpr Index kReadFromMemoryBytes = 16 * 1024 * 1024;  // more of y is no longer in the shared cache when it is read
 
 // A call cut into parts, each packed and multiplied by one thread alone: what one core packs another reads slowly. A part of a
 // pointwise product is a panel of its columns, which run on across images, or is read where it lies; of another, a band of
@@ -59,7 +61,9 @@ class Parts {
     splits_ = depthwise_                ? (tiles_->count() + kDepthwiseChannels - 1) / kDepthwiseChannels
               : evenly(parts_, threads) ? 1
                                         : std::min<Index>(threads, tiles_->count());
-    large_y_ = static_cast<Index>(sizeof(float)) * y.batch * y.channels * y.height * y.width > kCachedBytes;
+    const Index y_bytes = static_cast<Index>(sizeof(float)) * y.batch * y.channels * y.height * y.width;
+    large_y_ = y_bytes > kCachedBytes;
+    streamed_y_ = y_bytes > kReadFromMemoryBytes && y.stride_c % kLineFloats == 0;
   }
 
   Index tasks() const { return parts_ * splits_; }
@@ -124,6 +128,7 @@ class Parts {
       multiply(first + channel, packed + channel * g_.channel_floats, place, result);
   }
 
+  static bool is_line(const float* p) { return reinterpret_cast<std::uintptr_t>(p) % (kLineFloats * sizeof(float)) == 0; }
   static bool evenly(Index parts, Index threads) { return parts % threads == 0 || parts >= 4 * threads; }
 
   // Where a row of X is used by few weights, copying it costs more than it saves; fewer still where X comes from memory, which
@@ -201,6 +206,7 @@ class Parts {
                       .y = direct ? y_.data + place : result,
                       .y_row_stride = direct ? y_.stride_c : kTile,
                       .fetch_y = direct && large_y_,
+                      .stream_y = direct && streamed_y_ && p.columns == kTile && is_line(y_.data + place),
                       .partial = result});
     if (!direct) unpack_positions(table_, g_, result, channels, p.position, p.columns, view(y_.data + offset));
   }
@@ -215,7 +221,7 @@ class Parts {
   Index group_channels_, group_rows_;
   Index bands_ = 1, band_rows_ = 0;  // of one image
   Index positions_ = 0, panel_columns_ = 0, image_parts_ = 0, parts_, part_floats_, splits_;
-  bool in_place_, depthwise_ = false, large_y_;
+  bool in_place_, depthwise_ = false, large_y_, streamed_y_;
 };
 
 }  // namespace

@@ -142,6 +142,7 @@ class StripTiles final : public Tiles {
       args.y = last ? job.y : job.partial;
       args.y_row_stride = last ? job.y_row_stride : kTileColumns;
       args.fetch_y = last && job.fetch_y;
+      args.stream_y = last && job.stream_y;
       args.activation = last ? job.activation : Activation::none;
       run(table, args);
     }

@@ -1,6 +1,8 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -131,6 +133,32 @@ TEST(Linear, GivesTheSameBitsWhereverInABatchAColumnStands) {
         for (Index row = 0; row < 50; ++row) first.push_back(y[row * n]);
       for (Index row = 0; row < 50; ++row)
         expect_same_bits({y.data() + row * n, static_cast<std::size_t>(n)}, std::vector<float>(n, first[row]));
+    }
+  });
+}
+
+// More than the caches hold goes past them, where whole cache lines are written; y begins amid one the second time.
+TEST(Linear, WritesResultsLargerThanTheCachesExactly) {
+  if (kSlow) GTEST_SKIP() << "seventeen million bytes";
+  constexpr Index rows = 72, cols = 3, columns = 16 * 3700;
+  const Weights w = integer_weights(rows, cols, 0.6, 30);
+  const Csr csr = w.csr();
+  const std::vector<float> x = integers(cols * columns, 31), before = integers(rows * columns, 32), bias = integers(rows, 33);
+  std::vector<float> expected(rows * columns);
+  for (Index r = 0; r < rows; ++r)
+    for (Index c = 0; c < columns; ++c) {
+      float sum = before[r * columns + c] + bias[r];
+      for (Index col = 0; col < cols; ++col) sum += w.values[r * cols + col] * x[col * columns + c];
+      expected[r * columns + c] = std::max(sum, 0.0f);
+    }
+  for_each_isa([&] {
+    for (const Index shift : {0, 1}) {
+      const auto memory = std::make_unique<float[]>(rows * columns + 32);
+      float* const y = memory.get() + (16 - reinterpret_cast<std::uintptr_t>(memory.get()) / sizeof(float) % 16) + shift;
+      std::copy(before.begin(), before.end(), y);
+      multiply(csr, {x.data(), cols, columns, columns, 1}, {.bias = bias.data(), .residual = y, .activation = Activation::relu},
+               {y, rows, columns, columns, 1});
+      ASSERT_TRUE(std::equal(expected.begin(), expected.end(), y));
     }
   });
 }

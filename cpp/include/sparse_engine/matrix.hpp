@@ -40,6 +40,7 @@ struct TileJob {
   float* y;  // tile rows × width, row-major, y_row_stride apart
   Index y_row_stride;
   bool fetch_y;    // y is written for the first time and too large to be in the cache
+  bool stream_y;   // nor will it be when it is read: its rows are kTileColumns wide and whole cache lines
   float* partial;  // where sums wait between blocks, tile rows × 64; may be y
 };
 

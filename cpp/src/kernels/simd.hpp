@@ -22,6 +22,11 @@ using Vec = __m512;
 constexpr int kLanes = 16;
 inline Vec load(const float* p) { return _mm512_loadu_ps(p); }
 inline void store(float* p, Vec v) { _mm512_storeu_ps(p, v); }
+#if defined(SPARSE_ENGINE_SIMULATED_AVX512)
+inline void stream(float* p, Vec v) { store(p, v); }  // not among what is simulated
+#else
+inline void stream(float* p, Vec v) { _mm512_stream_ps(p, v); }
+#endif
 inline Vec splat(float s) { return _mm512_set1_ps(s); }
 // Four floats from which single ones are splat: from memory here, because permutations share a port with the fma.
 using Four = const float*;
@@ -52,6 +57,7 @@ using Vec = __m256;
 constexpr int kLanes = 8;
 inline Vec load(const float* p) { return _mm256_loadu_ps(p); }
 inline void store(float* p, Vec v) { _mm256_storeu_ps(p, v); }
+inline void stream(float* p, Vec v) { _mm256_stream_ps(p, v); }
 inline Vec splat(float s) { return _mm256_set1_ps(s); }
 using Four = __m256;
 inline Four load_four(const float* p) { return _mm256_broadcast_ps(reinterpret_cast<const __m128*>(p)); }
@@ -77,6 +83,7 @@ using Vec = __m128;
 constexpr int kLanes = 4;
 inline Vec load(const float* p) { return _mm_loadu_ps(p); }
 inline void store(float* p, Vec v) { _mm_storeu_ps(p, v); }
+inline void stream(float* p, Vec v) { _mm_stream_ps(p, v); }
 inline Vec splat(float s) { return _mm_set1_ps(s); }
 using Four = __m128;
 inline Four load_four(const float* p) { return _mm_loadu_ps(p); }
@@ -102,6 +109,7 @@ using Vec = float32x4_t;
 constexpr int kLanes = 4;
 inline Vec load(const float* p) { return vld1q_f32(p); }
 inline void store(float* p, Vec v) { vst1q_f32(p, v); }
+inline void stream(float* p, Vec v) { vst1q_f32(p, v); }
 inline Vec splat(float s) { return vdupq_n_f32(s); }
 using Four = float32x4_t;
 inline Four load_four(const float* p) { return vld1q_f32(p); }
@@ -130,6 +138,13 @@ inline Vec by_sign(Vec v, Vec negative, Vec positive) {
 #else
 #error "no vector section for this instruction set: add one here"
 #endif
+
+// After vectors were streamed, which need an aligned place: another thread sees them as if they had been stored.
+inline void end_streams() {
+#if defined(__x86_64__)
+  _mm_sfence();
+#endif
+}
 
 // What is written before is done before: the compiler would mix the loads of two rows, which then meet in the same cache banks.
 inline void keep_order() { __asm__ volatile("" ::: "memory"); }

@@ -29,7 +29,7 @@ template <int kVectors>
   add_entry<kVectors>(splat_of<3>(pair), x + entry[1].offset, sum);
 }
 
-template <int kVectors>
+template <int kVectors, bool kStreams = false>
 void spmm_columns(const SpmmArgs<1>& args, int first_column) {
   // In locals, because a store to y could change args for all the compiler knows.
   const SpmmArgs<1> a = args;
@@ -47,7 +47,7 @@ void spmm_columns(const SpmmArgs<1>& args, int first_column) {
     }
     if (a.bias)
       for (int v = 0; v < kVectors; ++v) sum[v] = add(sum[v], splat(a.bias[row]));
-    if (a.fetch_y) {  // may pass the end of y: a prefetch never faults
+    if (!kStreams && a.fetch_y) {  // may pass the end of y: a prefetch never faults
       const char* ahead = reinterpret_cast<const char*>(y + a.order[i + kStripsAhead] * a.y_row_stride);
       for (int byte = 0; byte <= kVectors * static_cast<int>(sizeof(Vec)); byte += 64) __builtin_prefetch(ahead + byte, 1);
     }
@@ -59,11 +59,22 @@ void spmm_columns(const SpmmArgs<1>& args, int first_column) {
     for (; entry != end; entry += 2) add_pair<kVectors>(entry, x, sum);
     if (a.activation != Activation::none)
       for (int v = 0; v < kVectors; ++v) sum[v] = activate(sum[v], a.activation);
-    for (int v = 0; v < kVectors; ++v) store(y + row * a.y_row_stride + v * kLanes, sum[v]);
+    for (int v = 0; v < kVectors; ++v) {
+      float* const place = y + row * a.y_row_stride + v * kLanes;
+      kStreams ? stream(place, sum[v]) : store(place, sum[v]);
+    }
   }
 }
 
+// y is read by nobody before it has left the caches: past them, so that its lines are not read first.
+void spmm_streaming(const SpmmArgs<1>& args) {
+  constexpr int kAll = kTileColumns / kLanes, kVectors = kAll < 8 ? kAll : 8;
+  for (int column = 0; column < kTileColumns; column += kVectors * kLanes) spmm_columns<kVectors, true>(args, column);
+  end_streams();
+}
+
 void spmm(const SpmmArgs<1>& args) {
+  if (args.stream_y) return spmm_streaming(args);
   constexpr int kMaxVectors = 8;
   int column = 0;
   int vectors = static_cast<int>(args.width) / kLanes;

@@ -40,6 +40,7 @@ struct SpmmArgs {
   std::uint32_t width;  // a multiple of the table's lanes
   const float* bias;    // one per row, or null
   bool fetch_y;         // y is out of the cache: ask for its lines some rows before they are written
+  bool stream_y;        // y is to pass the caches by: kTileColumns wide, its rows whole cache lines; single rows only
   Activation activation;
 };
 
