@@ -53,6 +53,7 @@ class Parts {
       g_ = geometry(s, {band_rows_, whole.out.width});
       parts_ = checked_mul(x.batch, bands_, "bands");
       positions_ = g_.positions;
+      by_row_ = !depthwise_ && writes_rows();
       part_floats_ =
           checked_mul(depthwise_ ? std::min(kDepthwiseChannels, x.channels) : x.channels, g_.channel_floats, "packed image");
     }
@@ -101,16 +102,22 @@ class Parts {
     pack_planes(table_, x_, s_, g_, image, first_row, 0, x_.channels, packed);
     // The last tile of the last plane reads up to a tile past its end.
     std::fill_n(packed + part_floats_, kSlack, 0.0f);
-    const Index positions = (rows - 1) * g_.pitch + g_.out.width;
-    const Index panels = (positions + kTile - 1) / kTile;
-    const Index vectors = (positions + table_.lanes - 1) / table_.lanes;
-    const Index panel_columns = (vectors + panels - 1) / panels * table_.lanes;
-    for (Index position = 0; position < positions; position += panel_columns) {
-      const Place place{.image = image,
-                        .first_row = first_row,
-                        .position = position,
-                        .columns = std::min(panel_columns, positions - position)};
-      for (Index tile = begin; tile < end; ++tile) multiply(tile, packed + group_planes(tile) + position, place, result);
+    const auto run_panels = [&](Index first, Index positions) {
+      const Index panels = (positions + kTile - 1) / kTile;
+      const Index vectors = (positions + table_.lanes - 1) / table_.lanes;
+      const Index panel_columns = (vectors + panels - 1) / panels * table_.lanes;
+      for (Index position = first; position < first + positions; position += panel_columns) {
+        const Place place{.image = image,
+                          .first_row = first_row,
+                          .position = position,
+                          .columns = std::min(panel_columns, first + positions - position)};
+        for (Index tile = begin; tile < end; ++tile) multiply(tile, packed + group_planes(tile) + position, place, result);
+      }
+    };
+    if (by_row_) {
+      for (Index row = 0; row < rows; ++row) run_panels(row * g_.pitch, g_.out.width);
+    } else {
+      run_panels(0, (rows - 1) * g_.pitch + g_.out.width);
     }
   }
 
@@ -143,6 +150,13 @@ class Parts {
     if (std::gcd(x_.stride_c / 16, kCacheSets) > kMostLinesApart) return false;
     const bool cached = static_cast<Index>(sizeof(float)) * x_.batch * x_.channels * g_.positions <= kCachedBytes;
     return w.nnz() <= (cached ? kMostUses : kMostUsesFromMemory) * x_.channels;
+  }
+
+  // Whether panels may end with the output rows, so that they are written where they belong instead of copied there. They
+  // have to be whole vectors, and nearly as wide as others.
+  bool writes_rows() const {
+    const Index width = y_.width, panels = (width + kTile - 1) / kTile;
+    return y_.stride_w == 1 && width % (panels * table_.lanes) == 0 && width / panels >= 48;
   }
 
   // As few bands as give every thread as much to do, each at least a panel wide; more where the planes of one would not stay in
@@ -185,8 +199,9 @@ class Parts {
     // Within one image and without gaps the kernel writes y itself.
     const Index image = p.position / g_.positions;
     const bool gaps = !g_.pointwise || y_.stride_w != 1 || y_.stride_h != y_.width;
-    const bool direct = !gaps && p.columns == width && (p.position + p.columns - 1) / g_.positions == image;
-    const Index place = offset + image * y_.stride_n + p.position % g_.positions;
+    const bool direct = by_row_ || (!gaps && p.columns == width && (p.position + p.columns - 1) / g_.positions == image);
+    const Index place = by_row_ ? offset + p.position / g_.pitch * y_.stride_h + p.position % g_.pitch
+                                : offset + image * y_.stride_n + p.position % g_.positions;
     const float* residual = epilogue_.residual;
     if (residual && direct) {
       residual += place;
@@ -221,7 +236,7 @@ class Parts {
   Index group_channels_, group_rows_;
   Index bands_ = 1, band_rows_ = 0;  // of one image
   Index positions_ = 0, panel_columns_ = 0, image_parts_ = 0, parts_, part_floats_, splits_;
-  bool in_place_, depthwise_ = false, large_y_, streamed_y_;
+  bool in_place_, depthwise_ = false, by_row_ = false, large_y_, streamed_y_;
 };
 
 }  // namespace
