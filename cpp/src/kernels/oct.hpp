@@ -6,11 +6,36 @@
 namespace sparse_engine::SPARSE_ENGINE_ISA {
 namespace {
 
+// Four rows of four to four columns of four.
+inline void transpose_four(const float* source, int64_t source_stride, float* target, int64_t target_stride) {
+  Quad a = load_quad(source), b = load_quad(source + source_stride);
+  Quad c = load_quad(source + 2 * source_stride), d = load_quad(source + 3 * source_stride);
+  transpose(a, b, c, d);
+  store_quad(target, a);
+  store_quad(target + target_stride, b);
+  store_quad(target + 2 * target_stride, c);
+  store_quad(target + 3 * target_stride, d);
+}
+
 #if defined(__AVX2__)
 using Oct = __m256;
 inline Oct load_oct(const float* p) { return _mm256_loadu_ps(p); }
 inline void store_oct(float* p, Oct v) { _mm256_storeu_ps(p, v); }
 inline Oct splat_oct(float s) { return _mm256_set1_ps(s); }
+// Eight rows of four to four columns of eight.
+inline void transpose_eight(const float* source, int64_t source_stride, float* target, int64_t target_stride) {
+  const auto pair = [&](int row) {  // and the one four below
+    const float* p = source + row * source_stride;
+    return _mm256_insertf128_ps(_mm256_castps128_ps256(load_quad(p)), load_quad(p + 4 * source_stride), 1);
+  };
+  const Oct a = pair(0), b = pair(1), c = pair(2), d = pair(3);
+  const Oct low_ab = _mm256_unpacklo_ps(a, b), low_cd = _mm256_unpacklo_ps(c, d);
+  const Oct high_ab = _mm256_unpackhi_ps(a, b), high_cd = _mm256_unpackhi_ps(c, d);
+  store_oct(target, _mm256_shuffle_ps(low_ab, low_cd, 0x44));
+  store_oct(target + target_stride, _mm256_shuffle_ps(low_ab, low_cd, 0xee));
+  store_oct(target + 2 * target_stride, _mm256_shuffle_ps(high_ab, high_cd, 0x44));
+  store_oct(target + 3 * target_stride, _mm256_shuffle_ps(high_ab, high_cd, 0xee));
+}
 // Loaded once, into a register: the compiler would rather load again for every use.
 inline void hold(Oct& v) { __asm__("" : "+x"(v)); }
 inline Oct fma_oct(Oct a, Oct b, Oct c) { return _mm256_fmadd_ps(a, b, c); }
@@ -47,6 +72,10 @@ inline void store_oct(float* p, Oct v) {
   store_quad(p + 4, v.high);
 }
 inline Oct splat_oct(float s) { return {splat_quad(s), splat_quad(s)}; }
+inline void transpose_eight(const float* source, int64_t source_stride, float* target, int64_t target_stride) {
+  transpose_four(source, source_stride, target, target_stride);
+  transpose_four(source + 4 * source_stride, source_stride, target + 4, target_stride);
+}
 inline void hold(Oct&) {}
 inline Oct fma_oct(Oct a, Oct b, Oct c) { return {fma_quad(a.low, b.low, c.low), fma_quad(a.high, b.high, c.high)}; }
 inline Oct add_oct(Oct a, Oct b) { return {add_quad(a.low, b.low), add_quad(a.high, b.high)}; }

@@ -1,9 +1,10 @@
 // Strided views to row-major panels and back.
 //
-// Method   Rows that are contiguous are copied; columns that are contiguous go through 4×4 transposes; the rest element-wise.
-// Cost     one load and one store per element.
+// Method   Rows that are contiguous are copied; columns that are contiguous go through transposes of 8×4; the rest
+// element-wise. Cost     one load and one store per element.
 #pragma once
 
+#include "oct.hpp"
 #include "simd.hpp"
 #include "table.hpp"
 
@@ -33,32 +34,33 @@ inline void fetch_row(const float* row, int64_t count) {
   for (int64_t i = 0; i < count + kLineFloats; i += kLineFloats) __builtin_prefetch(row + i);
 }
 
-inline void transpose_quads(const float* source, int64_t source_stride, float* target, int64_t target_stride) {
-  Quad a = load_quad(source), b = load_quad(source + source_stride);
-  Quad c = load_quad(source + 2 * source_stride), d = load_quad(source + 3 * source_stride);
-  transpose(a, b, c, d);
-  store_quad(target, a);
-  store_quad(target + target_stride, b);
-  store_quad(target + 2 * target_stride, c);
-  store_quad(target + 3 * target_stride, d);
-}
-
 // target[r * target_stride + c] = source[c * source_stride + r]. The caller's array may have rows a power of two apart, which
-// all fall into the same cache sets; so the walk goes along its rows, four at a time, and jumps in the panel instead.
+// all fall into the same cache sets; so the walk goes along its rows, eight or four at a time, and jumps in the panel instead:
+// in so much of it that it stays in the L1 cache.
 enum class Along { source, target };
+constexpr int64_t kChunkColumns = 128;
 
 template <Along along>
 void transpose_block(const float* source, int64_t source_stride, float* target, int64_t target_stride, int64_t rows,
                      int64_t columns) {
-  const int64_t whole_rows = rows / 4 * 4, whole_columns = columns / 4 * 4;
+  const int64_t whole_rows = rows / 4 * 4, eights = columns / 8 * 8;
   if (along == Along::source) {
-    for (int64_t c = 0; c < whole_columns; c += 4)
+    for (int64_t c = 0; c < eights; c += 8)
       for (int64_t r = 0; r < whole_rows; r += 4)
-        transpose_quads(source + c * source_stride + r, source_stride, target + r * target_stride + c, target_stride);
+        transpose_eight(source + c * source_stride + r, source_stride, target + r * target_stride + c, target_stride);
   } else {
+    for (int64_t first = 0; first < eights; first += kChunkColumns) {
+      const int64_t end = eights < first + kChunkColumns ? eights : first + kChunkColumns;
+      for (int64_t r = 0; r < whole_rows; r += 4)
+        for (int64_t c = first; c < end; c += 8)
+          transpose_eight(source + c * source_stride + r, source_stride, target + r * target_stride + c, target_stride);
+    }
+  }
+  int64_t whole_columns = eights;
+  if (columns - eights >= 4) {
     for (int64_t r = 0; r < whole_rows; r += 4)
-      for (int64_t c = 0; c < whole_columns; c += 4)
-        transpose_quads(source + c * source_stride + r, source_stride, target + r * target_stride + c, target_stride);
+      transpose_four(source + eights * source_stride + r, source_stride, target + r * target_stride + eights, target_stride);
+    whole_columns += 4;
   }
   for (int64_t r = whole_rows; r < rows; ++r)
     for (int64_t c = 0; c < whole_columns; ++c) target[r * target_stride + c] = source[c * source_stride + r];
