@@ -16,10 +16,11 @@ class Matrix:
     not reach an output through it.
     """
 
-    __slots__ = ("_native",)
+    __slots__ = ("_native", "_shape")
 
     def __init__(self, native: _core.Matrix) -> None:
         self._native = native
+        self._shape = (native.rows, native.cols)
 
     def to_dense(self) -> NDArray[np.float32]:
         """A new (M, K) array with zeros where no weight is stored."""
@@ -28,7 +29,7 @@ class Matrix:
     @property
     def shape(self) -> tuple[int, int]:
         """(M, K)."""
-        return (self._native.rows, self._native.cols)
+        return self._shape
 
     @property
     def nnz(self) -> int:
@@ -43,12 +44,11 @@ class Matrix:
     def __matmul__(self, x: Any) -> Any:
         """A @ X for X (K, N) or (K,), float32 of any strides: numpy in, numpy out; torch in, torch out."""
         view = float32_view(x, "X")
-        if view.ndim not in (1, 2) or view.shape[0] != self.shape[1]:
-            raise ValueError(
-                f"X has shape {view.shape}; A of shape {self.shape} needs ({self.shape[1]},) or ({self.shape[1]}, N)"
-            )
+        rows, cols = self._shape
+        if view.ndim not in (1, 2) or view.shape[0] != cols:
+            raise ValueError(f"X has shape {view.shape}; A of shape {self._shape} needs ({cols},) or ({cols}, N)")
         wide = view if view.ndim == 2 else view[:, None]
-        y, target = new_result((self.shape[0], wide.shape[1]), is_tensor(x))
+        y, target = new_result((rows, wide.shape[1]), is_tensor(x))
         _core.multiply(self._native, wide, target)
         return y if view.ndim == 2 else y[:, 0]
 

@@ -38,15 +38,11 @@ def linear(x: Any, matrix: Matrix, bias: Any = None, activation: str | None = No
     lead = view.shape[:-1]
     y, out = new_result((*lead, rows), is_tensor(x))
     added = _residual(residual, out, out.shape)
-    count = math.prod(lead)
-    _core.linear(
-        view.reshape(count, cols),
-        matrix._native,
-        _bias(bias, rows),
-        _activation(activation),
-        out.reshape(count, rows),
-        None if added is None else added.reshape(count, rows),
-    )
+    if view.ndim != 2:
+        count = math.prod(lead)
+        view, out = view.reshape(count, cols), out.reshape(count, rows)
+        added = None if added is None else added.reshape(count, rows)
+    _core.linear(view, matrix._native, _bias(bias, rows), _activation(activation), out, added)
     return y
 
 
