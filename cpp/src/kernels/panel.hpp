@@ -1,6 +1,6 @@
 // Strided views to row-major panels and back.
 //
-// Method   Rows that are contiguous are copied; columns that are contiguous go through transposes of 8×4; the rest
+// Method   Rows that are contiguous are copied; columns that are contiguous are transposed 8×4 at a time; the rest
 // element-wise. Cost     one load and one store per element.
 #pragma once
 

@@ -66,7 +66,7 @@ void spmm_columns(const SpmmArgs<1>& args, int first_column) {
   }
 }
 
-// y is read by nobody before it has left the caches: past them, so that its lines are not read first.
+// Past the caches, because nobody reads y before it has left them: its lines are then not read before they are overwritten.
 void spmm_streaming(const SpmmArgs<1>& args) {
   constexpr int kAll = kTileColumns / kLanes, kVectors = kAll < 8 ? kAll : 8;
   for (int column = 0; column < kTileColumns; column += kVectors * kLanes) spmm_columns<kVectors, true>(args, column);
