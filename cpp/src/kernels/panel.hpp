@@ -1,7 +1,7 @@
 // Strided views to row-major panels and back.
 //
-// Method   Rows that are contiguous are copied; columns that are contiguous are transposed 8×4 at a time; the rest
-// element-wise. Cost     one load and one store per element.
+// Method   Rows that are contiguous are copied, columns that are contiguous transposed 8×4 at a time; the rest element-wise.
+// Cost     one load and one store per element.
 #pragma once
 
 #include "oct.hpp"
