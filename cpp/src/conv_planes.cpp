@@ -9,7 +9,6 @@ namespace sparse_engine {
 namespace {
 
 constexpr Index kTile = kTileColumns;
-constexpr Index kLineFloats = 16;
 
 // Which input coordinate the cells of one phase come from, along one axis: cell q holds input q·stride + first.
 struct Axis {

@@ -32,7 +32,6 @@ inline NarrowStrides narrow_strides(NarrowOrder order, Index rows, Index columns
   if (columns == 1) return {1, rows, rows};
   if (order == NarrowOrder::rows) return {kNarrowColumns, 1, checked_mul(rows, kNarrowColumns, "packed input")};
   // An odd number of cache lines apart, so that no two columns meet in a set of the L1 cache.
-  constexpr Index kLineFloats = 16;
   const Index apart = ((rows + kLineFloats - 1) / kLineFloats | 1) * kLineFloats;
   return {1, apart, checked_mul(apart, columns, "packed input")};
 }

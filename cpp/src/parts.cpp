@@ -14,7 +14,7 @@
 namespace sparse_engine {
 namespace {
 
-constexpr Index kTile = kTileColumns, kLineFloats = 16;
+constexpr Index kTile = kTileColumns;
 constexpr Index kBandFloats = 320 * 1024 / sizeof(float);
 constexpr Index kCachedBytes = 4 * 1024 * 1024;           // more than this of x or y is not in the cores' own caches
 constexpr Index kReadFromMemoryBytes = 16 * 1024 * 1024;  // more of y is no longer in the shared cache when it is read
@@ -146,8 +146,8 @@ class Parts {
     const bool whole = s_.stride_h == 1 && s_.stride_w == 1 && x_.stride_w == 1 && x_.stride_h == x_.width;
     if (!g_.pointwise || !whole || x_.height < 2 || g_.positions % table_.lanes != 0) return false;
     // Rows a power of two apart share cache sets, rows that begin amid a line cost two.
-    if (x_.stride_c < g_.positions || x_.stride_c > Index{1} << 20 || x_.stride_c % 16 != 0) return false;
-    if (std::gcd(x_.stride_c / 16, kCacheSets) > kMostLinesApart) return false;
+    if (x_.stride_c < g_.positions || x_.stride_c > Index{1} << 20 || x_.stride_c % kLineFloats != 0) return false;
+    if (std::gcd(x_.stride_c / kLineFloats, kCacheSets) > kMostLinesApart) return false;
     const bool cached = static_cast<Index>(sizeof(float)) * x_.batch * x_.channels * g_.positions <= kCachedBytes;
     return w.nnz() <= (cached ? kMostUses : kMostUsesFromMemory) * x_.channels;
   }

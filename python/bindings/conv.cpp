@@ -6,6 +6,7 @@
 
 #include "arrays.hpp"
 #include "bind.hpp"
+#include "tensors.hpp"
 
 namespace sparse_engine::bindings {
 namespace {
@@ -26,6 +27,27 @@ Conv2dShape shape_of(const Pair& kernel, const Pair& stride, const std::array<In
           .dilation_h = dilation[0],
           .dilation_w = dilation[1],
           .groups = groups};
+}
+
+// The layer on tensors, in the memory order of x, or None where one of them is not plain or x has no four axes.
+py::object conv2d_tensors(py::handle x, const Matrix& w, const Conv2dShape& shape, py::handle bias, Activation activation,
+                          py::handle residual) {
+  const auto in = tensor_view(x);
+  if (!in || in->rank != 4) return py::none();
+  const OutputSize size = conv2d_output_size(shape, in->shape[2], in->shape[3]);
+  const Sides sides{in->shape[0], w.rows(), size.height, size.width};
+  if (w.rows() == 0 || size.height < 1 || size.width < 1) return py::none();
+  NewTensor y(4, sides, !in->is_dense(kContiguous) && in->is_dense(kChannelsLast) ? kChannelsLast : kContiguous);
+  Epilogue epilogue{.activation = activation};
+  if (!vector_view(bias, w.rows(), epilogue.bias) || !view_like(residual, y.view(), epilogue.residual)) return py::none();
+  const auto& from = in->strides;
+  const auto& to = y.view().strides;
+  {
+    const py::gil_scoped_release released;
+    conv2d({in->data, in->shape[0], in->shape[1], in->shape[2], in->shape[3], from[0], from[1], from[2], from[3]}, w, shape,
+           epilogue, {y.view().data, sides[0], sides[1], sides[2], sides[3], to[0], to[1], to[2], to[3]});
+  }
+  return y.take();
 }
 
 }  // namespace
@@ -54,6 +76,8 @@ void bind_conv(pybind11::module_& m) {
       },
       py::arg("x").noconvert(), py::arg("w"), py::arg("shape"), py::arg("bias").noconvert(), py::arg("activation"),
       py::arg("y").noconvert(), py::arg("residual").noconvert() = py::none());
+  m.def("conv2d_tensors", &conv2d_tensors, py::arg("x"), py::arg("w"), py::arg("shape"), py::arg("bias"), py::arg("activation"),
+        py::arg("residual"));
 }
 
 }  // namespace sparse_engine::bindings

@@ -5,8 +5,51 @@
 
 #include "arrays.hpp"
 #include "bind.hpp"
+#include "tensors.hpp"
 
 namespace sparse_engine::bindings {
+namespace {
+
+// W · X of tensors, or None where X is no plain tensor of (K,) or (K, N).
+py::object multiply_tensors(const Matrix& w, py::handle x) {
+  const auto in = tensor_view(x);
+  if (!in || in->rank > 2 || in->shape[0] != w.cols() || w.rows() == 0) return py::none();
+  const bool wide = in->rank == 2;
+  const Index columns = wide ? in->shape[1] : 1;
+  const Sides shape{w.rows(), columns};
+  NewTensor y(in->rank, shape);
+  {
+    const py::gil_scoped_release released;
+    multiply(w, {in->data, in->shape[0], columns, in->strides[0], wide ? in->strides[1] : 1}, {},
+             {y.view().data, w.rows(), columns, columns, 1});
+  }
+  return y.take();
+}
+
+// The layer on tensors, or None where one of them is not plain or the leading axes of x are not one.
+py::object linear_tensors(py::handle x, const Matrix& w, py::handle bias, Activation activation, py::handle residual) {
+  const auto in = tensor_view(x);
+  if (!in || in->shape[in->rank - 1] != w.cols() || w.rows() == 0) return py::none();
+  const int last = in->rank - 1;
+  Index count = 1;
+  for (int axis = last - 1; axis >= 0; --axis) {
+    if (axis < last - 1 && in->strides[axis] != in->strides[axis + 1] * in->shape[axis + 1]) return py::none();
+    count *= in->shape[axis];
+  }
+  Sides shape = in->shape;
+  shape[last] = w.rows();
+  NewTensor y(in->rank, shape);
+  Epilogue epilogue{.activation = activation};
+  if (!vector_view(bias, w.rows(), epilogue.bias) || !view_like(residual, y.view(), epilogue.residual)) return py::none();
+  {
+    const py::gil_scoped_release released;
+    linear({in->data, count, w.cols(), last > 0 ? in->strides[last - 1] : w.cols(), in->strides[last]}, w, epilogue,
+           {y.view().data, count, w.rows(), w.rows(), 1});
+  }
+  return y.take();
+}
+
+}  // namespace
 
 void bind_linear(pybind11::module_& m) {
   py::native_enum<Activation>(m, "Activation", "enum.Enum")
@@ -41,6 +84,9 @@ void bind_linear(pybind11::module_& m) {
       },
       py::arg("x").noconvert(), py::arg("w"), py::arg("bias").noconvert(), py::arg("activation"), py::arg("y").noconvert(),
       py::arg("residual").noconvert() = py::none());
+  m.def("multiply_tensors", &multiply_tensors, py::arg("w"), py::arg("x"));
+  m.def("linear_tensors", &linear_tensors, py::arg("x"), py::arg("w"), py::arg("bias"), py::arg("activation"),
+        py::arg("residual"));
 }
 
 }  // namespace sparse_engine::bindings

@@ -35,6 +35,9 @@ class SparseLinear(NativePruned, nn.Linear):
         return x.numel() // self.in_features
 
     def _native(self, x: Tensor, matrix: _core.Matrix, bias: Tensor | None, geometry: None) -> Tensor:
+        plain: Tensor | None = _core.linear_tensors(x, matrix, bias, _core.Activation.none, None)
+        if plain is not None:
+            return plain
         x = x.detach() if x.requires_grad else x
         flat = x if x.dim() == 2 else x.reshape(-1, x.shape[-1])
         y, target = new_result((flat.shape[0], matrix.rows), tensor=True)
@@ -79,6 +82,8 @@ class SparseConv2d(NativePruned, nn.Conv2d):
             images = F.pad(images, self._reversed_padding_repeated_twice, mode=self.padding_mode)
         if x.dim() == 3:
             images = images.unsqueeze(0)
+        elif (plain := _core.conv2d_tensors(images, matrix, shape, bias, _core.Activation.none, None)) is not None:
+            return plain  # type: ignore[no-any-return]
         y, target = new_result((images.shape[0], matrix.rows, height, width), True, is_channels_last(images))
         _core.conv2d(_numpy(images), matrix, shape, _bias(bias), _core.Activation.none, target)
         result: Tensor = y if x.dim() == 4 else y.squeeze(0)

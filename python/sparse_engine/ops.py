@@ -31,6 +31,10 @@ def linear(x: Any, matrix: Matrix, bias: Any = None, activation: str | None = No
     Raises:
         ValueError: shapes that disagree, unknown activation. TypeError: not float32, not on the CPU.
     """
+    kind = _activation(activation)
+    y = _core.linear_tensors(x, matrix._native, bias, kind, residual)
+    if y is not None:
+        return y
     rows, cols = matrix.shape
     view = float32_view(x, "x")
     if view.ndim == 0 or view.shape[-1] != cols:
@@ -42,7 +46,7 @@ def linear(x: Any, matrix: Matrix, bias: Any = None, activation: str | None = No
         count = math.prod(lead)
         view, out = view.reshape(count, cols), out.reshape(count, rows)
         added = None if added is None else added.reshape(count, rows)
-    _core.linear(view, matrix._native, _bias(bias, rows), _activation(activation), out, added)
+    _core.linear(view, matrix._native, _bias(bias, rows), kind, out, added)
     return y
 
 
@@ -75,15 +79,19 @@ def conv2d(
         ValueError: shapes or geometry that make no sense. TypeError: not float32, not on the CPU.
     Source: direct sparse convolution, Park et al., ICLR 2017.
     """
+    shape = _conv_shape(2, kernel_size, stride, padding, dilation, groups)
+    kind = _activation(activation)
+    y = _core.conv2d_tensors(x, matrix._native, shape, bias, kind, residual)
+    if y is not None:
+        return y
     view = float32_view(x, "x")
     if view.ndim not in (3, 4):
         raise ValueError(f"x has shape {view.shape}; convolution takes (N, C, H, W) or (C, H, W)")
-    shape = _conv_shape(2, kernel_size, stride, padding, dilation, groups)
     batched = view if view.ndim == 4 else view[None]
     size = (batched.shape[0], matrix.shape[0], *shape.output_size(batched.shape[2], batched.shape[3]))
     y, out = new_result(size, is_tensor(x), view.ndim == 4 and is_channels_last(x))
     added = _residual(residual, out, size if view.ndim == 4 else size[1:])
-    _core.conv2d(batched, matrix._native, shape, _bias(bias, matrix.shape[0]), _activation(activation), out, added)
+    _core.conv2d(batched, matrix._native, shape, _bias(bias, matrix.shape[0]), kind, out, added)
     return y if view.ndim == 4 else y[0]
 
 

@@ -30,7 +30,6 @@ inline void copy_row(const float* source, float* target, int64_t count) {
 constexpr int64_t kFetchedAhead = 8;
 
 inline void fetch_row(const float* row, int64_t count) {
-  constexpr int64_t kLineFloats = 16;
   for (int64_t i = 0; i < count + kLineFloats; i += kLineFloats) __builtin_prefetch(row + i);
 }
 

@@ -54,7 +54,7 @@ template <int height>
     if (a.fetch_y) {
       const int64_t first_row = int64_t{a.order[strip + 1]} * height;
       for (int r = 0; r < height; ++r)
-        for (int c = 0; c < width; c += 16) __builtin_prefetch(a.y + (first_row + r) * a.y_row_stride + c, 1);
+        for (int64_t c = 0; c < width; c += kLineFloats) __builtin_prefetch(a.y + (first_row + r) * a.y_row_stride + c, 1);
     }
     int column = 0;
     for (; column + kVectors * kLanes <= width; column += kVectors * kLanes) strip_columns<height, kVectors>(a, strip, column);

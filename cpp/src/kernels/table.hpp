@@ -15,6 +15,8 @@ namespace sparse_engine {
 // Columns of X that one tile of a wide product covers, whatever the vector width.
 inline constexpr int kTileColumns = 64;
 
+inline constexpr std::int64_t kLineFloats = 16;  // of a cache line
+
 // Stored weights of a wide product, one of each of `height` rows below one another, and where they find their row of X.
 template <int height>
 struct TileEntry {
