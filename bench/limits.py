@@ -5,7 +5,7 @@
 
 The limit of a benchmark is the longest of: its multiply-adds at the peak of the fused multiply-add, its loads of X at two a
 cycle, and one pass over W, X and Y at the bandwidth of the level they fit in. All three are measured by the same binary
-(bench/cpp/limits.cpp). A share is the median of repeated runs.
+(bench/cpp/limits.cpp) beside every run. A share is the median of repeated runs.
 """
 
 import argparse

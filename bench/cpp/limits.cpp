@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <chrono>
-#include <map>
 #include <vector>
 
 namespace bench {
@@ -26,8 +25,6 @@ double now() { return std::chrono::duration<double>(std::chrono::steady_clock::n
 }  // namespace
 
 double fma_gflops(int threads) {
-  static std::map<int, double> known;
-  if (known.count(threads)) return known[threads];
   constexpr std::int64_t kSteps = 4'000'000;
   double best = 0;
   for (int attempt = 0; attempt < kTries; ++attempt) {
@@ -51,16 +48,12 @@ double fma_gflops(int threads) {
     const double seconds = now() - start;
     if (sink != 0) best = std::max(best, 2e-9 * kSteps * kChains * kLanes * threads / seconds);
   }
-  return known[threads] = best;
+  return best;
 }
 
 double read_gbytes(std::int64_t bytes, int threads) {
-  // Sizes within a power of two share a measurement.
   std::int64_t size = 64 * 1024;
   while (size * 2 <= bytes && size < (std::int64_t{1} << 27)) size *= 2;
-  static std::map<std::pair<std::int64_t, int>, double> known;
-  const std::pair key{size, threads};
-  if (known.count(key)) return known[key];
   const std::int64_t vectors = size / static_cast<std::int64_t>(sizeof(Vec));
   struct Aligned {
     Vec* data;
@@ -91,7 +84,7 @@ double read_gbytes(std::int64_t bytes, int threads) {
     const double seconds = now() - start;
     if (sink != 0) best = std::max(best, 1e-9 * static_cast<double>(size * passes) / seconds);
   }
-  return known[key] = best;
+  return best;
 }
 
 double least_seconds(std::int64_t nnz, std::int64_t columns, std::int64_t bytes, int threads, int sharing_rows) {

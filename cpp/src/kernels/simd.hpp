@@ -149,6 +149,12 @@ inline void end_streams() {
 // What is written before is done before: the compiler would mix the loads of two rows, which then meet in the same cache banks.
 inline void keep_order() { __asm__ volatile("" ::: "memory"); }
 
+// An address in a register of its own, which the compiler would rather put together anew for every load from it.
+inline const float* pinned(const float* p) {
+  __asm__("" : "+r"(p));
+  return p;
+}
+
 // Four-lane pieces, for transposing and for gathering: every set above has them.
 #if defined(__x86_64__)
 using Quad = __m128;

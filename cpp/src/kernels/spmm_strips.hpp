@@ -27,7 +27,7 @@ template <int height, int kVectors>
 
 template <int height, int kVectors>
 [[gnu::always_inline]] inline void strip_columns(const SpmmArgs<height>& a, uint32_t strip, int column) {
-  const float* x = a.x + column;
+  const float* x = pinned(a.x + column);
   const int64_t first_row = int64_t{a.order[strip]} * height;
   Vec sum[height][kVectors];
   for (int r = 0; r < height; ++r) {
