@@ -54,6 +54,8 @@ class Parts {
       parts_ = checked_mul(x.batch, bands_, "bands");
       positions_ = g_.positions;
       by_row_ = !depthwise_ && writes_rows();
+      skips_gaps_ = !depthwise_ && !by_row_ && w.strip_height() == 1 && table.lanes >= kLeastPicked && !epilogue.residual &&
+                    y.stride_w == 1 && y.stride_h == y.width;
       part_floats_ =
           checked_mul(depthwise_ ? std::min(kDepthwiseChannels, x.channels) : x.channels, g_.channel_floats, "packed image");
     }
@@ -111,7 +113,9 @@ class Parts {
                           .first_row = first_row,
                           .position = position,
                           .columns = std::min(panel_columns, first + positions - position)};
-        for (Index tile = begin; tile < end; ++tile) multiply(tile, packed + group_planes(tile) + position, place, result);
+        const PanelPlaces places = skips_gaps_ ? places_of(place, rows) : PanelPlaces{};
+        for (Index tile = begin; tile < end; ++tile)
+          multiply(tile, packed + group_planes(tile) + position, place, result, skips_gaps_ ? &places : nullptr);
       }
     };
     if (by_row_) {
@@ -188,20 +192,38 @@ class Parts {
     return View{data, y_.batch, y_.channels, y_.height, y_.width, y_.stride_n, y_.stride_c, y_.stride_h, y_.stride_w};
   }
 
+  // Where the columns of a panel that are outputs go, in planes of y without gaps, of which `rows` are the part's.
+  PanelPlaces places_of(const Place& p, Index rows) const {
+    PanelPlaces places{};
+    const Index vectors = (p.columns + table_.lanes - 1) / table_.lanes, end = rows * y_.width;
+    for (Index v = 0; v < vectors; ++v) {
+      const Index first = p.position + v * table_.lanes;
+      const Index begin = first / g_.pitch * y_.width + std::min(first % g_.pitch, y_.width);
+      places.begins[v] = static_cast<std::int32_t>(begin);
+      for (Index lane = 0; lane < table_.lanes && v * table_.lanes + lane < p.columns; ++lane)
+        if ((first + lane) % g_.pitch < y_.width)
+          places.lanes[v * table_.lanes + places.outputs[v]++] = static_cast<std::uint32_t>(lane);
+      if (begin + table_.lanes <= end) places.whole = static_cast<std::int32_t>(v + 1);
+    }
+    return places;
+  }
+
   // Where the input channels of a tile's group begin.
   Index group_planes(Index tile) const { return tiles_->row_begin(tile) / group_rows_ * group_channels_ * g_.channel_floats; }
 
   // x: the tile's input channels, from the first position on.
-  void multiply(Index tile, const float* x, const Place& p, float* result) const {
+  void multiply(Index tile, const float* x, const Place& p, float* result, const PanelPlaces* places = nullptr) const {
     const Index first_channel = tiles_->row_begin(tile), channels = tiles_->row_end(tile) - first_channel;
     const Index width = (p.columns + table_.lanes - 1) / table_.lanes * table_.lanes;
     const Index offset = p.image * y_.stride_n + first_channel * y_.stride_c + p.first_row * y_.stride_h;
     // Within one image and without gaps the kernel writes y itself.
     const Index image = p.position / g_.positions;
     const bool gaps = !g_.pointwise || y_.stride_w != 1 || y_.stride_h != y_.width;
-    const bool direct = by_row_ || (!gaps && p.columns == width && (p.position + p.columns - 1) / g_.positions == image);
-    const Index place = by_row_ ? offset + p.position / g_.pitch * y_.stride_h + p.position % g_.pitch
-                                : offset + image * y_.stride_n + p.position % g_.positions;
+    const bool direct =
+        by_row_ || places || (!gaps && p.columns == width && (p.position + p.columns - 1) / g_.positions == image);
+    const Index place = places    ? offset
+                        : by_row_ ? offset + p.position / g_.pitch * y_.stride_h + p.position % g_.pitch
+                                  : offset + image * y_.stride_n + p.position % g_.positions;
     const float* residual = epilogue_.residual;
     if (residual && direct) {
       residual += place;
@@ -221,7 +243,8 @@ class Parts {
                       .y = direct ? y_.data + place : result,
                       .y_row_stride = direct ? y_.stride_c : kTile,
                       .fetch_y = direct && large_y_,
-                      .stream_y = direct && streamed_y_ && p.columns == kTile && is_line(y_.data + place),
+                      .stream_y = direct && !places && streamed_y_ && p.columns == kTile && is_line(y_.data + place),
+                      .places = places,
                       .partial = result});
     if (!direct) unpack_positions(table_, g_, result, channels, p.position, p.columns, view(y_.data + offset));
   }
@@ -236,7 +259,7 @@ class Parts {
   Index group_channels_, group_rows_;
   Index bands_ = 1, band_rows_ = 0;  // of one image
   Index positions_ = 0, panel_columns_ = 0, image_parts_ = 0, parts_, part_floats_, splits_;
-  bool in_place_, depthwise_ = false, by_row_ = false, large_y_, streamed_y_;
+  bool in_place_, depthwise_ = false, by_row_ = false, skips_gaps_ = false, large_y_, streamed_y_;
 };
 
 }  // namespace

@@ -143,6 +143,7 @@ class StripTiles final : public Tiles {
       args.y_row_stride = last ? job.y_row_stride : kTileColumns;
       args.fetch_y = last && job.fetch_y;
       args.stream_y = last && job.stream_y;
+      args.places = last ? job.places : nullptr;
       args.activation = last ? job.activation : Activation::none;
       run(table, args);
     }

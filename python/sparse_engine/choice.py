@@ -13,6 +13,8 @@ from .formats import DENSE
 
 # Native must win by this much: a tie goes to dense, so that a pruned layer is not slower than it was.
 MARGIN = 0.95
+# And by this much where the cost model would not have thought so: what disturbs all rounds alike would decide.
+MARGIN_AGAINST_MODEL = 0.85
 ROUNDS = 3
 # Where the two are within these ratios of each other, one disturbed round would decide: look longer.
 CLOSE = (0.75, 1.15)
@@ -66,6 +68,9 @@ class Choices:
         choice = self.buckets.get(bucket)
         if choice is None:
             choice = _measure(ways) if timing_enabled() else Choice(modelled, {})
+            seconds = choice.seconds
+            if choice.native and modelled == DENSE and seconds[choice.kernel] > MARGIN_AGAINST_MODEL * seconds[DENSE]:
+                choice = Choice(DENSE, seconds)
             self.buckets[bucket] = choice
         if len(self.exact) >= MAX_REMEMBERED:
             self.exact.clear()

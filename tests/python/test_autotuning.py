@@ -82,6 +82,18 @@ def test_without_timing_the_model_decides_the_same_every_time(untimed, monkeypat
     assert "cost model" in engine.report(model, torch.randn(100, 48)).layers[1].reason
 
 
+@pytest.mark.parametrize(("sparsity", "seconds", "taken"), [(0.05, 0.9, "dense"), (0.05, 0.8, "csr"), (0.95, 0.9, "csr")])
+def test_against_the_cost_model_native_must_win_by_more(monkeypatch, sparsity, seconds, taken):
+    times = {"csr": seconds, "dense": 1.0}
+    monkeypatch.setattr(
+        choice, "_measure", lambda ways: choice.Choice("csr", {kernel: times.get(kernel, 9.0) for kernel in ways})
+    )
+    model = pruned(32, 64, sparsity)
+    (decided,) = engine.autotune(model, torch.randn(100, 64))[""]
+    assert decided["kernel"] == taken
+    assert decided["seconds"]["csr"] == seconds
+
+
 def test_another_word_for_timing_is_refused(monkeypatch):
     monkeypatch.setenv("SPARSE_ENGINE_AUTOTUNE", "maybe")
     layer = pruned()

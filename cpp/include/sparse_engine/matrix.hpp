@@ -12,6 +12,7 @@
 namespace sparse_engine {
 
 struct Kernels;  // one table per instruction set, see cpp/src/kernels
+struct PanelPlaces;  // see there too
 
 // How a wide product is cut, and where it finds X. Rows are cut into tiles that never cross a multiple of `group_rows` (the
 // groups of a grouped convolution). Columns are numbered channel by channel, tap by tap (a linear layer has one tap); column k
@@ -39,9 +40,10 @@ struct TileJob {
   Activation activation;
   float* y;  // tile rows × width, row-major, y_row_stride apart
   Index y_row_stride;
-  bool fetch_y;    // y is written for the first time and too large to be in the cache
-  bool stream_y;   // nor will it be when it is read: its rows are kTileColumns wide and whole cache lines
-  float* partial;  // where sums wait between blocks, tile rows × 64; may be y
+  bool fetch_y;               // y is written for the first time and too large to be in the cache
+  bool stream_y;              // nor will it be when it is read: its rows are kTileColumns wide and whole cache lines
+  const PanelPlaces* places;  // null, or where columns go that are not all outputs
+  float* partial;             // where sums wait between blocks, tile rows × 64; may be y
 };
 
 // A matrix laid out for wide products.

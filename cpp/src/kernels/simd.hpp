@@ -27,6 +27,8 @@ inline void stream(float* p, Vec v) { store(p, v); }  // not among what is simul
 #else
 inline void stream(float* p, Vec v) { _mm512_stream_ps(p, v); }
 #endif
+constexpr bool kPicks = true;  // lanes by number, where vectors have kLeastPicked or more
+inline Vec pick(Vec v, const uint32_t* lanes) { return _mm512_permutexvar_ps(_mm512_loadu_si512(lanes), v); }
 inline Vec splat(float s) { return _mm512_set1_ps(s); }
 // Four floats from which single ones are splat: from memory here, because permutations share a port with the fma.
 using Four = const float*;
@@ -58,6 +60,8 @@ constexpr int kLanes = 8;
 inline Vec load(const float* p) { return _mm256_loadu_ps(p); }
 inline void store(float* p, Vec v) { _mm256_storeu_ps(p, v); }
 inline void stream(float* p, Vec v) { _mm256_stream_ps(p, v); }
+constexpr bool kPicks = true;
+inline Vec pick(Vec v, const uint32_t* lanes) { return _mm256_permutevar8x32_ps(v, _mm256_loadu_si256((const __m256i*)lanes)); }
 inline Vec splat(float s) { return _mm256_set1_ps(s); }
 using Four = __m256;
 inline Four load_four(const float* p) { return _mm256_broadcast_ps(reinterpret_cast<const __m128*>(p)); }
@@ -84,6 +88,8 @@ constexpr int kLanes = 4;
 inline Vec load(const float* p) { return _mm_loadu_ps(p); }
 inline void store(float* p, Vec v) { _mm_storeu_ps(p, v); }
 inline void stream(float* p, Vec v) { _mm_stream_ps(p, v); }
+constexpr bool kPicks = false;
+inline Vec pick(Vec v, const uint32_t*) { return v; }
 inline Vec splat(float s) { return _mm_set1_ps(s); }
 using Four = __m128;
 inline Four load_four(const float* p) { return _mm_loadu_ps(p); }
@@ -110,6 +116,8 @@ constexpr int kLanes = 4;
 inline Vec load(const float* p) { return vld1q_f32(p); }
 inline void store(float* p, Vec v) { vst1q_f32(p, v); }
 inline void stream(float* p, Vec v) { vst1q_f32(p, v); }
+constexpr bool kPicks = false;
+inline Vec pick(Vec v, const uint32_t*) { return v; }
 inline Vec splat(float s) { return vdupq_n_f32(s); }
 using Four = float32x4_t;
 inline Four load_four(const float* p) { return vld1q_f32(p); }

@@ -2,12 +2,14 @@
 //
 // Method   One row at a time, up to eight vectors of columns in registers; the block of X stays in the L1 cache. A stored
 //          weight lies beside the offset of its row of X, which is all that sets a convolution apart.
+//          A convolution's panel may be written without the columns between output rows (PanelPlaces).
 // Cost     per stored weight: one splat, one integer load; per two of them one load; per weight and vector: one load, one fma.
 // Error    at most γ(k + 1)·Σ|w||x| per output, k = stored weights in the row; summed in the order of columns.
 // Source   Elsen et al., "Fast Sparse ConvNets", CVPR 2020.
 #pragma once
 
 #include "activation.hpp"
+#include "panel.hpp"
 #include "simd.hpp"
 #include "table.hpp"
 
@@ -29,13 +31,34 @@ template <int kVectors>
   add_entry<kVectors>(splat_of<3>(pair), x + entry[1].offset, sum);
 }
 
-template <int kVectors, bool kStreams = false>
+enum class Stores { plain, streams, places };
+
+// A panel's vectors from `first` on into a row of y, without the columns between output rows. Unrolled, or the compiler would
+// keep all sums in memory.
+template <int kVectors>
+[[gnu::always_inline]] inline void store_outputs(const PanelPlaces& p, int first, const Vec (&sum)[kVectors], float* row) {
+  const uint32_t* const lanes = p.lanes + first * kLanes;
+  const int32_t* const begins = p.begins + first;
+  if (first + kVectors <= p.whole) {
+#pragma GCC unroll 8
+    for (int v = 0; v < kVectors; ++v) store(row + begins[v], pick(sum[v], lanes + v * kLanes));
+    return;
+  }
+  float outputs[kVectors * kLanes];
+#pragma GCC unroll 8
+  for (int v = 0; v < kVectors; ++v) store(outputs + v * kLanes, pick(sum[v], lanes + v * kLanes));
+  for (int v = 0; v < kVectors; ++v)
+    copy_row(outputs + v * kLanes, row + begins[v], first + v < p.whole ? kLanes : p.outputs[first + v]);
+}
+
+template <int kVectors, Stores kStores = Stores::plain>
 void spmm_columns(const SpmmArgs<1>& args, int first_column) {
   // In locals, because a store to y could change args for all the compiler knows.
   const SpmmArgs<1> a = args;
   const float* x = a.x + first_column;
   const float* sums = a.sums ? a.sums + first_column : nullptr;
-  float* y = a.y + first_column;
+  float* y = a.y + (kStores == Stores::places ? 0 : first_column);
+  const int ahead_column = kStores == Stores::places ? a.places->begins[first_column / kLanes] : 0;
   const TileEntry<1>* entry = a.entries + a.strip_starts[0];
   for (uint32_t i = 0; i < a.strips; ++i) {
     const int64_t row = a.order[i];
@@ -47,8 +70,8 @@ void spmm_columns(const SpmmArgs<1>& args, int first_column) {
     }
     if (a.bias)
       for (int v = 0; v < kVectors; ++v) sum[v] = add(sum[v], splat(a.bias[row]));
-    if (!kStreams && a.fetch_y) {  // may pass the end of y: a prefetch never faults
-      const char* ahead = reinterpret_cast<const char*>(y + a.order[i + kStripsAhead] * a.y_row_stride);
+    if (kStores != Stores::streams && a.fetch_y) {  // may pass the end of y: a prefetch never faults
+      const char* ahead = reinterpret_cast<const char*>(y + a.order[i + kStripsAhead] * a.y_row_stride + ahead_column);
       for (int byte = 0; byte <= kVectors * static_cast<int>(sizeof(Vec)); byte += 64) __builtin_prefetch(ahead + byte, 1);
     }
     const TileEntry<1>* end = a.entries + a.strip_starts[i + 1];
@@ -59,9 +82,14 @@ void spmm_columns(const SpmmArgs<1>& args, int first_column) {
     for (; entry != end; entry += 2) add_pair<kVectors>(entry, x, sum);
     if (a.activation != Activation::none)
       for (int v = 0; v < kVectors; ++v) sum[v] = activate(sum[v], a.activation);
-    for (int v = 0; v < kVectors; ++v) {
-      float* const place = y + row * a.y_row_stride + v * kLanes;
-      kStreams ? stream(place, sum[v]) : store(place, sum[v]);
+    float* const y_row = y + row * a.y_row_stride;
+    if constexpr (kStores == Stores::places) {
+      store_outputs<kVectors>(*a.places, first_column / kLanes, sum, y_row);
+    } else {
+      for (int v = 0; v < kVectors; ++v) {
+        float* const place = y_row + v * kLanes;
+        kStores == Stores::streams ? stream(place, sum[v]) : store(place, sum[v]);
+      }
     }
   }
 }
@@ -69,27 +97,36 @@ void spmm_columns(const SpmmArgs<1>& args, int first_column) {
 // Past the caches, because nobody reads y before it has left them: its lines are then not read before they are overwritten.
 void spmm_streaming(const SpmmArgs<1>& args) {
   constexpr int kAll = kTileColumns / kLanes, kVectors = kAll < 8 ? kAll : 8;
-  for (int column = 0; column < kTileColumns; column += kVectors * kLanes) spmm_columns<kVectors, true>(args, column);
+  for (int column = 0; column < kTileColumns; column += kVectors * kLanes)
+    spmm_columns<kVectors, Stores::streams>(args, column);
   end_streams();
+}
+
+template <Stores kStores>
+[[gnu::always_inline]] inline void spmm_all(const SpmmArgs<1>& args) {
+  constexpr int kMaxVectors = 8;
+  int column = 0;
+  int vectors = static_cast<int>(args.width) / kLanes;
+  for (; vectors > kMaxVectors; vectors -= kMaxVectors, column += kMaxVectors * kLanes)
+    spmm_columns<kMaxVectors, kStores>(args, column);
+  switch (vectors) {
+    case 1: return spmm_columns<1, kStores>(args, column);
+    case 2: return spmm_columns<2, kStores>(args, column);
+    case 3: return spmm_columns<3, kStores>(args, column);
+    case 4: return spmm_columns<4, kStores>(args, column);
+    case 5: return spmm_columns<5, kStores>(args, column);
+    case 6: return spmm_columns<6, kStores>(args, column);
+    case 7: return spmm_columns<7, kStores>(args, column);
+    case 8: return spmm_columns<8, kStores>(args, column);
+    default: return;
+  }
 }
 
 void spmm(const SpmmArgs<1>& args) {
   if (args.stream_y) return spmm_streaming(args);
-  constexpr int kMaxVectors = 8;
-  int column = 0;
-  int vectors = static_cast<int>(args.width) / kLanes;
-  for (; vectors > kMaxVectors; vectors -= kMaxVectors, column += kMaxVectors * kLanes) spmm_columns<kMaxVectors>(args, column);
-  switch (vectors) {
-    case 1: return spmm_columns<1>(args, column);
-    case 2: return spmm_columns<2>(args, column);
-    case 3: return spmm_columns<3>(args, column);
-    case 4: return spmm_columns<4>(args, column);
-    case 5: return spmm_columns<5>(args, column);
-    case 6: return spmm_columns<6>(args, column);
-    case 7: return spmm_columns<7>(args, column);
-    case 8: return spmm_columns<8>(args, column);
-    default: return;
-  }
+  if constexpr (kPicks)
+    if (args.places) return spmm_all<Stores::places>(args);
+  spmm_all<Stores::plain>(args);
 }
 
 }  // namespace

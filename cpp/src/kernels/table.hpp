@@ -27,6 +27,18 @@ struct TileEntry {
 // Strips ahead that a product asks for; `order` goes on for so many.
 inline constexpr int kStripsAhead = 6;
 
+// Lanes of the narrowest vectors whose lanes can be picked by number.
+inline constexpr int kLeastPicked = 8;
+
+// Where a panel's vectors go in rows of y that have no room for the columns between output rows: of each vector the lanes that
+// are outputs, followed by any others, and from which element on they are stored. What the others leave there is overwritten by
+// the next vector, of this panel or the next; from `whole` on vectors would reach past the end, and only outputs are stored.
+struct PanelPlaces {
+  std::int32_t begins[kTileColumns / kLeastPicked], outputs[kTileColumns / kLeastPicked];
+  std::int32_t whole;
+  std::uint32_t lanes[kTileColumns];  // vector by vector
+};
+
 // One block of columns of a tile of rows, see spmm.hpp. A strip is `height` rows that share their columns.
 template <int height>
 struct SpmmArgs {
@@ -39,10 +51,11 @@ struct SpmmArgs {
   float* y;
   std::int64_t y_row_stride;
   std::uint32_t strips;
-  std::uint32_t width;  // a multiple of the table's lanes
-  const float* bias;    // one per row, or null
-  bool fetch_y;         // y is out of the cache: ask for its lines some rows before they are written
-  bool stream_y;        // y is to pass the caches by: kTileColumns wide, its rows whole cache lines; single rows only
+  std::uint32_t width;        // a multiple of the table's lanes
+  const float* bias;          // one per row, or null
+  bool fetch_y;               // y is out of the cache: ask for its lines some rows before they are written
+  bool stream_y;              // y is to pass the caches by: kTileColumns wide, its rows whole cache lines; single rows only
+  const PanelPlaces* places;  // null: y's columns are the panel's; single rows of at least kLeastPicked lanes only
   Activation activation;
 };
 
