@@ -11,7 +11,7 @@
 
 namespace sparse_engine {
 
-struct Kernels;  // one table per instruction set, see cpp/src/kernels
+struct Kernels;      // one table per instruction set, see cpp/src/kernels
 struct PanelPlaces;  // see there too
 
 // How a wide product is cut, and where it finds X. Rows are cut into tiles that never cross a multiple of `group_rows` (the
