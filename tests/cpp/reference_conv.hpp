@@ -32,6 +32,24 @@ struct ConvCase {
   }
 };
 
+// An odd kernel, padded so that stride 1 keeps the size.
+inline ConvCase same_size(Index kernel, Index stride, Index batch, Index channels, Index height, Index width, Index filters) {
+  const Index pad = kernel / 2;
+  return {{.kernel_h = kernel,
+           .kernel_w = kernel,
+           .stride_h = stride,
+           .stride_w = stride,
+           .pad_top = pad,
+           .pad_left = pad,
+           .pad_bottom = pad,
+           .pad_right = pad},
+          batch,
+          channels,
+          height,
+          width,
+          filters};
+}
+
 // act(conv(x, W) + b) of a contiguous NCHW x; an empty bias is none.
 inline Expected convolution(const ConvCase& c, const Weights& w, const std::vector<float>& x,
                             const std::vector<float>& bias = {}, Activation activation = Activation::none) {

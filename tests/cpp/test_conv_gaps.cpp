@@ -11,38 +11,16 @@ namespace {
 
 using namespace reference;
 
-ConvCase padded(Index batch, Index channels, Index height, Index width, Index filters) {
-  return {{.kernel_h = 3, .kernel_w = 3, .pad_top = 1, .pad_left = 1, .pad_bottom = 1, .pad_right = 1},
-          batch,
-          channels,
-          height,
-          width,
-          filters};
-}
-
 // Rows that end anywhere in a vector, gaps from none to wider than a vector, planes of less than a vector and of many panels.
 std::vector<ConvCase> cases() {
   std::vector<ConvCase> all;
   for (const Index width : {1, 2, 3, 5, 7, 8, 9, 13, 14, 15, 17, 28, 31, 33, 47})
-    for (const Index height : {1, 2, 9}) all.push_back(padded(2, 5, height, width, 35));
+    for (const Index height : {1, 2, 9}) all.push_back(same_size(3, 1, 2, 5, height, width, 35));
   for (const Index dilation : {1, 4, 9})
     all.push_back({{.kernel_h = 1, .kernel_w = 3, .dilation_w = dilation}, 1, 6, 7, 2 * dilation + 12, 33});
-  for (const Index stride : {2, 3})
-    all.push_back({{.kernel_h = 5,
-                    .kernel_w = 5,
-                    .stride_h = stride,
-                    .stride_w = stride,
-                    .pad_top = 2,
-                    .pad_left = 2,
-                    .pad_bottom = 2,
-                    .pad_right = 2},
-                   2,
-                   3,
-                   20,
-                   29,
-                   34});
+  for (const Index stride : {2, 3}) all.push_back(same_size(5, stride, 2, 3, 20, 29, 34));
   all.push_back({{.kernel_h = 3, .kernel_w = 1, .pad_top = 1, .pad_bottom = 1}, 1, 4, 6, 14, 40});  // no gaps at all
-  all.push_back(padded(1, 70, 90, 30, 40));                                                         // bands
+  all.push_back(same_size(3, 1, 1, 70, 90, 30, 40));                                                // bands
   return all;
 }
 
@@ -69,11 +47,11 @@ TEST(ConvGaps, AreLeftOutWhereverRowsEnd) {
 
 TEST(ConvGaps, ActivationsFollow) {
   for (const Index width : {7, 14, 28})
-    for (std::uint64_t seed = 1; seed < 9; ++seed) expect_case_within_bound(padded(2, 9, width, width, 70), 0.3, seed);
+    for (std::uint64_t seed = 1; seed < 9; ++seed) expect_case_within_bound(same_size(3, 1, 2, 9, width, width, 70), 0.3, seed);
 }
 
 TEST(ConvGaps, ImagesMayLieApart) {
-  const ConvCase c = padded(3, 5, 9, 14, 37);
+  const ConvCase c = same_size(3, 1, 3, 5, 9, 14, 37);
   const Weights w = integer_weights(c.filters, c.cols(), 0.4, 1);
   const std::vector<float> x = integers(c.inputs(), 2), bias = integers(c.filters, 3);
   const Expected expected = convolution(c, w, x, bias);

@@ -12,19 +12,7 @@ namespace {
 using namespace reference;
 
 ConvCase padded(Index width, Index height, Index stride, Index batch, Index channels, Index filters) {
-  return {{.kernel_h = 3,
-           .kernel_w = 3,
-           .stride_h = stride,
-           .stride_w = stride,
-           .pad_top = 1,
-           .pad_left = 1,
-           .pad_bottom = 1,
-           .pad_right = 1},
-          batch,
-          channels,
-          height,
-          width,
-          filters};
+  return same_size(3, stride, batch, channels, height, width, filters);
 }
 
 TEST(ConvRows, LieWithinTheBoundForEveryWidth) {
