@@ -32,22 +32,21 @@ struct ConvCase {
   }
 };
 
+// The same along both axes.
+inline Conv2dShape square(Index kernel, Index stride, Index pad) {
+  return {.kernel_h = kernel,
+          .kernel_w = kernel,
+          .stride_h = stride,
+          .stride_w = stride,
+          .pad_top = pad,
+          .pad_left = pad,
+          .pad_bottom = pad,
+          .pad_right = pad};
+}
+
 // An odd kernel, padded so that stride 1 keeps the size.
 inline ConvCase same_size(Index kernel, Index stride, Index batch, Index channels, Index height, Index width, Index filters) {
-  const Index pad = kernel / 2;
-  return {{.kernel_h = kernel,
-           .kernel_w = kernel,
-           .stride_h = stride,
-           .stride_w = stride,
-           .pad_top = pad,
-           .pad_left = pad,
-           .pad_bottom = pad,
-           .pad_right = pad},
-          batch,
-          channels,
-          height,
-          width,
-          filters};
+  return {square(kernel, stride, kernel / 2), batch, channels, height, width, filters};
 }
 
 // act(conv(x, W) + b) of a contiguous NCHW x; an empty bias is none.

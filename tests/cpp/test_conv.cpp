@@ -187,19 +187,7 @@ TEST(Conv, PadsByMoreThanTheKernelReaches) {
     for (const Index stride : {1, 2, 3})
       for (const Index pad : {1, 2, 3, 5})
         for (const Index size : {1, 4, 9}) {
-          const ConvCase c{{.kernel_h = kernel,
-                            .kernel_w = kernel,
-                            .stride_h = stride,
-                            .stride_w = stride,
-                            .pad_top = pad,
-                            .pad_left = pad,
-                            .pad_bottom = pad,
-                            .pad_right = pad},
-                           2,
-                           3,
-                           size,
-                           size + 1,
-                           4};
+          const ConvCase c{square(kernel, stride, pad), 2, 3, size, size + 1, 4};
           expect_case_within_bound(c, 0.6, seed++);
           ASSERT_FALSE(HasFatalFailure());
         }

@@ -116,20 +116,10 @@ TEST(Images, OfOneChannelManyTimesOverAreReadThroughAStrideOfZero) {
 }
 
 TEST(Images, AreNotReadOrWrittenOutsideTheCallersArrays) {
-  const auto shape = [](Index kernel, Index stride, Index pad) {
-    return Conv2dShape{.kernel_h = kernel,
-                       .kernel_w = kernel,
-                       .stride_h = stride,
-                       .stride_w = stride,
-                       .pad_top = pad,
-                       .pad_left = pad,
-                       .pad_bottom = pad,
-                       .pad_right = pad};
-  };
   for (const Flush side : {Flush::end, Flush::beginning}) {
-    for (const ConvCase& c : {ConvCase{shape(3, 1, 1), 2, 5, 7, 9, 10}, ConvCase{shape(3, 2, 1), 1, 17, 8, 8, 35},
-                              ConvCase{shape(1, 1, 0), 3, 4, 9, 9, 5}, ConvCase{shape(1, 3, 0), 2, 4, 10, 11, 5},
-                              ConvCase{shape(5, 1, 0), 1, 1, 5, 5, 1}, ConvCase{shape(2, 2, 1), 1, 3, 33, 34, 3}}) {
+    for (const ConvCase& c : {ConvCase{square(3, 1, 1), 2, 5, 7, 9, 10}, ConvCase{square(3, 2, 1), 1, 17, 8, 8, 35},
+                              ConvCase{square(1, 1, 0), 3, 4, 9, 9, 5}, ConvCase{square(1, 3, 0), 2, 4, 10, 11, 5},
+                              ConvCase{square(5, 1, 0), 1, 1, 5, 5, 1}, ConvCase{square(2, 2, 1), 1, 3, 33, 34, 3}}) {
       SCOPED_TRACE(c.text());
       const Weights w = integer_weights(c.filters, c.cols(), 0.6, 6);
       const Csr csr = w.csr();
