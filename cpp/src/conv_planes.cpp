@@ -214,16 +214,21 @@ void pack_positions(const Kernels& table, const Geometry& g, const ConstImages& 
 
 namespace {
 
+double density_of(const Matrix& w) {
+  return static_cast<double>(w.nnz()) / std::max(1.0, static_cast<double>(w.rows()) * static_cast<double>(w.cols()));
+}
+
+constexpr double kDense = 0.15;
+
 // Floats of X that a block of columns touches. They fill the L1 cache; where few weights are stored, a row's sums coming and
 // going cost more than its X coming from the L2 cache; and where four rows share a load, the L2 cache is fast enough.
 Index block_floats(const Matrix& w) {
   constexpr Index kCacheFloats = 32 * 1024 / sizeof(float);
   if (w.strip_height() == 4) return kCacheFloats * 4;
-  const double density =
-      static_cast<double>(w.nnz()) / std::max(1.0, static_cast<double>(w.rows()) * static_cast<double>(w.cols()));
+  const double density = density_of(w);
   // The rest of the cache is for what streams by: weights and sums. Of few rows a block is used too seldom to be loaded that
   // often.
-  if (density >= 0.15 && w.rows() >= 512) return kCacheFloats * 3 / 4;
+  if (density >= kDense && w.rows() >= 512) return kCacheFloats * 3 / 4;
   return density >= 0.07 ? kCacheFloats : density >= 0.03 ? kCacheFloats * 3 / 2 : kCacheFloats * 3;
 }
 
@@ -231,8 +236,11 @@ Index block_floats(const Matrix& w) {
 Index channels_per_block(const Conv2dShape& s, const Geometry& g, Index channels, const Matrix& matrix) {
   const Index floats = block_floats(matrix);
   if (g.pointwise) {
+    Index most = floats / std::min(g.channel_floats, kTile);
+    // Few weights a row read a third more than the L1 cache holds faster than their sums come and go once more.
+    if (channels <= most + most / 3 && density_of(matrix) < kDense) most = std::max<Index>(1, channels);
     // About equal blocks: a short last one would cost nearly as much as a long one.
-    const Index most = floats / std::min(g.channel_floats, kTile), blocks = std::max<Index>(1, (channels + most - 1) / most);
+    const Index blocks = std::max<Index>(1, (channels + most - 1) / most);
     return std::max<Index>(1, (channels + blocks - 1) / blocks);
   }
   const Index width = std::min(kTile, g.positions);
