@@ -35,7 +35,7 @@ Index phases_read(Index kernel, Index dilation, Index stride) {
 
 }  // namespace
 
-Geometry geometry(const Conv2dShape& s, const OutputSize& out) {
+Geometry geometry(const Conv2dShape& s, const OutputSize& out, Rows rows) {
   Geometry g{};
   g.out = out;
   g.phases_h = phases_read(s.kernel_h, s.dilation_h, s.stride_h);
@@ -43,6 +43,7 @@ Geometry geometry(const Conv2dShape& s, const OutputSize& out) {
   g.pitch = checked_add(g.out.width, (s.kernel_w - 1) * s.dilation_w / s.stride_w, "row pitch");
   // At stride 1 the zeros right of a row can be the zeros left of the next, short of where the next row's outputs begin.
   if (s.stride_w == 1) g.pitch -= std::min({s.pad_left, s.pad_right, (s.kernel_w - 1) * s.dilation_w});
+  if (rows == Rows::aligned) g.pitch = checked_add(g.pitch, kLineFloats - 1, "row pitch") / kLineFloats * kLineFloats;
   g.plane_rows = checked_add(g.out.height, (s.kernel_h - 1) * s.dilation_h / s.stride_h, "plane rows");
   g.phase_floats = checked_mul(g.pitch, g.plane_rows, "plane");
   // Room for the shared zeros of the last row; then an odd number of cache lines, so that channels spread over all cache sets.

@@ -23,7 +23,10 @@ struct Geometry {
   Index positions;  // columns of the product over one image: output rows laid end to end, pitch apart
 };
 
-Geometry geometry(const Conv2dShape& s, const OutputSize& out);
+// How the rows of a plane follow one another: at once, or each from a cache line on.
+enum class Rows { close, aligned };
+
+Geometry geometry(const Conv2dShape& s, const OutputSize& out, Rows rows = Rows::close);
 
 // Copies what the output rows from first_row on read of one image's channels [first_channel, first_channel + channels) into
 // planes.

@@ -48,12 +48,16 @@ class Parts {
       part_floats_ = checked_mul(x.channels, g_.channel_floats, "packed panel");
     } else {
       depthwise_ = group_channels_ == 1 && group_rows_ == 1;
-      check_reachable(whole, 1);  // bands of it would each be small enough
+      by_row_ = !depthwise_ && writes_rows();
+      // Every third tap then loads within a cache line. Of narrow planes fewer fit the caches then; few filters repay no gaps.
+      const bool aligned = by_row_ && s.stride_w == 1 && y.width > kTile && group_rows_ >= 64;
+      const Rows plane_rows = aligned ? Rows::aligned : Rows::close;
+      g_ = geometry(s, whole.out, plane_rows);
+      check_reachable(g_, 1);  // bands of it would each be small enough
       cut_into_bands(depthwise_ ? 1 : threads);
-      g_ = geometry(s, {band_rows_, whole.out.width});
+      g_ = geometry(s, {band_rows_, whole.out.width}, plane_rows);
       parts_ = checked_mul(x.batch, bands_, "bands");
       positions_ = g_.positions;
-      by_row_ = !depthwise_ && writes_rows();
       skips_gaps_ = !depthwise_ && !by_row_ && w.strip_height() == 1 && table.lanes >= kLeastPicked && !epilogue.residual &&
                     y.stride_w == 1 && y.stride_h == y.width;
       part_floats_ =

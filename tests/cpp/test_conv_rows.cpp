@@ -30,6 +30,20 @@ TEST(ConvRows, LieWithinTheBoundForEveryWidth) {
   expect_case_within_bound(odd, 0.5, seed++);
 }
 
+// Of many filters, rows of more than a panel begin with cache lines in the planes.
+TEST(ConvRows, LieWithinTheBoundWhereTheyAreAligned) {
+  std::uint64_t seed = 1;
+  for (const Index width : {96, 112, 168, 224})
+    for (const Index filters : {63, 64, 70}) expect_case_within_bound(padded(width, 4, 1, 1, 3, filters), 0.5, seed++);
+  ConvCase odd = padded(116, 9, 1, 1, 2, 128);  // 112 wide
+  odd.shape.groups = 2;
+  odd.shape.dilation_h = odd.shape.dilation_w = 2;
+  odd.shape.pad_left = odd.shape.pad_right = 0;
+  expect_case_within_bound(odd, 0.5, seed++);
+  odd.shape.pad_right = 8;  // 120 wide
+  expect_case_within_bound(odd, 0.5, seed++);
+}
+
 TEST(ConvRows, LieWithinTheBoundForManyBlocksOfChannels) {
   for (const double density : {0.02, 0.1, 0.6}) expect_case_within_bound(padded(56, 6, 1, 1, 70, 40), density, 7);
 }
