@@ -219,7 +219,7 @@ double density_of(const Matrix& w) {
   return static_cast<double>(w.nnz()) / std::max(1.0, static_cast<double>(w.rows()) * static_cast<double>(w.cols()));
 }
 
-constexpr double kDense = 0.15;
+constexpr double kManyKept = 0.15;  // from here on a row's weights outweigh its sums
 
 // Floats of X that a block of columns touches. They fill the L1 cache; where few weights are stored, a row's sums coming and
 // going cost more than its X coming from the L2 cache; and where four rows share a load, the L2 cache is fast enough.
@@ -229,7 +229,7 @@ Index block_floats(const Matrix& w) {
   const double density = density_of(w);
   // The rest of the cache is for what streams by: weights and sums. Of few rows a block is used too seldom to be loaded that
   // often.
-  if (density >= kDense && w.rows() >= 512) return kCacheFloats * 3 / 4;
+  if (density >= kManyKept && w.rows() >= 512) return kCacheFloats * 3 / 4;
   return density >= 0.07 ? kCacheFloats : density >= 0.03 ? kCacheFloats * 3 / 2 : kCacheFloats * 3;
 }
 
@@ -239,7 +239,7 @@ Index channels_per_block(const Conv2dShape& s, const Geometry& g, Index channels
   if (g.pointwise) {
     Index most = floats / std::min(g.channel_floats, kTile);
     // Few weights a row read a third more than the L1 cache holds faster than their sums come and go once more.
-    if (channels <= most + most / 3 && density_of(matrix) < kDense) most = std::max<Index>(1, channels);
+    if (channels <= most + most / 3 && density_of(matrix) < kManyKept) most = std::max<Index>(1, channels);
     // About equal blocks: a short last one would cost nearly as much as a long one.
     const Index blocks = std::max<Index>(1, (channels + most - 1) / most);
     return std::max<Index>(1, (channels + blocks - 1) / blocks);

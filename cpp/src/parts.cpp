@@ -52,7 +52,7 @@ class Parts {
       // Every third tap then loads within a cache line. Of narrow planes fewer fit the caches then; few filters repay no gaps.
       const bool aligned = by_row_ && s.stride_w == 1 && y.width > kTile && group_rows_ >= 64;
       const Rows plane_rows = aligned ? Rows::aligned : Rows::close;
-      g_ = geometry(s, whole.out, plane_rows);
+      if (aligned) g_ = geometry(s, whole.out, plane_rows);
       check_reachable(g_, 1);  // bands of it would each be small enough
       cut_into_bands(depthwise_ ? 1 : threads);
       g_ = geometry(s, {band_rows_, whole.out.width}, plane_rows);
