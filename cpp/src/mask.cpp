@@ -128,47 +128,25 @@ void keep_largest(std::span<const float> scores, std::uint64_t keep, std::span<s
   selector.mask(scores, bits);
 }
 
-namespace {
-
-// Elements are handled as unsigned integers of their size: only their bits matter.
-template <class Item>
-bool apply_typed(const std::uint8_t* bits, void* data, std::uint64_t count) {
-  auto* items = static_cast<unsigned char*>(data);
-  std::atomic<bool> changed{false};
-  parallel::parallel_for(
-      static_cast<std::int64_t>(pieces_of(count)), threads_for(static_cast<std::int64_t>(count)), [&](std::int64_t piece, int) {
-        const std::uint64_t first = piece * kPiece;
-        const std::uint64_t last = first + piece_size(count, piece);
-        Item removed = 0;
-        for (std::uint64_t i = first; i < last; i += 8) {
-          const std::uint8_t keep = bits[i / 8];
-          if (keep == 0xff) continue;
-          const std::uint64_t n = std::min<std::uint64_t>(8, last - i);
-          Item group[8] = {};
-          std::memcpy(group, items + i * sizeof(Item), n * sizeof(Item));  // the caller's array may be unaligned
-          for (int j = 0; j < 8; ++j) {
-            const Item stays = static_cast<Item>(-static_cast<Item>(keep >> j & 1));
-            removed |= static_cast<Item>(group[j] & ~stays);
-            group[j] &= stays;
-          }
-          std::memcpy(items + i * sizeof(Item), group, n * sizeof(Item));
-        }
-        if (removed != 0) changed.store(true, std::memory_order_relaxed);
-      });
-  return changed;
-}
-
-}  // namespace
-
 bool apply_mask(std::span<const std::uint8_t> bits, void* data, std::uint64_t count, int item_bytes) {
   check_bits(bits.size(), count);
-  switch (item_bytes) {
-    case 1: return apply_typed<std::uint8_t>(bits.data(), data, count);
-    case 2: return apply_typed<std::uint16_t>(bits.data(), data, count);
-    case 4: return apply_typed<std::uint32_t>(bits.data(), data, count);
-    case 8: return apply_typed<std::uint64_t>(bits.data(), data, count);
-    default: check(false, "elements of ", item_bytes, " bytes; 1, 2, 4 and 8 are supported"); return false;
-  }
+  const Kernels& table = kernels();
+  const auto apply = item_bytes == 1   ? table.mask_apply8
+                     : item_bytes == 2 ? table.mask_apply16
+                     : item_bytes == 4 ? table.mask_apply32
+                                       : table.mask_apply64;
+  check(item_bytes == 1 || item_bytes == 2 || item_bytes == 4 || item_bytes == 8, "elements of ", item_bytes,
+        " bytes; 1, 2, 4 and 8 are supported");
+  std::atomic<bool> changed{false};
+  parallel::parallel_for(static_cast<std::int64_t>(pieces_of(count)), threads_for(static_cast<std::int64_t>(count)),
+                         [&](std::int64_t piece, int) {
+                           const std::uint64_t first = piece * kPiece;
+                           if (apply({.bits = bits.data() + first / 8,
+                                      .items = static_cast<unsigned char*>(data) + first * item_bytes,
+                                      .count = piece_size(count, piece)}))
+                             changed.store(true, std::memory_order_relaxed);
+                         });
+  return changed;
 }
 
 std::uint64_t count_kept(std::span<const std::uint8_t> bits, std::uint64_t count) {

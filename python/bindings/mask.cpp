@@ -1,5 +1,7 @@
 #include "sparse_engine/mask.hpp"
 
+#include "sparse_engine/fingerprint.hpp"
+
 #include "arrays.hpp"
 #include "bind.hpp"
 
@@ -64,6 +66,14 @@ void bind_mask(pybind11::module_& m) {
         return apply_mask(b, target, count, item_bytes);
       },
       py::arg("bits").noconvert(), py::arg("data").noconvert());
+  m.def(
+      "fingerprint",
+      [](const Bits& bytes) {
+        const auto whole = std::as_bytes(bits_of(bytes));
+        py::gil_scoped_release released;
+        return fingerprint(whole);
+      },
+      py::arg("bytes").noconvert());
   m.def(
       "count_kept", [](const Bits& bits, std::uint64_t count) { return count_kept(bits_of(bits), count); },
       py::arg("bits").noconvert(), py::arg("count"));

@@ -8,13 +8,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from .attention import MaskedMultiheadAttention, is_attention, projections
-from .layer import Pruned
+from .layer import Pruned, become, detach
 from .mask import Mask
-from .masking import mask_tensor, release
-from .nn import PRUNED_CLASSES, attach, detach
+from .masking import mask_tensor
+from .nn import PRUNED_CLASSES, attach
 from .ranked import TRANSPOSED, Part, masks_on, pieces_of
 from .recurrent import RECURRENT_CLASSES, is_recurrent
-from .several import PrunedSeveral, SeveralState
+from .several import PrunedSeveral, SeveralState, detach_several
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -64,18 +64,14 @@ def take_off(module: nn.Module) -> None:
     if isinstance(module, Pruned):
         detach(module)
     elif isinstance(module, PrunedSeveral):
-        for name in module.masks:
-            release(module._parameters[name])  # type: ignore[arg-type]
-        del module._sparse
-        module.__class__ = module.plain  # type: ignore[assignment]
+        detach_several(module)
 
 
 def _attach_one(module: Any, parameter: str, mask: Mask) -> None:
     if not isinstance(module, PrunedSeveral):
-        module.__class__ = SEVERAL_CLASSES[type(module)]
+        become(module, SEVERAL_CLASSES[type(module)])
         module._sparse = SeveralState({})
     module._sparse.masks[parameter] = mask
-    module._sparse.packed.clear()
     module._clean(parameter)
 
 

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from .layer import Pruned
-from .masking import guard
 from .nn import PRUNED_CLASSES
 from .ranked import Part, Piece
 from .several import PrunedSeveral
@@ -72,10 +71,8 @@ class MaskedMultiheadAttention(PrunedSeveral, nn.MultiheadAttention):
         """As torch's layer: (output, attention weights or None)."""
         if not torch.compiler.is_compiling():
             self._hold()
-            out: Any = self.out_proj
-            if isinstance(out, Pruned):  # whose own forward torch never calls
-                out._weight()
-                guard(out.weight, out.mask, gradient=True)  # type: ignore[arg-type]
+            if isinstance(self.out_proj, Pruned):  # whose own forward torch never calls
+                self.out_proj._weight()
             self._sparse.fall_back(REASON)
         return super().forward(*args, **kwargs)
 

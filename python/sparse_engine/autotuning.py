@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from .choice import Choice
+from .choice import Choice, without_bound
 from .evidence import evaluating
 from .formats import DENSE, FORMATS
 from .layer import NativePruned
@@ -28,7 +28,7 @@ def autotune(model: nn.Module, example_inputs: Any) -> Decisions:
     for _, layer in _layers(model):
         layer._sparse.choices.clear()
     inputs = example_inputs if isinstance(example_inputs, tuple) else (example_inputs,)
-    with evaluating(model), torch.inference_mode():
+    with evaluating(model), torch.inference_mode(), without_bound():
         model(*inputs)
     return decisions(model)
 

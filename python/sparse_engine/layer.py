@@ -1,17 +1,15 @@
 """What every pruned layer has: a mask that holds, and the way to native kernels when no gradient is needed.
 
 A layer keeps its parameters, their names and its `state_dict` keys; only its class changes, and one plain attribute holds the
-mask and what is derived from it. `weight` itself holds zeros where the mask is False, so dense arithmetic needs no mask. What
-keeps it so: every step of a torch optimizer, loading a state dict and moving the module write the zeros again, and a forward
-looks whether the weight changed since it was last seen clean.
+mask and what is derived from it. `weight` itself holds zeros where the mask is False, so dense arithmetic needs no mask; what
+keeps it so is in `masking.py`. A forward compares two numbers to know that nothing was written since.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -19,11 +17,10 @@ from . import _core
 from .choice import Choice, Choices
 from .formats import DENSE, FORMATS, candidates, fitting, modelled
 from .mask import Mask
-from .masking import MaskGradient, Watched, guard, guarded_by, mask_tensor, write_zeros
+from .masking import Held, hold, mask_tensor, release
 
 TRAINING = "training or gradients needed: model.eval() and torch.inference_mode()"
 DISABLED = "engine.dense_only() is active"
-SAMPLES = 16  # weights looked at on every call
 
 _native_enabled = True
 
@@ -45,28 +42,20 @@ def native_enabled() -> bool:
 
 
 class Packed:
-    """A layer's weight as native kernels read it, in the formats asked for so far."""
+    """A weight as native kernels read it, in the formats asked for so far."""
 
-    def __init__(self, weight: Tensor) -> None:
-        self.key = (weight._version, weight.data_ptr())
-        self.dense = weight.detach().reshape(weight.shape[0], -1).contiguous().numpy()
-        flat = self.dense.reshape(-1)
-        stored = np.flatnonzero(flat)
-        self._places = stored[np.linspace(0, len(stored) - 1, min(SAMPLES, len(stored))).astype(np.int64)]
-        self._sampled = flat[self._places].tobytes()
+    def __init__(self, weight: Tensor, held: Held) -> None:
+        self.epoch, self._weight = held.epoch, weight
+        held.remember_values(weight)
         self.matrices: dict[str, _core.Matrix] = {}
 
     def matrix(self, kernel: str) -> _core.Matrix:
         """The weight in the format of `kernel`."""
         found = self.matrices.get(kernel)
         if found is None:
-            found = self.matrices[kernel] = FORMATS[kernel].pack(self.dense)
+            weight = Tensor.detach(self._weight)
+            found = self.matrices[kernel] = FORMATS[kernel].pack(weight.reshape(weight.shape[0], -1).contiguous().numpy())
         return found
-
-    def is_of(self, weight: Tensor) -> bool:
-        """Whether `weight` is what was packed, by its version and some of the weights themselves."""
-        same: bool = self.key == (weight._version, weight.data_ptr())
-        return same and self.dense.reshape(-1)[self._places].tobytes() == self._sampled
 
 
 class PrunedState:
@@ -74,11 +63,11 @@ class PrunedState:
 
     def __init__(self, mask: Mask) -> None:
         self.mask = mask
-        self.clean: tuple[int, int] | None = None  # version and address of the weight when last seen masked
+        self.parameter: Tensor | None = None  # the weight that is under the mask
+        self.held = Held(mask)  # what is known of it
         self.packed: Packed | None = None
         self.choices = Choices()
         self.fallbacks: dict[str, int] = {}  # reason -> calls
-        self.watched: Watched | None = None  # set while somebody wants the whole gradient
         self._fitting: tuple[str, ...] | None = None
 
     @property
@@ -111,61 +100,75 @@ class Pruned(nn.Module):
         """Which weights stay."""
         return self._sparse.mask
 
-    def _dense(self, x: Tensor, weight: Tensor) -> Tensor:
+    def _dense(self, input: Tensor, weight: Tensor) -> Tensor:
         """Torch's arithmetic with `weight` in place of the layer's own."""
         raise AssertionError("every pruned layer defines this")
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:
         """The layer's result, dense on the masked weight."""
-        if self.training or torch.is_grad_enabled():
-            return self._dense(x, self._training_weight())
-        return self._dense(x, self._weight())
+        return self._dense(input, self._weight())
 
     def _weight(self) -> Tensor:
-        """The weight with zeros in place, as dense arithmetic needs it; gradients of pruned weights are zero."""
+        """The weight with zeros in place, as dense arithmetic needs it."""
         weight: Tensor = self._parameters["weight"]  # type: ignore[assignment]
         if torch.compiler.is_compiling():
             return weight
         state = self._sparse
-        ours = type(weight) is nn.Parameter and weight.is_leaf and not weight.is_inference()
-        if not ours or torch._C._functorch.is_functorch_wrapped_tensor(weight):
+        if weight is not state.parameter:
             # torch.func.functional_call passes a tensor of its own: that one is not ours to write to.
             return torch.where(mask_tensor(state.mask).to(weight.device), weight, weight.new_zeros(()))
-        if state.clean != (weight._version, weight.data_ptr()) or guarded_by(weight) is not state.mask:
-            self._clean(weight)
-        if weight.requires_grad and torch.is_grad_enabled():
-            return MaskGradient.apply(weight, state.mask, state.watched)  # type: ignore[no-untyped-call, no-any-return]
+        held = state.held
+        if held.version != weight._version or (weight.requires_grad and not held.hooked):
+            held.settle(weight)
         return weight
 
-    def _training_weight(self) -> Tensor:
-        if not torch.compiler.is_compiling():
-            # Training may write through `.data`, which no version counter sees: look at the weight itself, pack again later.
-            self._sparse.clean = self._sparse.packed = None
-            self._sparse.fall_back(TRAINING)
-        return self._weight()
-
-    def _clean(self, weight: Any) -> None:
+    def _clean(self) -> None:
+        """Take the parameter that the layer has now under the mask."""
+        weight: Any = self._parameters["weight"]
+        state = self._sparse
+        state.parameter = state.packed = None
         if weight is None or weight.device.type == "meta":
             return
-        state = self._sparse
-        write_zeros(state.mask, weight)
-        if type(weight) is nn.Parameter and not weight.is_inference():
-            guard(weight, state.mask)
-            state.clean = (weight._version, weight.data_ptr())
+        if weight.is_inference():
+            # No version counts what is written to such a tensor.
+            with torch.inference_mode(False):
+                weight = self._parameters["weight"] = nn.Parameter(weight.clone(), weight.requires_grad)
+        state.held, state.parameter = hold(weight, state.mask), weight
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Take up the mask again after a copy or a load (deepcopy and pickle come here)."""
         super().__setstate__(state)  # type: ignore[no-untyped-call]
-        self._clean(self._parameters["weight"])
+        self._clean()
+
+    def register_parameter(self, name: str, param: Any) -> None:
+        """As torch's; a new weight comes under the mask."""
+        super().register_parameter(name, param)
+        if name == "weight" and "_sparse" in self.__dict__:
+            self._clean()
 
     def _apply(self, fn: Any, recurse: bool = True) -> Any:
         result = super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
-        self._clean(self._parameters["weight"])
+        self._clean()
         return result
 
-    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
-        super()._load_from_state_dict(*args, **kwargs)
-        self._clean(self._parameters["weight"])
+    def _load_from_state_dict(self, state_dict: Any, prefix: str, local_metadata: Any, *args: Any) -> None:
+        super()._load_from_state_dict(state_dict, prefix, local_metadata, *args)
+        weight: Any = self._parameters["weight"]
+        given = state_dict.get(f"{prefix}weight")
+        if isinstance(given, Tensor) and weight is not None and given.data_ptr() == weight.data_ptr() and weight.numel():
+            # assign=True: the memory is the caller's, who may load it again elsewhere.
+            self._parameters["weight"] = nn.Parameter(Tensor.detach(weight).clone(), weight.requires_grad)
+        self._clean()
+
+    def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
+        self._weight()
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+
+    def __prepare_scriptable__(self) -> nn.Module:
+        """The plain layer, which torch.jit.script understands."""
+        plain = self.plain.__new__(self.plain)
+        plain.__dict__.update({name: value for name, value in self.__dict__.items() if name not in ("_sparse", "__module__")})
+        return plain
 
     def extra_repr(self) -> str:
         """The plain layer's, with the share of weights that stay."""
@@ -179,10 +182,6 @@ class NativePruned(Pruned):
         """What the native call needs to know of this input; ValueError when the layer does not take such an input."""
         raise AssertionError("every native layer defines this")
 
-    def _bucket(self, x: Tensor) -> tuple[int, ...]:
-        """The sizes that decide which kernel is fastest; the first one varies with the batch."""
-        raise AssertionError("every native layer defines this")
-
     def _columns(self, geometry: Any, x: Tensor) -> int:
         """Columns of the product that this input makes."""
         raise AssertionError("every native layer defines this")
@@ -190,59 +189,86 @@ class NativePruned(Pruned):
     def _native(self, x: Tensor, matrix: _core.Matrix, bias: Tensor | None, geometry: Any) -> Tensor:
         raise AssertionError("every native layer defines this")
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:
         """The layer's result: dense while gradients are needed, else with the kernel that measured fastest."""
         parameters: dict[str, Any] = self._parameters
-        weight, bias = parameters["weight"], parameters["bias"]
+        weight = parameters["weight"]
         if torch.compiler.is_compiling():
-            return self._dense(x, weight)
+            return self._dense(input, weight)
         state = self._sparse
-        if self.training or (
-            torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad or (bias is not None and bias.requires_grad))
-        ):
-            return self._dense(x, self._training_weight())
-        choice = state.choices.exact.get((x.shape, torch.get_num_threads()))
-        if choice is not None and not choice.native and state.clean == (weight._version, weight.data_ptr()):
-            return self._dense(x, weight)
-        weight = self._weight()
-        reason = self._unfit(x, weight)
+        held = state.held
+        if weight is not state.parameter or held.version != weight._version:
+            weight = self._weight()
+        if self.training or torch.is_grad_enabled():
+            bias = parameters["bias"]
+            if self.training or weight.requires_grad or (bias is not None and bias.requires_grad) or input.requires_grad:
+                if not held.hooked and weight.requires_grad:
+                    weight = self._weight()
+                state.packed = None
+                state.fall_back(TRAINING)
+                return self._dense(input, weight)
+        choice = state.choices.exact.get((input.shape, torch.get_num_threads()))
+        if choice is not None:
+            choice.left -= 1
+            if not choice.native and choice.left >= 0:
+                return self._dense(input, weight)
+        reason = self._unfit(input, weight)
         if reason is not None:
             state.fall_back(reason)
-            return self._dense(x, weight)
+            return self._dense(input, weight)
         try:
-            geometry = self._geometry(x)
+            geometry = self._geometry(input)
         except ValueError:
-            return self._dense(x, weight)  # torch refuses it in its own words
-        packed = self._packed(weight)
+            return self._dense(input, weight)  # torch refuses it in its own words
         if choice is None:
-            choice = self._decide(x, geometry, packed)
-        return self._native(x, packed.matrix(choice.kernel), bias, geometry) if choice.native else self._dense(x, weight)
+            return self._decide(input, geometry)
+        if choice.left < 0:
+            return self._look_again(choice, input, geometry)
+        return self._native(input, self._packed().matrix(choice.kernel), parameters["bias"], geometry)
 
-    def _decide(self, x: Tensor, geometry: Any, packed: Packed) -> Choice:
+    def _decide(self, x: Tensor, geometry: Any) -> Tensor:
+        """Choose a kernel for inputs of this size, and give the result for this one."""
         state = self._sparse
         columns, density = self._columns(geometry, x), state.mask.density
         kernels = candidates(state.fitting, density, columns)
-        key = (x.shape, torch.get_num_threads())
+        ways = self._ways(x, kernels)
+        kernel, result = state.choices.decide(x.shape, (columns,), ways, modelled(kernels, density, columns))
+        if result is None:
+            result = self._ways(x, [kernel])[kernel]()  # taken over from elsewhere, it need not be a candidate here
+        self._drop_unused()
+        return result  # type: ignore[no-any-return]
 
-        def call(kernel: str) -> Any:
-            # A whole call, not the product alone: in small layers most of the time goes into finding out what to do.
-            state.choices.exact[key] = Choice(kernel, {})
-            return self.forward(x)
+    def _look_again(self, choice: Choice, x: Tensor, geometry: Any) -> Tensor:
+        state = self._sparse
+        kernels = candidates(state.fitting, state.mask.density, self._columns(geometry, x))
+        result: Tensor = state.choices.look_again(choice, self._ways(x, [*kernels, choice.kernel]))
+        self._drop_unused()
+        return result
 
-        ways: dict[str, Any] = {kernel: partial(call, kernel) for kernel in (*kernels, DENSE)}
-        choice = state.choices.decide(x.shape, self._bucket(x), ways, modelled(kernels, density, columns))
-        # What no decision needs gives its memory back.
-        used = {decided.kernel for decided in state.choices.buckets.values()}
-        packed.matrices = {kernel: matrix for kernel, matrix in packed.matrices.items() if kernel in used}
-        return choice
+    def _drop_unused(self) -> None:
+        """Give back the memory of formats that no decision needs."""
+        state = self._sparse
+        if state.packed is not None and not state.choices.undecided:
+            used = {decided.kernel for decided in state.choices.buckets.values()}
+            state.packed.matrices = {kernel: matrix for kernel, matrix in state.packed.matrices.items() if kernel in used}
 
-    def _packed(self, weight: Tensor) -> Packed:
+    def _ways(self, x: Tensor, kernels: Sequence[str]) -> dict[str, Any]:
+        """The calls to choose among, dense first."""
+        weight = self._weight()
+
+        def call(kernel: str) -> Tensor:
+            # Packing and questions too: in small layers most of the time goes into finding out what to do.
+            self._unfit(x, weight)
+            return self._native(x, self._packed().matrix(kernel), self._parameters["bias"], self._geometry(x))
+
+        return {DENSE: partial(self._dense, x, weight)} | {name: partial(call, name) for name in kernels if name != DENSE}
+
+    def _packed(self) -> Packed:
         """The weight packed, made again when it changed."""
         state = self._sparse
-        # The version counter misses writes through `.data`; some of the weights themselves are looked at for these.
-        if state.packed is None or not state.packed.is_of(weight):
-            write_zeros(state.mask, weight)
-            state.packed = Packed(weight)
+        assert state.parameter is not None
+        if state.packed is None or state.packed.epoch != state.held.epoch:
+            state.packed = Packed(state.parameter, state.held)
         return state.packed
 
     def _unfit(self, x: Tensor, weight: Tensor) -> str | None:
@@ -259,11 +285,33 @@ class NativePruned(Pruned):
             return f"input of type {type(x).__name__}"
         if x.numel() == 0 or weight.numel() == 0:
             return "empty input or weight"
-        if type(weight) is not nn.Parameter or weight.is_inference():
-            return "the weight is not a plain parameter (functional_call, or created in inference mode)"
+        if weight is not self._sparse.parameter:
+            return "the weight is not the layer's own (functional_call)"
         if torch.is_autocast_enabled("cpu"):
             return "autocast chooses another dtype"
         tracing = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
         if tracing or torch._C._functorch.is_functorch_wrapped_tensor(x):
             return "a torch transform or trace is active"
         return None
+
+
+def become(layer: nn.Module, pruned: type[nn.Module]) -> None:
+    """Give `layer` the class of a pruned one."""
+    # torch.fx takes a layer for a leaf of the graph by the module that its class comes from.
+    layer.__dict__["__module__"] = type(layer).__module__
+    layer.__class__ = pruned
+
+
+def become_plain(layer: Any) -> None:
+    """Give a pruned `layer` the class it had before."""
+    del layer._sparse
+    layer.__dict__.pop("__module__", None)
+    layer.__class__ = layer.plain
+
+
+def detach(layer: Pruned) -> None:
+    """Turn a pruned layer back into the plain one; the zeros stay."""
+    weight = layer._parameters["weight"]
+    if weight is not None:
+        release(weight)
+    become_plain(layer)

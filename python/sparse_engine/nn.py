@@ -10,9 +10,8 @@ from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 from . import _core
 from .arrays import new_result
 from .formats import NARROW_COLUMNS
-from .layer import NativePruned, Pruned, PrunedState
+from .layer import NativePruned, Pruned, PrunedState, become
 from .mask import Mask
-from .masking import release
 from .ops import is_channels_last
 
 
@@ -28,22 +27,11 @@ class SparseLinear(NativePruned, nn.Linear):
         if x.dim() == 0 or x.shape[-1] != self.in_features:
             raise ValueError
 
-    def _bucket(self, x: Tensor) -> tuple[int, ...]:
-        return (x.numel() // self.in_features,)
-
     def _columns(self, geometry: None, x: Tensor) -> int:
         return x.numel() // self.in_features
 
     def _native(self, x: Tensor, matrix: _core.Matrix, bias: Tensor | None, geometry: None) -> Tensor:
-        plain: Tensor | None = _core.linear_tensors(x, matrix, bias, _core.Activation.none, None)
-        if plain is not None:
-            return plain
-        x = x.detach() if x.requires_grad else x
-        flat = x if x.dim() == 2 else x.reshape(-1, x.shape[-1])
-        y, target = new_result((flat.shape[0], matrix.rows), tensor=True)
-        _core.linear(_numpy(flat), matrix, _bias(bias), _core.Activation.none, target)
-        result: Tensor = y if x.dim() == 2 else y.view(*x.shape[:-1], matrix.rows)
-        return result
+        return _linear(x, matrix, bias)
 
 
 class SparseConv2d(NativePruned, nn.Conv2d):
@@ -66,18 +54,24 @@ class SparseConv2d(NativePruned, nn.Conv2d):
         shape = _core.Conv2dShape(self.kernel_size, self.stride, pads, self.dilation, self.groups)  # type: ignore[arg-type]
         return shape, shape.output_size(height, width)
 
-    def _bucket(self, x: Tensor) -> tuple[int, ...]:
-        return tuple(x.shape) if x.dim() == 4 else (1, *x.shape)
-
     def _columns(self, geometry: tuple[_core.Conv2dShape, tuple[int, int]], x: Tensor) -> int:
+        batch = x.shape[0] if x.dim() == 4 else 1
         height, width = geometry[1]
-        return _wide((x.shape[0] if x.dim() == 4 else 1) * height * width)
+        return batch if self._is_one_row(x) else _wide(batch * height * width)
+
+    def _is_one_row(self, x: Tensor) -> bool:
+        """Whether each image is a row that every filter covers whole, as in squeeze-and-excite: that is a linear layer."""
+        return x.shape[-2:] == self.kernel_size and self.groups == 1 and not any(self._reversed_padding_repeated_twice)
 
     def _native(
         self, x: Tensor, matrix: _core.Matrix, bias: Tensor | None, geometry: tuple[_core.Conv2dShape, tuple[int, int]]
     ) -> Tensor:
         shape, (height, width) = geometry
         images = x.detach() if x.requires_grad else x
+        if self._is_one_row(x):
+            rows = images.reshape(-1, matrix.cols)
+            y = _linear(rows, matrix, bias)
+            return y.reshape(*x.shape[:-3], matrix.rows, 1, 1)
         if self.padding_mode != "zeros":
             images = F.pad(images, self._reversed_padding_repeated_twice, mode=self.padding_mode)
         if x.dim() == 3:
@@ -110,9 +104,6 @@ class SparseConv1d(NativePruned, nn.Conv1d):
         shape = _core.Conv2dShape(kernel, stride, pads, dilation, self.groups)
         return shape, shape.output_size(1, length)[1]
 
-    def _bucket(self, x: Tensor) -> tuple[int, ...]:
-        return tuple(x.shape) if x.dim() == 3 else (1, *x.shape)
-
     def _columns(self, geometry: tuple[_core.Conv2dShape, int], x: Tensor) -> int:
         return _wide((x.shape[0] if x.dim() == 3 else 1) * geometry[1])
 
@@ -141,9 +132,9 @@ class MaskedConv3d(Pruned, nn.Conv3d):
 class _MaskedTransposed(Pruned, nn.modules.conv._ConvTransposeNd):
     """A pruned transposed convolution of any rank: masked, computed dense."""
 
-    def forward(self, x: Tensor, output_size: Any = None) -> Tensor:
+    def forward(self, input: Tensor, output_size: Any = None) -> Tensor:
         """As torch's layer, on the masked weight."""
-        weight = self._training_weight() if self.training or torch.is_grad_enabled() else self._weight()
+        x, weight = input, self._weight()
         axes = len(self.kernel_size)
         sides: Any = (self.stride, self.padding, self.kernel_size, axes, self.dilation)
         extra = self._output_padding(x, output_size, *sides)
@@ -169,6 +160,18 @@ class MaskedConvTranspose3d(_MaskedTransposed, nn.ConvTranspose3d):
     """A pruned `torch.nn.ConvTranspose3d`: masked, computed dense."""
 
     plain = nn.ConvTranspose3d
+
+
+def _linear(x: Tensor, matrix: _core.Matrix, bias: Tensor | None) -> Tensor:
+    plain: Tensor | None = _core.linear_tensors(x, matrix, bias, _core.Activation.none, None)
+    if plain is not None:
+        return plain
+    x = x.detach() if x.requires_grad else x
+    flat = x if x.dim() == 2 else x.reshape(-1, x.shape[-1])
+    y, target = new_result((flat.shape[0], matrix.rows), tensor=True)
+    _core.linear(_numpy(flat), matrix, _bias(bias), _core.Activation.none, target)
+    result: Tensor = y if x.dim() == 2 else y.view(*x.shape[:-1], matrix.rows)
+    return result
 
 
 def _wide(positions: int) -> int:
@@ -200,16 +203,7 @@ PRUNED_CLASSES: dict[type[nn.Module], type[Pruned]] = {
 def attach(layer: nn.Module, mask: Mask) -> None:
     """Put `layer` under `mask`: its class becomes the pruned one, its weight is zeroed where the mask is False."""
     if not isinstance(layer, Pruned):
-        layer.__class__ = PRUNED_CLASSES[type(layer)]
+        become(layer, PRUNED_CLASSES[type(layer)])
     assert isinstance(layer, Pruned)
     layer._sparse = PrunedState(mask)
-    layer._clean(layer._parameters["weight"])
-
-
-def detach(layer: Pruned) -> None:
-    """Undo `attach`; the zeros stay."""
-    weight = layer._parameters["weight"]
-    if weight is not None:
-        release(weight)
-    del layer._sparse
-    layer.__class__ = layer.plain  # type: ignore[assignment]
+    layer._clean()

@@ -134,8 +134,8 @@ class Pruner:
     def _watch(self) -> None:
         if getattr(self.schedule, "grows_by", "") == "gradient":
             for _, layer in pruned_layers(self.model):
-                if layer._sparse.watched is None:
-                    layer._sparse.watched = Watched()
+                if layer._sparse.held.watched is None:
+                    layer._sparse.held.watched = Watched()
 
     def _exchanged(self, step: int) -> tuple[list[Any], list[Mask]]:
         assert isinstance(self.schedule, Regrowth)
@@ -153,7 +153,7 @@ class Pruner:
         sizes = np.abs(weight.detach().cpu().float().reshape(-1).numpy())
         gone = held[np.argsort(sizes[held], kind="stable")[:count]]
         if self.schedule.grows_by == "gradient":
-            watched = layer._sparse.watched
+            watched = layer._sparse.held.watched
             if watched is None or watched.gradient is None:
                 raise RuntimeError("RigL grows where the gradient is large: run a backward pass before pruner.step()")
             worth = np.abs(watched.gradient.cpu().float().reshape(-1).numpy())[free]

@@ -16,7 +16,8 @@ from torch.nn.utils.rnn import PackedSequence
 from . import _core
 from .formats import DENSE, modelled
 from .layer import DISABLED, TRAINING, Packed, native_enabled
-from .masking import write_zeros
+from .mask import Mask
+from .masking import hold
 from .ranked import Part, Piece
 from .several import PrunedSeveral
 
@@ -54,13 +55,16 @@ class PrunedRecurrent(PrunedSeveral, nn.RNNBase):
         if reason is not None:
             state.fall_back(reason)
             return super().forward(input, hx)
+        ways = {DENSE: lambda: super(PrunedRecurrent, self).forward(input, hx), "csr": lambda: self._native(input, hx)}
         choice = state.choices.exact.get((input.shape, torch.get_num_threads()))
         if choice is None:
-            ways = {"csr": lambda: self._native(input, hx), DENSE: lambda: super(PrunedRecurrent, self).forward(input, hx)}
             density = sum(m.kept for m in self.masks.values()) / max(1, sum(m.size for m in self.masks.values()))
-            columns = 1 if input.dim() == 2 else input.shape[0 if self.batch_first else 1]
-            choice = state.choices.decide(input.shape, (columns, *input.shape), ways, modelled(["csr"], density, columns))
-        return self._native(input, hx) if choice.native else super().forward(input, hx)
+            batch_axis, time_axis = (0, 1) if self.batch_first else (1, 0)
+            batch, steps = (1, input.shape[0]) if input.dim() == 2 else (input.shape[batch_axis], input.shape[time_axis])
+            kernel, result = state.choices.decide(input.shape, (batch, steps), ways, modelled(["csr"], density, batch))
+            return ways[kernel]() if result is None else result
+        choice.left -= 1
+        return state.choices.look_again(choice, ways) if choice.left < 0 else ways[choice.kernel]()
 
     def _unfit(self, x: Any, hx: Any) -> str | None:
         """Why native code does not take this call, or None."""
@@ -88,12 +92,17 @@ class PrunedRecurrent(PrunedSeveral, nn.RNNBase):
         return None
 
     def _matrix(self, name: str) -> _core.Matrix:
-        state, weight = self._sparse, getattr(self, name)
+        state = self._sparse
+        parameter, held = state.under.get(name, (None, None))
+        if parameter is None or held is None or self._parameters[name] is not parameter:
+            # A weight that no mask is on is watched in the same way: it is packed, too.
+            parameter = self._parameters[name]
+            assert parameter is not None
+            held = hold(parameter, Mask.from_numpy(np.ones(tuple(parameter.shape), np.bool_)))
+            state.under[name] = (parameter, held)
         packed = state.packed.get(name)
-        if packed is None or not packed.is_of(weight):
-            if name in state.masks:
-                write_zeros(state.masks[name], weight)
-            packed = state.packed[name] = Packed(weight)
+        if packed is None or packed.epoch != held.epoch:
+            packed = state.packed[name] = Packed(parameter, held)
         return packed.matrix("csr")
 
     def _native(self, x: Tensor, hx: Any) -> Any:

@@ -2,11 +2,13 @@
 
 from typing import Any, ClassVar
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from .choice import Choices
+from .layer import become_plain
 from .mask import Mask
-from .masking import guard, guarded_by, guards_gradient, write_zeros
+from .masking import Held, hold, release
 
 
 class SeveralState:
@@ -14,7 +16,7 @@ class SeveralState:
 
     def __init__(self, masks: dict[str, Mask]) -> None:
         self.masks = masks
-        self.clean: dict[str, tuple[int, int]] = {}  # version and address of each weight when last seen masked
+        self.under: dict[str, tuple[Tensor, Held]] = {}  # the parameters that are under them, and what is known of these
         self.packed: dict[str, Any] = {}
         self.choices = Choices()
         self.fallbacks: dict[str, int] = {}
@@ -45,42 +47,76 @@ class PrunedSeveral(nn.Module):
 
     def _hold(self) -> None:
         """Zeros where the masks are False, whatever wrote to the weights, and in what becomes their gradient."""
-        state = self._sparse
-        for name, mask in state.masks.items():
-            weight: Any = getattr(self, name)
-            seen = state.clean.get(name) == (weight._version, weight.data_ptr())
-            if self.training or not seen or guarded_by(weight) is not mask or not guards_gradient(weight):
-                self._clean(name)
+        for name, (parameter, held) in self._sparse.under.items():
+            if self._parameters[name] is parameter and (
+                held.version != parameter._version or (parameter.requires_grad and not held.hooked)
+            ):
+                held.settle(parameter)
 
     def _clean(self, name: str) -> None:
+        """Take the parameter called `name`, as the layer has it now, under its mask."""
         weight: Any = self._parameters[name]
+        state = self._sparse
+        state.under.pop(name, None)
+        state.packed.pop(name, None)
         if weight is None or weight.device.type == "meta":
             return
-        mask = self._sparse.masks[name]
-        write_zeros(mask, weight)
-        if type(weight) is nn.Parameter and not weight.is_inference():
-            guard(weight, mask, gradient=True)
-            self._sparse.clean[name] = (weight._version, weight.data_ptr())
+        if weight.is_inference():
+            # No version counts what is written to such a tensor.
+            with torch.inference_mode(False):
+                weight = nn.Parameter(weight.clone(), weight.requires_grad)
+            setattr(self, name, weight)
+        else:
+            state.under[name] = (weight, hold(weight, state.masks[name]))
+
+    def _clean_all(self) -> None:
+        for name in self._sparse.masks:
+            self._clean(name)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Take up the masks again after a copy or a load."""
         super().__setstate__(state)  # type: ignore[no-untyped-call]
-        for name in self._sparse.masks:
+        self._clean_all()
+
+    def register_parameter(self, name: str, param: Any) -> None:
+        """As torch's; a new weight comes under its mask."""
+        super().register_parameter(name, param)
+        if "_sparse" in self.__dict__ and name in self._sparse.masks:
             self._clean(name)
 
     def _apply(self, fn: Any, recurse: bool = True) -> Any:
         result = super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
-        for name in self._sparse.masks:
-            self._clean(name)
+        self._clean_all()
         return result
 
-    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
-        super()._load_from_state_dict(*args, **kwargs)
+    def _load_from_state_dict(self, state_dict: Any, prefix: str, local_metadata: Any, *args: Any) -> None:
+        super()._load_from_state_dict(state_dict, prefix, local_metadata, *args)
         for name in self._sparse.masks:
-            self._clean(name)
+            weight, given = self._parameters[name], state_dict.get(f"{prefix}{name}")
+            if isinstance(given, Tensor) and weight is not None and given.data_ptr() == weight.data_ptr() and weight.numel():
+                # assign=True: the memory is the caller's, who may load it again elsewhere.
+                setattr(self, name, nn.Parameter(Tensor.detach(weight).clone(), weight.requires_grad))
+        self._clean_all()
+
+    def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
+        self._hold()
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+
+    def __prepare_scriptable__(self) -> nn.Module:
+        """The plain layer, which torch.jit.script understands."""
+        plain = self.plain.__new__(self.plain)
+        plain.__dict__.update({name: value for name, value in self.__dict__.items() if name not in ("_sparse", "__module__")})
+        return plain
 
     def extra_repr(self) -> str:
         """The plain layer's, with the share of weights that stay."""
         kept, size = (sum(getattr(mask, what) for mask in self.masks.values()) for what in ("kept", "size"))
         own = super().extra_repr()
         return f"{own}{', ' * bool(own)}density={kept / size if size else 1.0:.4g}"
+
+
+def detach_several(layer: PrunedSeveral) -> None:
+    """Turn such a layer back into the plain one; the zeros stay."""
+    for weight, _ in layer._sparse.under.values():
+        release(weight)
+    become_plain(layer)

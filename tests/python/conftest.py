@@ -25,9 +25,9 @@ def native_always(monkeypatch):
     torch = pytest.importorskip("torch")
     from sparse_engine import choice
 
-    def measure(ways):
+    def measure(trial, ways, modelled, bounded):
         kernel = next((kernel for kernel in ways if kernel != "dense"), "dense")
-        return choice.Choice(kernel, dict.fromkeys(ways, 0.0))
+        return choice.Choice(kernel, dict.fromkeys(ways, 0.0)), kernel, None
 
     monkeypatch.setattr(choice, "_measure", measure)
     return torch

@@ -63,7 +63,8 @@ def test_every_format_gives_the_layers_result(monkeypatch, rng, kernel, columns)
     from sparse_engine.nn import attach
 
     attach(layer, mask_of(kept))
-    monkeypatch.setattr(choice, "_measure", lambda ways: choice.Choice(kernel, dict.fromkeys(ways, 1.0)))
+    decided = choice.Choice(kernel, {"dense": 1.0, kernel: 1.0})
+    monkeypatch.setattr(choice, "_measure", lambda trial, ways, modelled, bounded: (decided, kernel, None))
     x = torch.randn(columns, 48)
     with torch.inference_mode():
         y = layer(x)
@@ -73,7 +74,7 @@ def test_every_format_gives_the_layers_result(monkeypatch, rng, kernel, columns)
 
 
 def test_without_timing_the_model_decides_the_same_every_time(untimed, monkeypatch):
-    monkeypatch.setattr(choice, "_measure", lambda ways: pytest.fail("timed"))
+    monkeypatch.setattr(choice, "_measure", lambda *_: pytest.fail("timed"))
     model = nn.Sequential(pruned(64, 48, 0.95), nn.ReLU(), pruned(32, 64, 0.05))
     found = [engine.autotune(model, torch.randn(n, 48)) for n in (1, 100, 100)]
     assert found[1] == found[2]
@@ -85,9 +86,12 @@ def test_without_timing_the_model_decides_the_same_every_time(untimed, monkeypat
 @pytest.mark.parametrize(("sparsity", "seconds", "taken"), [(0.05, 0.9, "dense"), (0.05, 0.8, "csr"), (0.95, 0.9, "csr")])
 def test_against_the_cost_model_native_must_win_by_more(monkeypatch, sparsity, seconds, taken):
     times = {"csr": seconds, "dense": 1.0}
-    monkeypatch.setattr(
-        choice, "_measure", lambda ways: choice.Choice("csr", {kernel: times.get(kernel, 9.0) for kernel in ways})
-    )
+
+    def timed(trial, way, call):
+        trial.first[way] = times.get(way, 9.0)
+        trial.seconds[way] = [trial.first[way]] * choice.ROUNDS_WHEN_CLOSE
+
+    monkeypatch.setattr(choice.Trial, "_time", timed)
     model = pruned(32, 64, sparsity)
     (decided,) = engine.autotune(model, torch.randn(100, 64))[""]
     assert decided["kernel"] == taken
@@ -108,7 +112,7 @@ def test_decisions_survive_json_and_are_not_timed_again(monkeypatch):
     again = pruned()
     again.load_state_dict(model.state_dict())
     engine.set_decisions(again, saved)
-    monkeypatch.setattr(choice, "_measure", lambda ways: pytest.fail("timed again"))
+    monkeypatch.setattr(choice, "_measure", lambda *_: pytest.fail("timed again"))
     with torch.inference_mode():
         again(x)
     assert engine.decisions(again) == engine.decisions(model)

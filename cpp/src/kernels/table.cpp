@@ -9,6 +9,7 @@
 #include "csr_gemv.hpp"
 #include "csr_windows.hpp"
 #include "mask.hpp"
+#include "mask_apply.hpp"
 #include "narrow.hpp"
 #include "nm_gemv.hpp"
 #include "panel.hpp"

@@ -208,6 +208,12 @@ struct SelectArgs {
   std::uint8_t* bits;
 };
 
+struct ApplyArgs {
+  const std::uint8_t* bits;  // element i is bit i % 8 of byte i / 8
+  void* items;
+  std::uint64_t count;
+};
+
 struct Kernels {
   const char* name;
   const char* const* needs;  // processor features, null-terminated, read from the compiler's macros
