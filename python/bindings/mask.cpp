@@ -67,6 +67,14 @@ void bind_mask(pybind11::module_& m) {
       },
       py::arg("bits").noconvert(), py::arg("data").noconvert());
   m.def(
+      "apply_mask_at",
+      [](const Bits& bits, std::uintptr_t address, std::uint64_t count, int item_bytes) {
+        const auto b = bits_of(bits);
+        py::gil_scoped_release released;
+        return apply_mask(b, reinterpret_cast<void*>(address), count, item_bytes);
+      },
+      py::arg("bits").noconvert(), py::arg("address"), py::arg("count"), py::arg("item_bytes"));
+  m.def(
       "fingerprint",
       [](const Bits& bytes) {
         const auto whole = std::as_bytes(bits_of(bytes));

@@ -5,7 +5,7 @@ mask and what is derived from it. `weight` itself holds zeros where the mask is 
 keeps it so is in `masking.py`. A forward compares two numbers to know that nothing was written since.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, ClassVar
@@ -118,7 +118,7 @@ class Pruned(nn.Module):
             # torch.func.functional_call passes a tensor of its own: that one is not ours to write to.
             return torch.where(mask_tensor(state.mask).to(weight.device), weight, weight.new_zeros(()))
         held = state.held
-        if held.version != weight._version or (weight.requires_grad and not held.hooked):
+        if held.version != weight._version or (weight.requires_grad and not held.hooked) or (self.training and not weight.is_cpu):
             held.settle(weight)
         return weight
 
@@ -152,12 +152,8 @@ class Pruned(nn.Module):
         return result
 
     def _load_from_state_dict(self, state_dict: Any, prefix: str, local_metadata: Any, *args: Any) -> None:
-        super()._load_from_state_dict(state_dict, prefix, local_metadata, *args)
-        weight: Any = self._parameters["weight"]
-        given = state_dict.get(f"{prefix}weight")
-        if isinstance(given, Tensor) and weight is not None and given.data_ptr() == weight.data_ptr() and weight.numel():
-            # assign=True: the memory is the caller's, who may load it again elsewhere.
-            self._parameters["weight"] = nn.Parameter(Tensor.detach(weight).clone(), weight.requires_grad)
+        given = own_copies(state_dict, [f"{prefix}weight"], local_metadata)
+        super()._load_from_state_dict(given, prefix, local_metadata, *args)
         self._clean()
 
     def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
@@ -271,28 +267,40 @@ class NativePruned(Pruned):
             state.packed = Packed(state.parameter, state.held)
         return state.packed
 
-    def _unfit(self, x: Tensor, weight: Tensor) -> str | None:
+    def _unfit(self, input: Tensor, weight: Tensor) -> str | None:
         """Why native code does not take this input, or None."""
         if not _native_enabled:
             return DISABLED
-        if x.dtype is not torch.float32 or weight.dtype is not torch.float32:
-            return f"dtype {x.dtype if x.dtype is not torch.float32 else weight.dtype}: native kernels take torch.float32"
-        if not x.is_cpu or not weight.is_cpu:
-            return f"device {x.device}: native kernels run on the CPU"
-        if x.layout is not torch.strided:
-            return f"layout {x.layout}: native kernels take dense inputs"
-        if type(x) is not Tensor and type(x) is not nn.Parameter:
-            return f"input of type {type(x).__name__}"
-        if x.numel() == 0 or weight.numel() == 0:
+        if input.dtype is not torch.float32 or weight.dtype is not torch.float32:
+            return f"dtype {input.dtype if input.dtype is not torch.float32 else weight.dtype}: native kernels take torch.float32"
+        if not input.is_cpu or not weight.is_cpu:
+            return f"device {input.device}: native kernels run on the CPU"
+        if input.layout is not torch.strided:
+            return f"layout {input.layout}: native kernels take dense inputs"
+        if type(input) is not Tensor and type(input) is not nn.Parameter:
+            return f"input of type {type(input).__name__}"
+        if input.numel() == 0 or weight.numel() == 0:
             return "empty input or weight"
         if weight is not self._sparse.parameter:
             return "the weight is not the layer's own (functional_call)"
         if torch.is_autocast_enabled("cpu"):
             return "autocast chooses another dtype"
         tracing = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
-        if tracing or torch._C._functorch.is_functorch_wrapped_tensor(x):
+        if tracing or torch._C._functorch.is_functorch_wrapped_tensor(input):
             return "a torch transform or trace is active"
         return None
+
+
+def own_copies(state_dict: Any, names: Iterable[str], local_metadata: Any) -> Any:
+    """`state_dict` with copies of the tensors called `names` where loading would take the tensors themselves (assign=True): a
+    mask writes to them, and they are the caller's."""
+    if not local_metadata.get("assign_to_params_buffers", False):
+        return state_dict
+    found = {name: state_dict[name] for name in names if name in state_dict}
+    return dict(state_dict) | {
+        name: nn.Parameter(Tensor.detach(value).clone(), value.requires_grad) if isinstance(value, nn.Parameter) else value.clone()
+        for name, value in found.items()
+    }
 
 
 def become(layer: nn.Module, pruned: type[nn.Module]) -> None:

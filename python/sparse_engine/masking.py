@@ -13,21 +13,28 @@ Not seen are writes to a numpy array that was made from `.detach()` and kept ove
 C code that kept the address.
 """
 
+import sys
 import weakref
 from collections import OrderedDict
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.optim.optimizer import register_optimizer_step_post_hook
+from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
 from . import _core
 from .mask import Mask
 
-_SAME_SIZE = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+_NO_DISPATCH = Tensor.__torch_dispatch__  # of tensors that are memory, and not some other library's wrapper
 _UNKNOWN = -1  # no version of a tensor
 
-_step_hook: Any = None
+_SCANNED_BELOW = 1 << 16  # weights: to look at them takes less than to find out whether one must
+
+# Optimizers that treat each weight by itself and leave it zero where its gradient and all that they keep of it are.
+ZERO_STAYS = (torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW, torch.optim.RMSprop, torch.optim.Adagrad, torch.optim.NAdam)
+
+_step_hooks: Any = None
 
 
 def _storage_uses(tensor: Tensor) -> int:
@@ -52,6 +59,22 @@ class MaskedParameter(nn.Parameter):
     def data(self, value: Tensor) -> None:
         self._held.gave_memory()
         _DATA.__set__(self, value)
+
+    @property  # type: ignore[override]
+    def grad(self) -> Tensor | None:
+        """As of any tensor, with zeros where the mask is False: clipping and optimizers see the norm of what learns."""
+        gradient: Tensor | None = _GRAD.__get__(self)
+        if gradient is not None and gradient.__dict__.get("_masked") != (self._held, gradient._version):
+            gradient = self._held.mask_gradient(self, gradient)
+        return gradient
+
+    @grad.setter
+    def grad(self, value: Tensor | None) -> None:
+        _GRAD.__set__(self, value)
+
+    @grad.deleter
+    def grad(self) -> None:
+        _GRAD.__delete__(self)
 
     def detach(self) -> Tensor:
         """As of any tensor."""
@@ -78,7 +101,10 @@ class MaskedParameter(nn.Parameter):
         return torch._utils._rebuild_parameter, (_DATA.__get__(self), self.requires_grad, OrderedDict())
 
 
+_RUN = torch.autograd.graph._engine_run_backward.__code__
+_BACKWARD, _GRADIENTS = torch.autograd.backward.__code__, torch.autograd.grad.__code__
 _DATA: Any = Tensor.data
+_GRAD: Any = Tensor.grad
 
 
 class Held:
@@ -92,7 +118,20 @@ class Held:
         watched: set while somebody wants the whole gradient.
     """
 
-    __slots__ = ("_fingerprint", "_handles", "_in_order", "_seen", "_shared", "epoch", "hooked", "mask", "version", "watched")
+    __slots__ = (
+        "_cleared",
+        "_fingerprint",
+        "_handles",
+        "_ordered",
+        "_seen",
+        "_shared",
+        "clean_before_step",
+        "epoch",
+        "hooked",
+        "mask",
+        "version",
+        "watched",
+    )
 
     def __init__(self, mask: Mask) -> None:
         self.mask = mask
@@ -102,9 +141,11 @@ class Held:
         self._seen = _UNKNOWN  # version when last looked at, whatever was handed out since
         self._shared = False  # memory was handed out for good
         self._fingerprint: int | None = None  # of the values of this epoch, when somebody asked for it
-        self._in_order: tuple[tuple[int, ...], Mask] | None = None  # strides, and the mask in that order of memory
+        self._ordered: tuple[tuple[int, ...], Mask] | None = None  # an order of dimensions, and the mask in it
+        self.clean_before_step = False  # whether nobody but the optimizer under way wrote to the parameter
         self.hooked = False
         self._handles: tuple[Any, ...] = ()
+        self._cleared: tuple[Any, ...] = ()  # what optimizers keep of the parameter, made zero under the mask too
 
     def gave_memory(self) -> None:
         """Note that somebody can write to the parameter without torch's counting it."""
@@ -124,7 +165,7 @@ class Held:
             self.version = self._seen = parameter._version
         if self._shared:
             self._shared = _storage_uses(parameter) > _USES_OF_ONE
-            if self._shared or type(parameter) is not MaskedParameter:
+            if self._shared:
                 self.version = _UNKNOWN
 
     def remember_values(self, parameter: Tensor) -> None:
@@ -133,15 +174,16 @@ class Held:
 
     def write_zeros(self, tensor: Tensor) -> None:
         """Zero `tensor`, of the mask's shape and any dtype, device and strides, where the mask is False."""
-        memory, mask = in_memory_order(tensor), self.mask
-        if memory is None:
-            write_zeros(mask, tensor)
-            return
-        if memory.stride() != tensor.stride():
-            if self._in_order is None or self._in_order[0] != tensor.stride():
-                self._in_order = (tensor.stride(), Mask.from_numpy(mask.to_numpy().transpose(_order(tensor)).copy()))
-            mask = self._in_order[1]
-        _apply(mask, memory, tensor)
+        mask = self.mask
+        if not _in_order(tensor):
+            order = _order(tensor)
+            if not _in_order(tensor, order):
+                write_zeros(mask, tensor)
+                return
+            if self._ordered is None or self._ordered[0] != order:
+                self._ordered = (order, Mask.from_numpy(np.ascontiguousarray(mask.to_numpy().transpose(order))))
+            mask = self._ordered[1]
+        _apply(mask, tensor)
 
     def _hook(self, parameter: Tensor) -> None:
         """Have the gradient of `parameter` be zero where the mask is False, so that clipping sees the norm of what learns."""
@@ -151,22 +193,54 @@ class Held:
             if self.watched is not None:
                 self.watched.gradient = gradient.detach().clone()
             own = reference()
-            return None if own is None or _accumulates(own) else masked_gradient(self.mask, gradient)
-
-        def accumulated(own: Tensor) -> None:
-            gradient = own.grad
-            if gradient is None:
-                return
-            if gradient.requires_grad or gradient.layout is not torch.strided:
-                own.grad = masked_gradient(self.mask, gradient)
-            else:
-                self.write_zeros(gradient)
+            if own is None or (type(own) is MaskedParameter and _accumulates(own)):
+                return None  # and `MaskedParameter.grad` masks what it is added to
+            return masked_gradient(self.mask, gradient)
 
         self.hooked = True
-        self._handles = (
-            parameter.register_hook(on_its_way),  # type: ignore[no-untyped-call]
-            parameter.register_post_accumulate_grad_hook(accumulated),  # type: ignore[no-untyped-call]
-        )
+        self._handles = (parameter.register_hook(on_its_way),)  # type: ignore[no-untyped-call]
+
+    def mask_gradient(self, parameter: Tensor, gradient: Tensor) -> Tensor:
+        """The accumulated gradient of `parameter`, made zero where the mask is False."""
+        if gradient.requires_grad or gradient.layout is not torch.strided:
+            gradient = masked_gradient(self.mask, gradient)
+            _GRAD.__set__(parameter, gradient)
+        else:
+            self.write_zeros(gradient)
+        gradient._masked = (self, gradient._version)  # type: ignore[attr-defined]
+        return gradient
+
+    def after_step(self, parameter: Tensor, optimizer: torch.optim.Optimizer) -> None:
+        """Zero what a step of `optimizer` may have brought back: momentum gathered before pruning, or decay elsewhere than to 0.
+
+        Where weight, gradient and all that the optimizer keeps are zero, a step of the optimizers of `ZERO_STAYS` leaves zero.
+        """
+        if self._stays(parameter, optimizer):
+            self.epoch += 1
+            self._fingerprint = None
+            self.version = self._seen = parameter._version
+        else:
+            self.settle(parameter)
+
+    def _stays(self, parameter: Tensor, optimizer: torch.optim.Optimizer) -> bool:
+        if type(optimizer) not in ZERO_STAYS or self.mask.size < _SCANNED_BELOW or not self.clean_before_step:
+            return False
+        if any(group.get("eps", 1) == 0 for group in optimizer.param_groups):  # 0 / 0
+            return False
+        gradient: Tensor | None = _GRAD.__get__(parameter)
+        if gradient is None or gradient.__dict__.get("_masked") != (self, gradient._version):
+            return False
+        kept = [
+            value
+            for value in optimizer.state.get(parameter, {}).values()
+            if isinstance(value, Tensor) and value.shape == parameter.shape
+        ]
+        if len(kept) == len(self._cleared) and all(known() is value for known, value in zip(self._cleared, kept, strict=True)):
+            return True
+        for value in kept:
+            self.write_zeros(value)
+        self._cleared = tuple(map(weakref.ref, kept))
+        return False  # this step still saw what was there before
 
     def release(self) -> None:
         """Take the hooks away."""
@@ -187,7 +261,7 @@ def hold(parameter: Tensor, mask: Mask) -> Held:
     Returns:
         What is known of it from here on; the same for everybody who puts it under the same mask.
     """
-    global _step_hook
+    global _step_hooks
     held: Held | None = parameter.__dict__.get("_held")
     if held is None or held.mask is not mask:
         if held is not None:
@@ -195,10 +269,10 @@ def hold(parameter: Tensor, mask: Mask) -> Held:
         watched = None if held is None else held.watched
         held = parameter._held = Held(mask)  # type: ignore[attr-defined]
         held.watched = watched
-        if type(parameter) is nn.Parameter:
+        if type(parameter) is nn.Parameter and parameter.is_cpu:  # on others torch's optimizers are slow with classes of our own
             parameter.__class__ = MaskedParameter
-    if _step_hook is None:
-        _step_hook = register_optimizer_step_post_hook(_after_step)
+    if _step_hooks is None:
+        _step_hooks = (register_optimizer_step_pre_hook(_before_step), register_optimizer_step_post_hook(_after_step))
     held.settle(parameter)
     return held
 
@@ -217,17 +291,27 @@ def release(parameter: Tensor) -> None:
         parameter.__class__ = nn.Parameter
 
 
+def _before_step(optimizer: torch.optim.Optimizer, _args: Any, _kwargs: Any) -> None:
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            held = held_by(parameter)
+            if held is not None:
+                held.clean_before_step = held.version == parameter._version
+
+
 def _after_step(optimizer: torch.optim.Optimizer, _args: Any, _kwargs: Any) -> None:
-    # Momentum gathered before pruning, or decay towards something else than zero, would bring weights back.
     for group in optimizer.param_groups:
         for parameter in group["params"]:
             held = held_by(parameter)
             if held is not None:  # whatever its version says: fused optimizers do not count their writes
-                held.settle(parameter)
+                held.after_step(parameter, optimizer)
 
 
 def _accumulates(parameter: Tensor) -> bool:
     """Whether the backward pass that is under way adds to `parameter.grad`, rather than hand the gradient to its caller."""
+    running = sys._getframe(2)  # who called the hook, by way of the engine
+    if running.f_code is _RUN and running.f_back is not None and running.f_back.f_code in (_BACKWARD, _GRADIENTS):
+        return running.f_back.f_code is _BACKWARD
     node = torch.autograd.graph.get_gradient_edge(parameter).node
     try:
         return bool(torch._C._will_engine_execute_node(node))  # type: ignore[attr-defined]
@@ -242,42 +326,40 @@ def masked_gradient(mask: Mask, gradient: Tensor) -> Tensor:
 
 def write_zeros(mask: Mask, tensor: Tensor) -> None:
     """Zero `tensor` in place where `mask` is False; any dtype, device and strides. What is clean already is not written to."""
-    memory = in_memory_order(tensor)
-    if memory is not None and memory.stride() == tensor.stride():
-        _apply(mask, memory, tensor)
+    if _in_order(tensor):
+        _apply(mask, tensor)
         return
     with torch.no_grad():
         gone = ~mask_tensor(mask).to(tensor.device)
-        if bool((Tensor.detach(tensor) * gone != 0).any()) or bool(Tensor.detach(tensor)[gone].isnan().any()):
+        removed = Tensor.detach(tensor)[gone]
+        if bool((removed != 0).any()):  # NaN is not 0 either
             tensor.masked_fill_(gone, 0)
 
 
-def _apply(mask: Mask, memory: Tensor, tensor: Tensor) -> None:
-    with torch.no_grad():
-        changed = mask.apply(memory.view(_SAME_SIZE[memory.element_size()]).numpy())
-        if changed and not tensor.is_inference():
-            torch.autograd.graph.increment_version(tensor)
+def _apply(mask: Mask, tensor: Tensor) -> None:
+    """Zero a tensor whose memory lies in the order of `mask`."""
+    changed = _core.apply_mask_at(mask.bits, tensor.data_ptr(), tensor.numel(), tensor.element_size())
+    if changed and not tensor.is_inference():
+        torch.autograd.graph.increment_version(tensor)
 
 
-def in_memory_order(tensor: Tensor) -> Tensor | None:
-    """`tensor` with its dimensions in the order of memory, contiguous; None where there is no such view on the CPU."""
-    if tensor.device.type != "cpu" or tensor.layout is not torch.strided or tensor.element_size() not in _SAME_SIZE:
-        return None
-    memory = Tensor.detach(tensor)
-    if not memory.is_contiguous():
-        memory = memory.permute(_order(tensor))
-    return memory if memory.is_contiguous() else None
+def _in_order(tensor: Tensor, order: tuple[int, ...] | None = None) -> bool:
+    """Whether `tensor` lies in one piece of the CPU's memory, its dimensions in this order."""
+    if not tensor.is_cpu or tensor.layout is not torch.strided or type(tensor).__torch_dispatch__ is not _NO_DISPATCH:
+        return False
+    return (tensor if order is None else Tensor.detach(tensor).permute(order)).is_contiguous() and tensor.element_size() <= 8
 
 
 def _order(tensor: Tensor) -> tuple[int, ...]:
+    """The dimensions of `tensor`, those furthest apart in memory first."""
     return tuple(sorted(range(tensor.dim()), key=lambda axis: -tensor.stride(axis)))
 
 
 def fingerprint(tensor: Tensor) -> int:
     """64 bits that tell the values of `tensor` and their order in memory."""
-    memory = in_memory_order(tensor)
-    if memory is None:
-        memory = Tensor.detach(tensor).contiguous().cpu()
+    memory = Tensor.detach(tensor)
+    if not _in_order(tensor):
+        memory = memory.permute(_order(tensor)).contiguous().cpu()
     return _core.fingerprint(memory.reshape(-1).view(torch.uint8).numpy())
 
 

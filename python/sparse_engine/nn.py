@@ -20,8 +20,8 @@ class SparseLinear(NativePruned, nn.Linear):
 
     plain = nn.Linear
 
-    def _dense(self, x: Tensor, weight: Tensor) -> Tensor:
-        return F.linear(x, weight, self._parameters["bias"])
+    def _dense(self, input: Tensor, weight: Tensor) -> Tensor:
+        return F.linear(input, weight, self._parameters["bias"])
 
     def _geometry(self, x: Tensor) -> None:
         if x.dim() == 0 or x.shape[-1] != self.in_features:
@@ -39,8 +39,8 @@ class SparseConv2d(NativePruned, nn.Conv2d):
 
     plain = nn.Conv2d
 
-    def _dense(self, x: Tensor, weight: Tensor) -> Tensor:
-        return self._conv_forward(x, weight, self._parameters["bias"])  # type: ignore[no-any-return]
+    def _dense(self, input: Tensor, weight: Tensor) -> Tensor:
+        return self._conv_forward(input, weight, self._parameters["bias"])  # type: ignore[no-any-return]
 
     def _geometry(self, x: Tensor) -> tuple[_core.Conv2dShape, tuple[int, int]]:
         """The native description of this convolution and its output size; ValueError where there is none."""
@@ -89,8 +89,8 @@ class SparseConv1d(NativePruned, nn.Conv1d):
 
     plain = nn.Conv1d
 
-    def _dense(self, x: Tensor, weight: Tensor) -> Tensor:
-        return self._conv_forward(x, weight, self._parameters["bias"])  # type: ignore[no-any-return]
+    def _dense(self, input: Tensor, weight: Tensor) -> Tensor:
+        return self._conv_forward(input, weight, self._parameters["bias"])  # type: ignore[no-any-return]
 
     def _geometry(self, x: Tensor) -> tuple[_core.Conv2dShape, int]:
         """The native description of this convolution, over images one row high, and its output length."""
@@ -125,8 +125,8 @@ class MaskedConv3d(Pruned, nn.Conv3d):
 
     plain = nn.Conv3d
 
-    def _dense(self, x: Tensor, weight: Tensor) -> Tensor:
-        return self._conv_forward(x, weight, self._parameters["bias"])  # type: ignore[no-any-return]
+    def _dense(self, input: Tensor, weight: Tensor) -> Tensor:
+        return self._conv_forward(input, weight, self._parameters["bias"])  # type: ignore[no-any-return]
 
 
 class _MaskedTransposed(Pruned, nn.modules.conv._ConvTransposeNd):

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from .choice import Choices
-from .layer import become_plain
+from .layer import become_plain, own_copies
 from .mask import Mask
 from .masking import Held, hold, release
 
@@ -90,12 +90,8 @@ class PrunedSeveral(nn.Module):
         return result
 
     def _load_from_state_dict(self, state_dict: Any, prefix: str, local_metadata: Any, *args: Any) -> None:
-        super()._load_from_state_dict(state_dict, prefix, local_metadata, *args)
-        for name in self._sparse.masks:
-            weight, given = self._parameters[name], state_dict.get(f"{prefix}{name}")
-            if isinstance(given, Tensor) and weight is not None and given.data_ptr() == weight.data_ptr() and weight.numel():
-                # assign=True: the memory is the caller's, who may load it again elsewhere.
-                setattr(self, name, nn.Parameter(Tensor.detach(weight).clone(), weight.requires_grad))
+        given = own_copies(state_dict, [f"{prefix}{name}" for name in self._sparse.masks], local_metadata)
+        super()._load_from_state_dict(given, prefix, local_metadata, *args)
         self._clean_all()
 
     def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
