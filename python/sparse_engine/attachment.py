@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from .attention import MaskedMultiheadAttention, is_attention, projections
+from .encoder import decline_fused_paths
 from .layer import Pruned, become, detach
 from .mask import Mask
 from .masking import mask_tensor
@@ -49,6 +50,7 @@ def put_under(model: nn.Module, layers: Sequence[Any], found: Sequence[Mask]) ->
     for (module, parameter), mask in whole.items():
         if parameter != "weight":
             _attach_one(module, parameter, mask)
+    decline_fused_paths(model)
 
 
 def put_on(module: nn.Module, parameter: str, mask: Mask) -> None:
@@ -113,6 +115,7 @@ def put_masks(model: nn.Module, found: Mapping[str, Mask]) -> None:
     for name, mask in found.items():
         owner, _, parameter = name.rpartition(".")
         put_on(modules[owner], parameter, mask)
+    decline_fused_paths(model)
 
 
 def can_be_masked(model: nn.Module, parameter: str) -> bool:

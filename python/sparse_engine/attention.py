@@ -14,11 +14,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from .layer import Pruned
+from .multihead import MaskedMultiheadAttention
 from .nn import PRUNED_CLASSES
 from .ranked import Part, Piece
-from .several import PrunedSeveral
 
-REASON = "masked; torch's attention reads its weights itself and has no native kernel"
 COUNTS = ("num_heads", "n_heads", "num_attention_heads", "n_head")  # how modules call their number of heads
 ROLES = (
     ("q_proj", "query", "q_lin", "q", "wq", "to_q"),
@@ -60,21 +59,6 @@ class Heads(Part):
                 flags = own.reshape(self.count, -1, self.width * columns).swapaxes(0, 1)
             found.append((module, name, ..., np.ascontiguousarray(flags.reshape(rows, columns))))
         return found
-
-
-class MaskedMultiheadAttention(PrunedSeveral, nn.MultiheadAttention):
-    """A pruned `torch.nn.MultiheadAttention`: masked, computed dense."""
-
-    plain = nn.MultiheadAttention
-
-    def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """As torch's layer: (output, attention weights or None)."""
-        if not torch.compiler.is_compiling():
-            self._hold()
-            if isinstance(self.out_proj, Pruned):  # whose own forward torch never calls
-                self.out_proj._weight()
-            self._sparse.fall_back(REASON)
-        return super().forward(*args, **kwargs)
 
 
 def is_attention(module: nn.Module) -> bool:

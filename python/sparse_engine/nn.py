@@ -31,7 +31,7 @@ class SparseLinear(NativePruned, nn.Linear):
         return x.numel() // self.in_features
 
     def _native(self, x: Tensor, matrix: _core.Matrix, bias: Tensor | None, geometry: None) -> Tensor:
-        return _linear(x, matrix, bias)
+        return sparse_linear(x, matrix, bias)
 
 
 class SparseConv2d(NativePruned, nn.Conv2d):
@@ -70,7 +70,7 @@ class SparseConv2d(NativePruned, nn.Conv2d):
         images = x.detach() if x.requires_grad else x
         if self._is_one_row(x):
             rows = images.reshape(-1, matrix.cols)
-            y = _linear(rows, matrix, bias)
+            y = sparse_linear(rows, matrix, bias)
             return y.reshape(*x.shape[:-3], matrix.rows, 1, 1)
         if self.padding_mode != "zeros":
             images = F.pad(images, self._reversed_padding_repeated_twice, mode=self.padding_mode)
@@ -162,7 +162,8 @@ class MaskedConvTranspose3d(_MaskedTransposed, nn.ConvTranspose3d):
     plain = nn.ConvTranspose3d
 
 
-def _linear(x: Tensor, matrix: _core.Matrix, bias: Tensor | None) -> Tensor:
+def sparse_linear(x: Tensor, matrix: _core.Matrix, bias: Tensor | None) -> Tensor:
+    """x · Wᵀ + b of float32 tensors, (..., in) to (..., out), on the native kernels of `matrix`."""
     plain: Tensor | None = _core.linear_tensors(x, matrix, bias, _core.Activation.none, None)
     if plain is not None:
         return plain

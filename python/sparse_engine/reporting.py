@@ -13,7 +13,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from .attention import REASON, MaskedMultiheadAttention, is_attention, projections
+from .choice import without_bound
+from .attention import is_attention, projections
 from .evidence import Call, called, evaluating
 from .layer import DISABLED, NativePruned, Pruned, dense_only
 from .pages import picture_of, write_page
@@ -217,7 +218,8 @@ def _measure_layers(model: nn.Module, rows: dict[nn.Module, LayerReport], inputs
     for module in rows:
         if isinstance(module, (Pruned, PrunedSeveral)):
             module._sparse.fallbacks.clear()  # so that what is there afterwards is about these inputs
-    uses, seen = called(model, list(rows), inputs)
+    with without_bound():
+        uses, seen = called(model, list(rows), inputs)
     for (module, row), count in zip(rows.items(), uses, strict=True):
         if module in seen:
             row.macs, row.nonzero_macs = count * row.parameters, count * row.nonzeros
@@ -234,8 +236,6 @@ def _kernel(module: nn.Module, seen: dict[nn.Module, Call] | None) -> tuple[str,
         return "dense", f"masked; {module.plain.__name__} has no native kernel"
     if seen is not None and module not in seen:
         return "dense", "not called by the model's forward (a fused path of torch?)"
-    if isinstance(module, MaskedMultiheadAttention):
-        return "dense", REASON
     state = module._sparse
     reasons = [reason for reason in state.fallbacks if reason != DISABLED]
     choices = state.choices.exact
