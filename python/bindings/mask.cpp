@@ -75,13 +75,12 @@ void bind_mask(pybind11::module_& m) {
       },
       py::arg("bits").noconvert(), py::arg("address"), py::arg("count"), py::arg("item_bytes"));
   m.def(
-      "fingerprint",
-      [](const Bits& bytes) {
-        const auto whole = std::as_bytes(bits_of(bytes));
+      "fingerprint_at",
+      [](std::uintptr_t address, std::size_t bytes) {
         py::gil_scoped_release released;
-        return fingerprint(whole);
+        return fingerprint({reinterpret_cast<const std::byte*>(address), bytes});
       },
-      py::arg("bytes").noconvert());
+      py::arg("address"), py::arg("bytes"));
   m.def(
       "count_kept", [](const Bits& bits, std::uint64_t count) { return count_kept(bits_of(bits), count); },
       py::arg("bits").noconvert(), py::arg("count"));

@@ -8,10 +8,12 @@ keeps it so is in `masking.py`. A forward compares two numbers to know that noth
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from types import FunctionType
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: F401 - for torch.jit.script, see `script_as`
 
 from . import _core
 from .choice import Choice, Choices
@@ -93,6 +95,8 @@ class Pruned(nn.Module):
     """Mixin of a pruned layer. `plain` is the class it had before."""
 
     plain: ClassVar[type[nn.Module]]
+    __jit_unused_properties__ = ("mask",)
+    __jit_ignored_attributes__ = ("_sparse", "plain")
     _sparse: PrunedState
 
     @property
@@ -160,11 +164,10 @@ class Pruned(nn.Module):
         self._weight()
         super()._save_to_state_dict(destination, prefix, keep_vars)
 
-    def __prepare_scriptable__(self) -> nn.Module:
-        """The plain layer, which torch.jit.script understands."""
-        plain = self.plain.__new__(self.plain)
-        plain.__dict__.update({name: value for name, value in self.__dict__.items() if name not in ("_sparse", "__module__")})
-        return plain
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "plain" in cls.__dict__:
+            script_as(cls, cls.plain.forward)
 
     def extra_repr(self) -> str:
         """The plain layer's, with the share of weights that stay."""
@@ -289,6 +292,19 @@ class NativePruned(Pruned):
         if tracing or torch._C._functorch.is_functorch_wrapped_tensor(input):
             return "a torch transform or trace is active"
         return None
+
+
+def script_as(pruned: type[nn.Module], plain: Any) -> None:
+    """Have `torch.jit.script` read the source of `plain` for the forward of class `pruned`, whose own it cannot compile.
+
+    Its names are looked up in this file: `F` and `Tensor` are all that the forwards of torch's layers need.
+    """
+    own: Any = pruned.forward
+    forward = FunctionType(own.__code__, own.__globals__, own.__name__, own.__defaults__, own.__closure__)
+    forward.__kwdefaults__, forward.__doc__, forward.__annotations__ = own.__kwdefaults__, own.__doc__, own.__annotations__
+    forward.__qualname__ = f"{pruned.__qualname__}.forward"
+    forward.__wrapped__ = plain  # type: ignore[attr-defined]
+    pruned.forward = forward  # type: ignore[method-assign]
 
 
 def own_copies(state_dict: Any, names: Iterable[str], local_metadata: Any) -> Any:

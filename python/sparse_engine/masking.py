@@ -357,10 +357,9 @@ def _order(tensor: Tensor) -> tuple[int, ...]:
 
 def fingerprint(tensor: Tensor) -> int:
     """64 bits that tell the values of `tensor` and their order in memory."""
-    memory = Tensor.detach(tensor)
-    if not _in_order(tensor):
-        memory = memory.permute(_order(tensor)).contiguous().cpu()
-    return _core.fingerprint(memory.reshape(-1).view(torch.uint8).numpy())
+    if not _in_order(tensor) and not _in_order(tensor, _order(tensor)):
+        tensor = Tensor.detach(tensor).contiguous().cpu()
+    return _core.fingerprint_at(tensor.data_ptr(), tensor.numel() * tensor.element_size())
 
 
 def mask_tensor(mask: Mask) -> Tensor:

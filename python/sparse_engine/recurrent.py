@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
-from . import _core
+from . import _core, scripted
 from .formats import DENSE, modelled
-from .layer import DISABLED, TRAINING, Packed, native_enabled
+from .layer import DISABLED, TRAINING, Packed, native_enabled, script_as
 from .mask import Mask
 from .masking import hold
 from .ranked import Part, Piece
@@ -169,6 +169,9 @@ class SparseGRU(PrunedRecurrent, nn.GRU):
 
     plain = nn.GRU
 
+
+script_as(SparseLSTM, scripted.lstm)
+script_as(SparseGRU, scripted.gru)
 
 RECURRENT_CLASSES: dict[type[nn.RNNBase], type[PrunedRecurrent]] = {nn.LSTM: SparseLSTM, nn.GRU: SparseGRU}
 

@@ -38,6 +38,8 @@ class PrunedSeveral(nn.Module):
     """Mixin of a pruned layer with several weights. `plain` is the class it had before."""
 
     plain: ClassVar[type[nn.Module]]
+    __jit_unused_properties__ = ("masks", "all_weights")
+    __jit_ignored_attributes__ = ("_sparse", "plain")
     _sparse: SeveralState
 
     @property
@@ -97,12 +99,6 @@ class PrunedSeveral(nn.Module):
     def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
         self._hold()
         super()._save_to_state_dict(destination, prefix, keep_vars)
-
-    def __prepare_scriptable__(self) -> nn.Module:
-        """The plain layer, which torch.jit.script understands."""
-        plain = self.plain.__new__(self.plain)
-        plain.__dict__.update({name: value for name, value in self.__dict__.items() if name not in ("_sparse", "__module__")})
-        return plain
 
     def extra_repr(self) -> str:
         """The plain layer's, with the share of weights that stay."""
