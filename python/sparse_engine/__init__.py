@@ -27,7 +27,6 @@ from .version import __version__
 if TYPE_CHECKING:
     from .allocation import allocate
     from .attachment import masks, remove_masks
-    from .attention import MaskedMultiheadAttention
     from .autotuning import autotune, decisions, set_decisions
     from .batchnorm import recalibrate_batchnorm
     from .channels import ChannelGroups, channel_groups
@@ -35,6 +34,7 @@ if TYPE_CHECKING:
     from .files import load, save
     from .layer import dense_only
     from .lottery import LotteryTicket, rewind
+    from .multihead import MaskedMultiheadAttention
     from .nn import (
         MaskedConv3d,
         MaskedConvTranspose1d,
@@ -59,7 +59,7 @@ _TORCH_NAMES = {
     "MaskedConvTranspose1d": "nn",
     "MaskedConvTranspose2d": "nn",
     "MaskedConvTranspose3d": "nn",
-    "MaskedMultiheadAttention": "attention",
+    "MaskedMultiheadAttention": "multihead",
     "SparseConv1d": "nn",
     "SparseConv2d": "nn",
     "SparseGRU": "recurrent",

@@ -7,11 +7,12 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from .attention import MaskedMultiheadAttention, is_attention, projections
+from .attention import is_attention, projections
 from .encoder import decline_fused_paths
 from .layer import Pruned, become, detach
 from .mask import Mask
 from .masking import mask_tensor
+from .multihead import MaskedMultiheadAttention
 from .nn import PRUNED_CLASSES, attach
 from .ranked import TRANSPOSED, Part, masks_on, pieces_of
 from .recurrent import RECURRENT_CLASSES, is_recurrent

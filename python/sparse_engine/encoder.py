@@ -29,7 +29,9 @@ class UnfusedEncoderLayer(nn.TransformerEncoderLayer):
         """As torch's."""
         if src.is_nested:
             return super().forward(src, src_mask, src_key_padding_mask, is_causal)
-        padding = F._canonical_mask(src_key_padding_mask, "src_key_padding_mask", F._none_or_dtype(src_mask), "src_mask", src.dtype)
+        padding = F._canonical_mask(
+            src_key_padding_mask, "src_key_padding_mask", F._none_or_dtype(src_mask), "src_mask", src.dtype
+        )
         mask = F._canonical_mask(src_mask, "src_mask", None, "", src.dtype, check_other=False)
         if self.norm_first:
             x = src + self._sa_block(self.norm1(src), mask, padding, is_causal=is_causal)
@@ -40,7 +42,7 @@ class UnfusedEncoderLayer(nn.TransformerEncoderLayer):
 
 
 class UnfusedEncoder(nn.TransformerEncoder):
-    """A `torch.nn.TransformerEncoder` that passes its layers padded sequences, and gives zeros where torch's fused path does."""
+    """A `torch.nn.TransformerEncoder` that passes its layers padded sequences; zeros are where torch's fused path has them."""
 
     plain = nn.TransformerEncoder
 
@@ -85,7 +87,7 @@ def _called_with(encoder: Any, src: Tensor, mask: Any, padding: Any, is_causal: 
     x = src
     for layer in encoder.layers:
         x = layer(x, src_mask=mask, is_causal=causal, src_key_padding_mask=padding)
-    return x if encoder.norm is None else encoder.norm(x)  # type: ignore[no-any-return]
+    return x if encoder.norm is None else encoder.norm(x)
 
 
 UNFUSED: dict[type[nn.Module], Any] = {
@@ -96,6 +98,7 @@ UNFUSED: dict[type[nn.Module], Any] = {
 
 def decline_fused_paths(model: nn.Module) -> None:
     """Have torch's encoders in `model` call the pruned layers they hold; those that hold none any more are torch's again."""
+    module: Any
     for module in model.modules():
         if type(module) in UNFUSED or type(module) in UNFUSED.values():
             holds = any(isinstance(part, (Pruned, PrunedSeveral)) for part in module.modules())
@@ -103,4 +106,4 @@ def decline_fused_paths(model: nn.Module) -> None:
                 become(module, UNFUSED[type(module)])
             elif not holds and type(module) not in UNFUSED:
                 module.__dict__.pop("__module__", None)
-                module.__class__ = module.plain  # type: ignore[assignment]
+                module.__class__ = module.plain

@@ -65,7 +65,7 @@ class PrunedState:
 
     def __init__(self, mask: Mask) -> None:
         self.mask = mask
-        self.parameter: Tensor | None = None  # the weight that is under the mask
+        self.parameter: Any = None  # the weight that is under the mask, a Tensor
         self.held = Held(mask)  # what is known of it
         self.packed: Packed | None = None
         self.choices = Choices()
@@ -112,9 +112,9 @@ class Pruned(nn.Module):
         """The layer's result, dense on the masked weight."""
         return self._dense(input, self._weight())
 
-    def _weight(self) -> Tensor:
+    def _weight(self) -> Any:
         """The weight with zeros in place, as dense arithmetic needs it."""
-        weight: Tensor = self._parameters["weight"]  # type: ignore[assignment]
+        weight: Any = self._parameters["weight"]
         if torch.compiler.is_compiling():
             return weight
         state = self._sparse
@@ -122,7 +122,11 @@ class Pruned(nn.Module):
             # torch.func.functional_call passes a tensor of its own: that one is not ours to write to.
             return torch.where(mask_tensor(state.mask).to(weight.device), weight, weight.new_zeros(()))
         held = state.held
-        if held.version != weight._version or (weight.requires_grad and not held.hooked) or (self.training and not weight.is_cpu):
+        if (
+            held.version != weight._version
+            or (weight.requires_grad and not held.hooked)
+            or (self.training and not weight.is_cpu)
+        ):
             held.settle(weight)
         return weight
 
@@ -191,7 +195,7 @@ class NativePruned(Pruned):
     def forward(self, input: Tensor) -> Tensor:
         """The layer's result: dense while gradients are needed, else with the kernel that measured fastest."""
         parameters: dict[str, Any] = self._parameters
-        weight = parameters["weight"]
+        weight: Any = parameters["weight"]
         if torch.compiler.is_compiling():
             return self._dense(input, weight)
         state = self._sparse
@@ -275,7 +279,9 @@ class NativePruned(Pruned):
         if not _native_enabled:
             return DISABLED
         if input.dtype is not torch.float32 or weight.dtype is not torch.float32:
-            return f"dtype {input.dtype if input.dtype is not torch.float32 else weight.dtype}: native kernels take torch.float32"
+            return (
+                f"dtype {input.dtype if input.dtype is not torch.float32 else weight.dtype}: native kernels take torch.float32"
+            )
         if not input.is_cpu or not weight.is_cpu:
             return f"device {input.device}: native kernels run on the CPU"
         if input.layout is not torch.strided:
@@ -304,7 +310,7 @@ def script_as(pruned: type[nn.Module], plain: Any) -> None:
     forward.__kwdefaults__, forward.__doc__, forward.__annotations__ = own.__kwdefaults__, own.__doc__, own.__annotations__
     forward.__qualname__ = f"{pruned.__qualname__}.forward"
     forward.__wrapped__ = plain  # type: ignore[attr-defined]
-    pruned.forward = forward  # type: ignore[method-assign]
+    pruned.forward = forward
 
 
 def own_copies(state_dict: Any, names: Iterable[str], local_metadata: Any) -> Any:
@@ -314,7 +320,9 @@ def own_copies(state_dict: Any, names: Iterable[str], local_metadata: Any) -> An
         return state_dict
     found = {name: state_dict[name] for name in names if name in state_dict}
     return dict(state_dict) | {
-        name: nn.Parameter(Tensor.detach(value).clone(), value.requires_grad) if isinstance(value, nn.Parameter) else value.clone()
+        name: nn.Parameter(Tensor.detach(value).clone(), value.requires_grad)
+        if isinstance(value, nn.Parameter)
+        else value.clone()
         for name, value in found.items()
     }
 

@@ -38,7 +38,7 @@ _step_hooks: Any = None
 
 
 def _storage_uses(tensor: Tensor) -> int:
-    return int(torch._C._storage_Use_Count(tensor.untyped_storage()._cdata))  # type: ignore[attr-defined]
+    return int(torch._C._storage_Use_Count(tensor.untyped_storage()._cdata))
 
 
 _USES_OF_ONE = _storage_uses(torch.empty(1))  # of a storage that one tensor alone has
@@ -49,7 +49,7 @@ class MaskedParameter(nn.Parameter):
 
     _held: "Held"
 
-    @property  # type: ignore[override]
+    @property
     def data(self) -> Tensor:
         """The memory of the parameter, as of any tensor; what is written through it is found at the next forward."""
         self._held.gave_memory()
@@ -60,7 +60,7 @@ class MaskedParameter(nn.Parameter):
         self._held.gave_memory()
         _DATA.__set__(self, value)
 
-    @property  # type: ignore[override]
+    @property
     def grad(self) -> Tensor | None:
         """As of any tensor, with zeros where the mask is False: clipping and optimizers see the norm of what learns."""
         gradient: Tensor | None = _GRAD.__get__(self)
@@ -211,7 +211,7 @@ class Held:
         return gradient
 
     def after_step(self, parameter: Tensor, optimizer: torch.optim.Optimizer) -> None:
-        """Zero what a step of `optimizer` may have brought back: momentum gathered before pruning, or decay elsewhere than to 0.
+        """Zero what a step of `optimizer` may have brought back: momentum from before pruning, decay elsewhere than to 0.
 
         Where weight, gradient and all that the optimizer keeps are zero, a step of the optimizers of `ZERO_STAYS` leaves zero.
         """
@@ -269,7 +269,8 @@ def hold(parameter: Tensor, mask: Mask) -> Held:
         watched = None if held is None else held.watched
         held = parameter._held = Held(mask)  # type: ignore[attr-defined]
         held.watched = watched
-        if type(parameter) is nn.Parameter and parameter.is_cpu:  # on others torch's optimizers are slow with classes of our own
+        # On other devices torch's optimizers are slow with classes that are not its own.
+        if type(parameter) is nn.Parameter and parameter.is_cpu:
             parameter.__class__ = MaskedParameter
     if _step_hooks is None:
         _step_hooks = (register_optimizer_step_pre_hook(_before_step), register_optimizer_step_post_hook(_after_step))
@@ -288,7 +289,7 @@ def release(parameter: Tensor) -> None:
     if held is not None:
         held.release()
     if type(parameter) is MaskedParameter:
-        parameter.__class__ = nn.Parameter
+        setattr(parameter, "__class__", nn.Parameter)  # noqa: B010 - mypy takes it for the class of all
 
 
 def _before_step(optimizer: torch.optim.Optimizer, _args: Any, _kwargs: Any) -> None:
@@ -314,7 +315,7 @@ def _accumulates(parameter: Tensor) -> bool:
         return running.f_back.f_code is _BACKWARD
     node = torch.autograd.graph.get_gradient_edge(parameter).node
     try:
-        return bool(torch._C._will_engine_execute_node(node))  # type: ignore[attr-defined]
+        return bool(torch._C._will_engine_execute_node(node))
     except RuntimeError:  # does not answer inside torch.autograd.grad
         return False
 
@@ -352,7 +353,8 @@ def _in_order(tensor: Tensor, order: tuple[int, ...] | None = None) -> bool:
 
 def _order(tensor: Tensor) -> tuple[int, ...]:
     """The dimensions of `tensor`, those furthest apart in memory first."""
-    return tuple(sorted(range(tensor.dim()), key=lambda axis: -tensor.stride(axis)))
+    strides = tensor.stride()
+    return tuple(sorted(range(len(strides)), key=lambda axis: -strides[axis]))
 
 
 def fingerprint(tensor: Tensor) -> int:

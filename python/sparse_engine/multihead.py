@@ -61,7 +61,9 @@ class MaskedMultiheadAttention(PrunedSeveral, nn.MultiheadAttention):
         if len(held) != len(self.masks) or any(self._parameters[name] is None for name in self.masks):
             return "weights that are not the layer's own"
         parameters = [p for p in self.parameters() if p is not None]
-        if self.training or (torch.is_grad_enabled() and any(getattr(t, "requires_grad", False) for t in (*inputs, *parameters))):
+        if self.training or (
+            torch.is_grad_enabled() and any(getattr(t, "requires_grad", False) for t in (*inputs, *parameters))
+        ):
             return TRAINING
         for x in inputs:
             if type(x) is not Tensor or x.layout is not torch.strided or x.dim() not in (2, 3) or x.numel() == 0:
@@ -156,7 +158,11 @@ class MaskedMultiheadAttention(PrunedSeveral, nn.MultiheadAttention):
         """What is added to the scores, broadcast over (batch, heads, length, keys)."""
         total: Tensor | None = None
         for name, given, shape in (
-            ("attn_mask", attention, (-1, self.num_heads, length, keys) if attention is not None and attention.dim() == 3 else (1, 1, length, keys)),
+            (
+                "attn_mask",
+                attention,
+                (-1, self.num_heads, length, keys) if attention is not None and attention.dim() == 3 else (1, 1, length, keys),
+            ),
             ("key_padding_mask", padding, (batch, 1, 1, keys)),
         ):
             if given is None:

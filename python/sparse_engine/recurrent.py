@@ -93,7 +93,8 @@ class PrunedRecurrent(PrunedSeveral, nn.RNNBase):
 
     def _matrix(self, name: str) -> _core.Matrix:
         state = self._sparse
-        parameter, held = state.under.get(name, (None, None))
+        found: Any = state.under.get(name, (None, None))
+        parameter, held = found
         if parameter is None or held is None or self._parameters[name] is not parameter:
             # A weight that no mask is on is watched in the same way: it is packed, too.
             parameter = self._parameters[name]
@@ -103,7 +104,8 @@ class PrunedRecurrent(PrunedSeveral, nn.RNNBase):
         packed = state.packed.get(name)
         if packed is None or packed.epoch != held.epoch:
             packed = state.packed[name] = Packed(parameter, held)
-        return packed.matrix("csr")
+        matrix: _core.Matrix = packed.matrix("csr")
+        return matrix
 
     def _native(self, x: Tensor, hx: Any) -> Any:
         # numpy throughout: its calls on arrays this small cost a fraction of torch's.

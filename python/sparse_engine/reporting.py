@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from .choice import without_bound
 from .attention import is_attention, projections
+from .choice import without_bound
 from .evidence import Call, called, evaluating
 from .layer import DISABLED, NativePruned, Pruned, dense_only
 from .pages import picture_of, write_page

@@ -1,4 +1,4 @@
-"""What `torch.jit.script` compiles for pruned recurrent layers: the dense layer on tensors, (length, batch, size) or without batch.
+"""What `torch.jit.script` compiles for pruned recurrent layers: the dense layer on tensors, with a batch or without.
 
 torch's own source cannot be borrowed there as it is for other layers: its overloads are tied to its own classes.
 """

@@ -66,7 +66,16 @@ def by_new_memory(p):
     p.data = torch.ones_like(p.detach())
 
 
-WRITES = (through_data, one_output_through_data, through_kept_data, by_copying_masters, by_a_shuffle, through_numpy, in_place, by_new_memory)
+WRITES = (
+    through_data,
+    one_output_through_data,
+    through_kept_data,
+    by_copying_masters,
+    by_a_shuffle,
+    through_numpy,
+    in_place,
+    by_new_memory,
+)
 
 
 @pytest.mark.parametrize("write", WRITES, ids=lambda f: f.__name__)
@@ -250,7 +259,11 @@ def test_loading_by_assignment_leaves_the_callers_checkpoint_alone():
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float16])
 def test_zeros_are_written_in_every_order_of_memory(rng, shape, dtype):
     mask = masking.Mask.from_numpy(rng.random(shape) > 0.5)
-    orders = [lambda t: t, lambda t: t.transpose(0, 1).contiguous().transpose(0, 1), lambda t: torch.cat([t, t], -1)[..., : shape[-1]]]
+    orders = [
+        lambda t: t,
+        lambda t: t.transpose(0, 1).contiguous().transpose(0, 1),
+        lambda t: torch.cat([t, t], -1)[..., : shape[-1]],
+    ]
     if len(shape) == 4:
         orders.append(lambda t: t.contiguous(memory_format=torch.channels_last))
     for order in orders:
