@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from . import _core
-from .files import stored_bytes
+from .compressed import stored_bytes
 from .granularity import Granularity, Scores, Shape
 from .mask import Mask
 from .spec import Spec, of_layer

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import sparse_engine as engine
-from sparse_engine.files import stored_bytes
+from sparse_engine.compressed import stored_bytes
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("safetensors")
