@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from .attention import MaskedMultiheadAttention, is_attention, projections
+from .averages import forget, remember
 from .layer import Pruned
 from .mask import Mask
 from .masking import mask_tensor, release
@@ -28,6 +29,7 @@ SEVERAL_CLASSES: dict[Any, type[PrunedSeveral]] = {
 
 def put_under(model: nn.Module, layers: Sequence[Any], found: Sequence[Mask]) -> None:
     """Put `layers` of `model`, and whatever shares their weights, under their masks."""
+    remember(model)
     whole: dict[tuple[nn.Module, str], Mask] = {}
     parts: dict[tuple[nn.Module, str], NDArray[np.bool_]] = {}
     for layer, mask in zip(layers, found, strict=True):
@@ -108,6 +110,7 @@ def pruned_weights(model: nn.Module) -> dict[str, Mask]:
 
 def put_masks(model: nn.Module, found: Mapping[str, Mask]) -> None:
     """Put the weights that `found` names under their masks, and turn every other pruned layer back."""
+    (remember if found else forget)(model)
     modules = all_modules(model)
     wanted = {(modules[owner], parameter): mask for (owner, parameter), mask in _by_owner(found).items()}
     for module in list(model.modules()):
@@ -119,6 +122,7 @@ def put_masks(model: nn.Module, found: Mapping[str, Mask]) -> None:
 
 def put_named(model: nn.Module, found: Mapping[str, Mask]) -> None:
     """Put the weights that `found` names, in all layers that share them, under their masks; others keep what they have."""
+    remember(model)
     modules = all_modules(model)
     by_weight = {id(modules[owner]._parameters[own]): mask for (owner, own), mask in _by_owner(found).items()}
     for module in list(model.modules()):

@@ -19,7 +19,7 @@ from .granularity import Channels, Scores, granularity_of
 from .latency import HIGHEST_SPARSITY, share_within
 from .mask import Mask
 from .obs import surgeon
-from .ranked import TRANSPOSED, held_mask, parameters_of, weight_of
+from .ranked import TRANSPOSED, held_count, held_mask, parameters_of, weight_of
 from .recurrent import Gate
 from .selection import selected_layers
 from .spec import Spec
@@ -84,9 +84,15 @@ def prune(
 
 
 def choose_masks(
-    model: nn.Module, spec: Spec, *, data: Iterable[Any] | None, loss: Loss | None, example_inputs: Any
+    model: nn.Module,
+    spec: Spec,
+    *,
+    data: Iterable[Any] | None,
+    loss: Loss | None,
+    example_inputs: Any,
+    only_held: bool = False,
 ) -> tuple[list[Any], list[Mask]]:
-    """The selected layers and a mask for each; the model stays as it is."""
+    """The selected layers and a mask for each; the model stays as it is. With `only_held` no weight comes back."""
     _check_model(model)
     if not isinstance(spec, Spec):
         raise TypeError(f"spec must be an engine.Spec, not {type(spec).__name__}; for example engine.Spec(sparsity=0.9)")
@@ -123,7 +129,8 @@ def choose_masks(
         _refuse_nan(name, layer_scores())
     shapes = [tuple(weight_of(layer).shape) for layer in layers]
     uses = called(model, layers, example_inputs)[0] if spec.macs is not None else None
-    return layers, choose(spec, Candidates(names, scores, shapes, granularity_of(spec.granularity), criterion.norm, uses))
+    found = Candidates(names, scores, shapes, granularity_of(spec.granularity), criterion.norm, uses)
+    return layers, choose(spec, replace(found, held=[held_count(layer) for layer in layers]) if only_held else found)
 
 
 def _check_known(spec: Spec, criterion: Criterion, layers: list[Any]) -> None:
