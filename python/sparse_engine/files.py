@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import _EXTRA_STATE_KEY_SUFFIX
 from torch.nn.parameter import is_lazy
@@ -128,6 +129,8 @@ def _sharing(values: dict[str, Tensor]) -> list[list[str]]:
     for name, value in values.items():
         if is_lazy(value) or value.is_meta:
             raise ValueError(f"{name!r} has no values to save: it is on the meta device, or of a lazy module that never ran")
+        if value.layout is not torch.strided:
+            raise ValueError(f"{name!r} is stored as {value.layout}; files hold dense tensors: make it one with to_dense()")
         key = (value.data_ptr(), value.dtype, tuple(value.shape), value.stride()) if value.numel() else name
         groups.setdefault(key, []).append(name)
     return list(groups.values())

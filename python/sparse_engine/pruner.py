@@ -129,8 +129,9 @@ class Pruner:
                 raise ValueError(f"the state was saved with {name} = {state.get(name)}; this pruner has {own}")
         masks, steps = self._read(state["masks"]), int(state["steps"])
         held = state.get("held", {})  # earlier releases began with everything
+        held = None if held is None else {str(name): int(count) for name, count in held.items()}
         put_masks(self.model, masks)
-        self._steps, self._held = steps, None if held is None else {str(name): int(count) for name, count in held.items()}
+        self._steps, self._held = steps, held
         self._watch()
 
     def _read(self, saved: Mapping[str, Any]) -> dict[str, Mask]:

@@ -130,7 +130,18 @@ def choose_masks(
     shapes = [tuple(weight_of(layer).shape) for layer in layers]
     uses = called(model, layers, example_inputs)[0] if spec.macs is not None else None
     found = Candidates(names, scores, shapes, granularity_of(spec.granularity), criterion.norm, uses)
-    return layers, choose(spec, replace(found, held=[held_count(layer) for layer in layers]) if only_held else found)
+    if not only_held:
+        return layers, choose(spec, found)
+    masks = choose(spec, replace(found, held=[held_count(layer) for layer in layers]))
+    if spec.granularity == "element":  # what is pruned already came last
+        return layers, masks
+    return layers, [_within(layer, mask) for layer, mask in zip(layers, masks, strict=True)]
+
+
+def _within(layer: Any, mask: Mask) -> Mask:
+    """A group that stays does not bring back what earlier pruning took out of it."""
+    held = held_mask(layer)
+    return mask if held is None else Mask.from_numpy(mask.to_numpy() & held.numpy())
 
 
 def _check_known(spec: Spec, criterion: Criterion, layers: list[Any]) -> None:

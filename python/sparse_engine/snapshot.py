@@ -1,5 +1,6 @@
 """What a model was, to put it back when something fails halfway: "all or nothing" for what changes a model in many steps."""
 
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
@@ -31,7 +32,8 @@ class Snapshot:
         put_masks(self._model, {})  # as it is now
         for tensor, memory, *_ in self._tensors:
             release(tensor)  # a parameter that was replaced by another since may be under a mask still
-            if tensor.data_ptr() != memory.data_ptr() or tensor.shape != memory.shape:
+            moved = tensor.layout is torch.strided and tensor.data_ptr() != memory.data_ptr()
+            if moved or tensor.shape != memory.shape:
                 tensor.data = memory
         self._put_back()
         # What guards the weights is renewed; the states of the layers are theirs again after it.
@@ -48,7 +50,7 @@ class Snapshot:
         for module, kind in self._classes:
             module.__class__ = kind
         for container, copied in self._containers:
-            _PUT_BACK[_kind(container)](container, copied)
+            _PUT_BACK[type(container)](container, copied)
 
     def _keep(self, value: Any, seen: set[int]) -> None:
         if id(value) in seen or isinstance(value, nn.Module):  # modules are gone through one by one
@@ -57,7 +59,7 @@ class Snapshot:
         if isinstance(value, Tensor):
             if not nn.parameter.is_lazy(value):
                 self._tensors.append((value, value.data, value.detach().clone(), value.grad if value.is_leaf else None))
-        elif _kind(value) is not None:
+        elif type(value) in _PUT_BACK:  # a subclass may mean anything by its entries
             self._containers.append((value, value.copy()))
             for inner in list(value.values()) if isinstance(value, dict) else list(value):
                 self._keep(inner, seen)
@@ -67,11 +69,9 @@ class Snapshot:
 
 def _overlaps(tensor: Tensor) -> bool:
     """Whether entries share memory, as those of an expanded tensor do."""
-    return any(stride == 0 and side > 1 for stride, side in zip(tensor.stride(), tensor.shape, strict=True))
-
-
-def _kind(value: Any) -> type | None:
-    return next((kind for kind in _PUT_BACK if isinstance(value, kind)), None)
+    return tensor.layout is torch.strided and any(
+        stride == 0 and side > 1 for stride, side in zip(tensor.stride(), tensor.shape, strict=True)
+    )
 
 
 def _refill(container: Any, copied: Any) -> None:
@@ -83,4 +83,4 @@ def _relist(container: Any, copied: Any) -> None:
     container[:] = copied
 
 
-_PUT_BACK: dict[Any, Callable[[Any, Any], None]] = {dict: _refill, set: _refill, list: _relist}
+_PUT_BACK: dict[Any, Callable[[Any, Any], None]] = {dict: _refill, OrderedDict: _refill, set: _refill, list: _relist}

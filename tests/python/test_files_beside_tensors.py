@@ -337,6 +337,13 @@ def test_a_meta_tensor_that_no_file_holds_is_named_and_the_model_stays_on_the_me
     assert weight.is_meta
 
 
+def test_a_tensor_of_another_layout_is_refused_by_name(tmp_path):
+    model = nn.Linear(4, 4)
+    model.register_buffer("graph", torch.eye(4).to_sparse())
+    with pytest.raises(ValueError, match=r"'graph' is stored as torch\.sparse_coo"):
+        engine.save(model, tmp_path / "m")
+
+
 def test_tensors_without_values_are_not_saved(tmp_path):
     with torch.device("meta"):
         blank = nn.Linear(4, 4)

@@ -178,6 +178,16 @@ def test_no_weight_of_a_sparse_model_comes_back(schedule, scope, amount):
         assert left[-1] < left[0] <= 240 + 15
 
 
+def test_groups_that_stay_bring_no_weight_back_either():
+    model = engine.prune(network(), engine.Spec(sparsity=0.6))
+    pruner = engine.Pruner(model, engine.Spec(sparsity=0.8, granularity="row"), engine.Linear(0, 3))
+    for _ in range(4):
+        before = engine.masks(model)
+        pruner.step()
+        assert all((mask <= before[name]).all() for name, mask in engine.masks(model).items())
+    assert [int(mask.any(dim=1).sum()) for mask in engine.masks(model).values()] == [6, 2]
+
+
 def test_a_layer_beyond_the_final_amount_stays_where_it_is():
     model = engine.prune(network(), engine.Spec(sparsity=0.6))
     pruner = engine.Pruner(model, engine.Spec(sparsity=0.5), engine.Cubic(0, 4))
