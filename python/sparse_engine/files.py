@@ -117,8 +117,10 @@ def load(path: "str | os.PathLike[str]", model: Model) -> Model:
         _check_fits(model, state, masks)
         materialize(model, state)
         _install(model, state, masks, about["decisions"])
-    except BaseException:
+    except BaseException as error:
         before.restore()
+        if isinstance(error, RuntimeError):  # torch's word for what load_state_dict gathered
+            raise ValueError(f"{os.fspath(path)!r} does not go into this model: {error}") from error
         raise
     return model
 

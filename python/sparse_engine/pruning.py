@@ -130,12 +130,10 @@ def choose_masks(
     shapes = [tuple(weight_of(layer).shape) for layer in layers]
     uses = called(model, layers, example_inputs)[0] if spec.macs is not None else None
     found = Candidates(names, scores, shapes, granularity_of(spec.granularity), criterion.norm, uses)
-    if not only_held:
-        return layers, choose(spec, found)
-    masks = choose(spec, replace(found, held=[held_count(layer) for layer in layers]))
-    if spec.granularity == "element":  # what is pruned already came last
-        return layers, masks
-    return layers, [_within(layer, mask) for layer, mask in zip(layers, masks, strict=True)]
+    if only_held and spec.granularity == "element":  # what is pruned already comes last: the number is all
+        return layers, choose(spec, replace(found, held=[held_count(layer) for layer in layers]))
+    masks = choose(spec, found)
+    return layers, [_within(layer, mask) for layer, mask in zip(layers, masks, strict=True)] if only_held else masks
 
 
 def _within(layer: Any, mask: Mask) -> Mask:

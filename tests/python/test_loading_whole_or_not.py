@@ -158,7 +158,7 @@ FAILURES = {
     "channels": (lambda path: edit(path, lambda about: about.update(removed={"0.weight": {"0": 3}})), ValueError),
     "loading": ("loading", ArithmeticError),
     "extra": ("extra", KeyError),
-    "message": ("message", RuntimeError),
+    "message": ("message", ValueError),
     "interrupt": ("interrupt", KeyboardInterrupt),
 }
 
