@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from .channels import ChannelGroups, channel_groups
     from .counting import MacCounts, count_macs, densities
     from .files import load, save
+    from .given_masks import masks_from_zeros, set_masks
     from .layer import dense_only
     from .lottery import LotteryTicket, rewind
     from .multihead import MaskedMultiheadAttention
@@ -77,6 +78,7 @@ _TORCH_NAMES = {
     "load": "files",
     "LotteryTicket": "lottery",
     "masks": "attachment",
+    "masks_from_zeros": "given_masks",
     "Pruner": "pruner",
     "penalty": "penalties",
     "prune": "pruning",
@@ -91,6 +93,7 @@ _TORCH_NAMES = {
     "Sensitivity": "scan",
     "sensitivity": "scan",
     "set_decisions": "autotuning",
+    "set_masks": "given_masks",
     "what_if": "prediction",
 }
 
@@ -140,6 +143,7 @@ __all__ = [
     "linear",
     "load",
     "masks",
+    "masks_from_zeros",
     "num_threads",
     "penalty",
     "prune",
@@ -153,6 +157,7 @@ __all__ = [
     "sensitivity",
     "set_decisions",
     "set_isa",
+    "set_masks",
     "set_num_threads",
     "show_config",
     "supported_isas",

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from . import _core
-from .files import stored_bytes
+from .compressed import stored_bytes
 from .granularity import Granularity, Scores, Shape
 from .mask import Mask
 from .spec import Spec, of_layer
@@ -25,6 +25,7 @@ class Candidates:
     granularity: Granularity
     norm: _core.Norm
     uses: list[int] | None = None  # how often a call of the model multiplies by each weight of a layer
+    held: list[int] | None = None  # of each layer, weights that may stay at most: those that earlier pruning left
 
     @property
     def sizes(self) -> list[int]:
@@ -50,7 +51,17 @@ def choose(spec: Spec, found: Candidates) -> list[Mask]:
         )
     if spec.bytes is not None:
         return _largest_within("bytes", spec.bytes, spec, found, lambda masks: sum(map(stored_bytes, masks)))
-    return _ranked(spec, found, _counts(spec, found))
+    return _ranked(spec, found, _within_held(spec, found, _counts(spec, found)))
+
+
+def _within_held(spec: Spec, found: Candidates, counts: list[int]) -> list[int]:
+    """No more than earlier pruning left, in layers that are ranked together as a whole."""
+    if found.held is not None:
+        for layers in _ranked_together(spec, found.names):
+            if sum(counts[i] for i in layers) > sum(found.held[i] for i in layers):
+                for i in layers:
+                    counts[i] = found.held[i]
+    return counts
 
 
 def _ranked(spec: Spec, found: Candidates, counts: list[int]) -> list[Mask]:
@@ -82,6 +93,9 @@ def _bounds(spec: Spec, found: Candidates) -> tuple[list[int], list[int]]:
     named = list(zip(found.names, found.sizes, strict=True))
     least = [math.ceil(of_layer(spec.min_density, name, 0.0) * size) for name, size in named]
     most = [math.floor(of_layer(spec.max_density, name, 1.0) * size) for name, size in named]
+    if found.held is not None:
+        most = [min(bound, held) for bound, held in zip(most, found.held, strict=True)]
+        least = [min(bound, held) for bound, held in zip(least, found.held, strict=True)]
     for name, low, high in zip(found.names, least, most, strict=True):
         if low > high:
             raise ValueError(f"min_density exceeds max_density for layer {name!r}")
@@ -165,7 +179,8 @@ def _counts(spec: Spec, found: Candidates) -> list[int]:
         least = sum(map(found.granularity.least, found.shapes))
         if spec.nonzeros < least:
             raise ValueError(f"nonzeros = {spec.nonzeros}: granularity {spec.granularity!r} needs {least}, one a layer")
-        return _split(spec.nonzeros, sizes, *_bounds(spec, found))
+        keep = spec.nonzeros if found.held is None else min(spec.nonzeros, sum(found.held))
+        return _split(keep, sizes, *_bounds(spec, found))
     if isinstance(spec.sparsity, Mapping):
         shares: list[Any] = [of_layer(spec.sparsity, name, None) for name in names]
     else:

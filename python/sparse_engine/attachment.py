@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from .attention import is_attention, projections
+from .averages import forget, remember
 from .encoder import decline_fused_paths
 from .layer import Pruned, become, detach
 from .mask import Mask
@@ -30,6 +31,7 @@ SEVERAL_CLASSES: dict[Any, type[PrunedSeveral]] = {
 
 def put_under(model: nn.Module, layers: Sequence[Any], found: Sequence[Mask]) -> None:
     """Put `layers` of `model`, and whatever shares their weights, under their masks."""
+    remember(model)
     whole: dict[tuple[nn.Module, str], Mask] = {}
     parts: dict[tuple[nn.Module, str], NDArray[np.bool_]] = {}
     for layer, mask in zip(layers, found, strict=True):
@@ -107,22 +109,43 @@ def pruned_weights(model: nn.Module) -> dict[str, Mask]:
 
 def put_masks(model: nn.Module, found: Mapping[str, Mask]) -> None:
     """Put the weights that `found` names under their masks, and turn every other pruned layer back."""
-    for name, module in list(model.named_modules()):
-        prefix = f"{name}." if name else ""
-        own = ["weight"] if isinstance(module, Pruned) else module.masks if isinstance(module, PrunedSeveral) else []
-        if not all(f"{prefix}{parameter}" in found for parameter in own):
+    (remember if found else forget)(model)
+    modules = all_modules(model)
+    wanted = {(modules[owner], parameter): mask for (owner, parameter), mask in _by_owner(found).items()}
+    for module in list(model.modules()):
+        if not all((module, parameter) in wanted for parameter in masks_on(module)):
             take_off(module)
-    modules: dict[str, Any] = dict(model.named_modules())
-    for name, mask in found.items():
-        owner, _, parameter = name.rpartition(".")
-        put_on(modules[owner], parameter, mask)
+    for (module, parameter), mask in wanted.items():
+        put_on(module, parameter, mask)
     decline_fused_paths(model)
+
+
+def put_named(model: nn.Module, found: Mapping[str, Mask]) -> None:
+    """Put the weights that `found` names, in all layers that share them, under their masks; others keep what they have."""
+    remember(model)
+    modules = all_modules(model)
+    by_weight = {id(modules[owner]._parameters[own]): mask for (owner, own), mask in _by_owner(found).items()}
+    for module in list(model.modules()):
+        for parameter, weight in list(module._parameters.items()):
+            mask = by_weight.get(id(weight))
+            if mask is not None and weight is not None and can_be_masked(module, parameter):
+                put_on(module, parameter, mask)
+    decline_fused_paths(model)
+
+
+def all_modules(model: nn.Module) -> dict[str, nn.Module]:
+    """Every module by name; one that is registered twice has two."""
+    return dict(model.named_modules(remove_duplicate=False))
+
+
+def _by_owner(found: Mapping[str, Mask]) -> dict[tuple[str, str], Mask]:
+    return {(owner, parameter): mask for name, mask in found.items() for owner, _, parameter in [name.rpartition(".")]}
 
 
 def can_be_masked(model: nn.Module, parameter: str) -> bool:
     """Whether a parameter of this name belongs to a layer that can be pruned, as its weight."""
     owner, _, own = parameter.rpartition(".")
-    module = dict(model.named_modules()).get(owner)
+    module = all_modules(model).get(owner) if owner else model
     if module is None or own not in module._parameters:
         return False
     if is_recurrent(module):

@@ -4,14 +4,18 @@ Source: Frankle and Carbin, "The Lottery Ticket Hypothesis", ICLR 2019; rewindin
 Frankle, Dziugaite, Roy, Carbin, "Linear Mode Connectivity and the Lottery Ticket Hypothesis", ICML 2020.
 """
 
+import copy
+from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
 from torch import Tensor, nn
+from torch.nn.modules.module import _EXTRA_STATE_KEY_SUFFIX
 
 from .evidence import Loss
 from .pruner import Pruner
 from .schedules import Exponential, OneShot
+from .snapshot import Snapshot
 from .spec import Spec
 
 Model = TypeVar("Model", bound=nn.Module)
@@ -24,22 +28,26 @@ def rewind(model: Model, state: Mapping[str, Tensor]) -> Model:
         model: pruned or not; changed in place and returned. Make the optimizer again: its momentum is of other weights.
         state: an earlier `model.state_dict()`, copied: its tensors are the model's own and change while it trains.
     Raises:
-        ValueError: the state of another model, or one that shares the model's memory. The model is unchanged then.
+        ValueError: the state of another model, or one that shares the model's memory. Besides, whatever a module raises in
+            loading of its own. The model is unchanged after each of them.
     """
     own = model.state_dict()
     missing, extra = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
     if missing or extra:
         raise ValueError(f"the state is another model's: it lacks {missing[:3] or 'nothing'} and has {extra[:3] or 'nothing'}")
     for name, value in own.items():
-        if not isinstance(value, Tensor):
-            continue
-        if value.shape != state[name].shape:
-            raise ValueError(
-                f"{name!r} has shape {tuple(state[name].shape)} in the state and {tuple(value.shape)} in the model"
-            )
-        if value.numel() and value.data_ptr() == state[name].data_ptr():
+        if name.endswith(_EXTRA_STATE_KEY_SUFFIX):
+            continue  # of whatever type and size
+        if _shape(value) != _shape(state[name]):
+            raise ValueError(f"{name!r} has shape {_shape(state[name])} in the state and {_shape(value)} in the model")
+        if isinstance(value, Tensor) and value.numel() and value.data_ptr() == state[name].data_ptr():
             raise ValueError(f"{name!r} of the state is the model's own tensor; keep a copy.deepcopy(model.state_dict())")
-    model.load_state_dict(state)
+    before = Snapshot(model)
+    try:
+        model.load_state_dict(state)
+    except BaseException:
+        before.restore()
+        raise
     return model
 
 
@@ -107,11 +115,21 @@ class LotteryTicket:
             ValueError: the state of another spec, number of rounds or model.
         """
         early, own = state["early"], self.model.state_dict()
-        if early.keys() != own.keys() or any(early[name].shape != value.shape for name, value in own.items()):
+        if early.keys() != own.keys() or any(_shape(early[name]) != _shape(value) for name, value in own.items()):
             raise ValueError("the state is another model's: its early weights have other names or shapes")
         self._pruner.load_state_dict(state["pruner"])
         self._early = _copied(early)
 
 
 def _copied(state: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value.detach().clone() if isinstance(value, Tensor) else value for name, value in state.items()}
+    """A state dict of its own memory, with what torch keeps of modules beside the tensors."""
+    copied: Any = OrderedDict(
+        (name, value.detach().clone() if isinstance(value, Tensor) else copy.deepcopy(value)) for name, value in state.items()
+    )
+    if hasattr(state, "_metadata"):
+        copied._metadata = copy.deepcopy(state._metadata)
+    return copied  # type: ignore[no-any-return]
+
+
+def _shape(value: Any) -> Any:
+    return tuple(value.shape) if isinstance(value, Tensor) else None

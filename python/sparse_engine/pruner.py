@@ -1,5 +1,7 @@
 """`Pruner`: pruning along a schedule while a model trains, resumable at any step."""
 
+import glob
+import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -9,16 +11,19 @@ import torch
 from torch import distributed, nn
 
 from .attachment import can_be_masked, pruned_layers, pruned_weights, put_masks, put_under
+from .averages import remember, watch_averages
 from .criteria import criterion_of
 from .evidence import Loss
 from .granularity import Channels, granularity_of
+from .identity import identity_of
 from .layer import Pruned
 from .mask import Mask
 from .masking import Watched
 from .pruning import choose_masks
+from .ranked import held_count, weight_of
 from .schedules import OneShot, Regrowth, Schedule
 from .selection import selected_layers
-from .spec import Spec
+from .spec import Spec, of_layer
 
 
 class Pruner:
@@ -29,6 +34,11 @@ class Pruner:
             loss(model(x), y).backward()
             optimizer.step()
             pruner.step()
+
+    Weights that are under masks already stay removed: a gradual schedule goes from what is there to the final amount, layer by
+    layer with `scope="layer"`, and RigL and SET exchange at what is there where it is more than the spec asks for. Only
+    `OneShot` does what `prune` does. Averages (`torch.optim.swa_utils.AveragedModel`) follow the masks at each
+    `update_parameters`.
 
     Args:
         model: any module; one inside `DistributedDataParallel` is found in it, and all ranks get the masks of rank 0.
@@ -70,6 +80,9 @@ class Pruner:
         self.spec, self.schedule = spec, schedule
         self._options: dict[str, Any] = {"data": data, "loss": loss, "example_inputs": example_inputs}
         self._steps = 0
+        self._held: dict[str, int] | None = None  # of each layer, weights that were left when the schedule began
+        remember(self.model)
+        watch_averages()
         self._watch()
 
     @property
@@ -91,7 +104,8 @@ class Pruner:
         if isinstance(self.schedule, Regrowth) and step > self.schedule.begin:
             layers, found = self._exchanged(step)
         else:
-            layers, found = choose_masks(self.model, self._spec_at(step), **self._options)
+            held = not isinstance(self.schedule, OneShot)
+            layers, found = choose_masks(self.model, self._spec_at(step), **self._options, only_held=held)
         put_under(self.model, layers, _agreed(layers, found))
         self._watch()
         return True
@@ -99,37 +113,70 @@ class Pruner:
     def state_dict(self) -> dict[str, Any]:
         """Steps and masks, plain tensors and numbers: what it takes to go on exactly where this one is."""
         masks = {name: torch.from_numpy(mask.bits.copy()) for name, mask in pruned_weights(self.model).items()}
-        return {"steps": self._steps, "masks": masks, "schedule": repr(self.schedule), "spec": repr(self.spec)}
+        known = {"schedule": repr(self.schedule), "spec": identity_of(self.spec)}
+        return {"steps": self._steps, "masks": masks, "held": None if self._held is None else dict(self._held), **known}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from `state`: its steps, and the model under its masks. Load the model's own state as well, before or after.
+        """Go on from `state`: its steps, and the model under its masks. Load the model's own state as well: after this one, or
+        before it where the model is not pruned yet (masks of other weights would write zeros).
 
         Raises:
-            ValueError: the state of another spec, schedule or model.
+            ValueError: the state of another spec, schedule or model. The model is unchanged then. A criterion that is a
+                function is known by its module and qualified name.
         """
-        for name, own in (("schedule", repr(self.schedule)), ("spec", repr(self.spec))):
+        for name, own in (("schedule", repr(self.schedule)), ("spec", identity_of(self.spec))):
             if state.get(name) != own:
                 raise ValueError(f"the state was saved with {name} = {state.get(name)}; this pruner has {own}")
-        parameters = dict(self.model.named_parameters(remove_duplicate=False))
-        for name in state["masks"]:
-            if not can_be_masked(self.model, name):
-                raise ValueError(f"the state has a mask for {name!r}; the model has no such weight")
-        put_masks(self.model, {n: Mask(bits.numpy().copy(), tuple(parameters[n].shape)) for n, bits in state["masks"].items()})
-        self._steps = int(state["steps"])
+        masks, steps = self._read(state["masks"]), int(state["steps"])
+        held = state.get("held", {})  # earlier releases began with everything
+        held = None if held is None else {str(name): int(count) for name, count in held.items()}
+        put_masks(self.model, masks)
+        self._steps, self._held = steps, held
         self._watch()
 
+    def _read(self, saved: Mapping[str, Any]) -> dict[str, Mask]:
+        """Masks of a state, each looked at before any is used."""
+        parameters = dict(self.model.named_parameters(remove_duplicate=False))
+        found = {}
+        for name, bits in saved.items():
+            if not can_be_masked(self.model, name):
+                raise ValueError(f"the state has a mask for {name!r}; the model has no such weight")
+            weight = parameters[name]
+            if bits.dtype is not torch.uint8 or bits.shape != ((weight.numel() + 7) // 8,):
+                raise ValueError(
+                    f"the state's mask of {name!r} is {bits.dtype} of shape {tuple(bits.shape)}; a weight of shape "
+                    f"{tuple(weight.shape)} has {(weight.numel() + 7) // 8} bytes of mask"
+                )
+            found[name] = Mask(bits.cpu().numpy().copy(), tuple(weight.shape))
+        return found
+
     def _spec_at(self, step: int) -> Spec:
-        spec = self.spec
-        if isinstance(spec.sparsity, Mapping):
-            return replace(spec, sparsity={p: self.schedule.sparsity(step, s) for p, s in spec.sparsity.items()})
-        if spec.sparsity is not None:
-            return replace(spec, sparsity=self.schedule.sparsity(step, spec.sparsity))
+        """The spec of one step: from what was removed when the schedule began to the final amount."""
+        spec, schedule = self.spec, self.schedule
+        if isinstance(schedule, (OneShot, Regrowth)):
+            return spec
+        with warnings.catch_warnings():  # choosing the masks says them
+            warnings.simplefilter("ignore")
+            names, layers = selected_layers(self.model, spec)
+        if self._held is None:
+            self._held = {name: held_count(layer) for name, layer in zip(names, layers, strict=True)}
+        sizes = {name: weight_of(layer).numel() for name, layer in zip(names, layers, strict=True)}
+        held = {name: self._held.get(name, size) for name, size in sizes.items()}
+        given = getattr(schedule, "initial", 0.0)
+
+        def removed(names: Iterable[str]) -> float:
+            size = sum(sizes[name] for name in names)
+            return max(given, 1 - sum(held[name] for name in names) / size if size else 0.0)
+
         if spec.nonzeros is not None:
-            total = sum(layer.weight.numel() for layer in selected_layers(self.model, spec)[1])
+            total = sum(sizes.values())
             final = 1 - spec.nonzeros / total if total else 0.0
-            now = spec.nonzeros if step >= self.schedule.end else round(total * (1 - self.schedule.sparsity(step, final)))
-            return replace(spec, nonzeros=max(now, spec.nonzeros))
-        return spec
+            now = round(total * (1 - schedule.sparsity(step, final, removed(names))))
+            return replace(spec, nonzeros=spec.nonzeros if step >= schedule.end else max(now, spec.nonzeros))
+        if spec.scope == "layer":  # each from where it is
+            shares = {n: schedule.sparsity(step, of_layer(spec.sparsity, n, None), removed([n])) for n in names}
+            return replace(spec, sparsity={glob.escape(name): share for name, share in shares.items()}) if names else spec
+        return replace(spec, sparsity=schedule.sparsity(step, spec.sparsity, removed(names)))  # type: ignore[arg-type]
 
     def _watch(self) -> None:
         if getattr(self.schedule, "grows_by", "") == "gradient":
@@ -141,6 +188,7 @@ class Pruner:
         assert isinstance(self.schedule, Regrowth)
         share = self.schedule.exchanged(step)
         named = [(name, layer) for name, layer in pruned_layers(self.model) if self.spec.selects(name)]
+        named = list({id(layer.weight): (name, layer) for name, layer in reversed(named)}.values())[::-1]  # shared: once
         masks = [self._exchanged_in(layer, round(share * layer.mask.kept), step, i) for i, (_, layer) in enumerate(named)]
         return [layer for _, layer in named], masks
 

@@ -19,7 +19,7 @@ from .granularity import Channels, Scores, granularity_of
 from .latency import HIGHEST_SPARSITY, share_within
 from .mask import Mask
 from .obs import surgeon
-from .ranked import TRANSPOSED, held_mask, parameters_of, weight_of
+from .ranked import TRANSPOSED, held_count, held_mask, parameters_of, weight_of
 from .recurrent import Gate
 from .selection import selected_layers
 from .spec import Spec
@@ -84,9 +84,15 @@ def prune(
 
 
 def choose_masks(
-    model: nn.Module, spec: Spec, *, data: Iterable[Any] | None, loss: Loss | None, example_inputs: Any
+    model: nn.Module,
+    spec: Spec,
+    *,
+    data: Iterable[Any] | None,
+    loss: Loss | None,
+    example_inputs: Any,
+    only_held: bool = False,
 ) -> tuple[list[Any], list[Mask]]:
-    """The selected layers and a mask for each; the model stays as it is."""
+    """The selected layers and a mask for each; the model stays as it is. With `only_held` no weight comes back."""
     _check_model(model)
     if not isinstance(spec, Spec):
         raise TypeError(f"spec must be an engine.Spec, not {type(spec).__name__}; for example engine.Spec(sparsity=0.9)")
@@ -123,7 +129,17 @@ def choose_masks(
         _refuse_nan(name, layer_scores())
     shapes = [tuple(weight_of(layer).shape) for layer in layers]
     uses = called(model, layers, example_inputs)[0] if spec.macs is not None else None
-    return layers, choose(spec, Candidates(names, scores, shapes, granularity_of(spec.granularity), criterion.norm, uses))
+    found = Candidates(names, scores, shapes, granularity_of(spec.granularity), criterion.norm, uses)
+    if only_held and spec.granularity == "element":  # what is pruned already comes last: the number is all
+        return layers, choose(spec, replace(found, held=[held_count(layer) for layer in layers]))
+    masks = choose(spec, found)
+    return layers, [_within(layer, mask) for layer, mask in zip(layers, masks, strict=True)] if only_held else masks
+
+
+def _within(layer: Any, mask: Mask) -> Mask:
+    """A group that stays does not bring back what earlier pruning took out of it."""
+    held = held_mask(layer)
+    return mask if held is None else Mask.from_numpy(mask.to_numpy() & held.numpy())
 
 
 def _check_known(spec: Spec, criterion: Criterion, layers: list[Any]) -> None:

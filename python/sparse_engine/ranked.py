@@ -87,6 +87,12 @@ def pieces_of(layer: Any, mask: Mask) -> list[Piece]:
     return [(layer, "weight", ..., as_stored(layer, torch.from_numpy(kept)).numpy())]
 
 
+def held_count(layer: Any) -> int:
+    """How many of the ranked weights earlier pruning left."""
+    held = held_mask(layer)
+    return weight_of(layer).numel() if held is None else int(held.sum())
+
+
 def places_of(layer: Any) -> list[tuple[nn.Module, str]]:
     """Module and name of each of `parameters_of(layer)`."""
     return layer.places if isinstance(layer, Part) else [(layer, "weight")]

@@ -1,7 +1,8 @@
 """When a `Pruner` prunes, and how far: frozen data, steps counted in calls of `Pruner.step`."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from numbers import Real
 from typing import ClassVar
 
 
@@ -27,53 +28,74 @@ class Schedule:
         """Whether something happens at `step`."""
         return step == self.end or (self.begin <= step < self.end and (step - self.begin) % self.every == 0)
 
-    def sparsity(self, step: int, final: float) -> float:
-        """Share of weights removed once `step` is done, on the way to `final`."""
+    def sparsity(self, step: int, final: float, initial: float = 0.0) -> float:
+        """Share of weights removed once `step` is done, on the way to `final` from `initial`; never less than `initial`."""
         if step >= self.end:
-            return final
-        if step < self.begin:
-            return 0.0
+            return max(initial, final)
+        if step < self.begin or initial >= final:
+            return initial
         # The first time prunes already: one part of as many as there are times.
         times = math.ceil((self.end - self.begin) / self.every) + 1
-        return self._share(((step - self.begin) // self.every + 1) / times, final)
+        return self._share(((step - self.begin) // self.every + 1) / times, final, initial)
 
-    def _share(self, progress: float, final: float) -> float:
+    def _share(self, progress: float, final: float, initial: float) -> float:
         raise AssertionError("every schedule defines this")
 
 
-@dataclass(frozen=True)
-class Cubic(Schedule):
-    """Fast at first, slow towards the end: final · (1 − (1 − t)³).
+@dataclass(frozen=True, repr=False)
+class Gradual(Schedule):
+    """Prunes by and by.
+
+    Args:
+        initial: share of weights removed to begin with. What is removed from a layer already, by masks, counts if it is more.
+    """
+
+    initial: float = field(default=0.0, kw_only=True)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if isinstance(self.initial, bool) or not isinstance(self.initial, Real) or not 0 <= self.initial < 1:
+            raise ValueError(f"initial = {self.initial!r} is outside [0, 1); it is the share of weights removed to begin with")
+
+    def __repr__(self) -> str:
+        # A default is left out: pruners' states of before there was one hold this.
+        told = f"begin={self.begin}, end={self.end}, every={self.every}" + f", initial={self.initial}" * bool(self.initial)
+        return f"{type(self).__name__}({told})"
+
+
+@dataclass(frozen=True, repr=False)
+class Cubic(Gradual):
+    """Fast at first, slow towards the end: final + (initial − final) · (1 − t)³.
 
     Source: Zhu and Gupta, "To prune, or not to prune", ICLR workshops 2018.
     """
 
-    def _share(self, progress: float, final: float) -> float:
-        return float(final * (1 - (1 - progress) ** 3))
+    def _share(self, progress: float, final: float, initial: float) -> float:
+        return float(initial + (final - initial) * (1 - (1 - progress) ** 3))
 
 
-@dataclass(frozen=True)
-class Linear(Schedule):
-    """The same number of weights every time: final · t."""
+@dataclass(frozen=True, repr=False)
+class Linear(Gradual):
+    """The same number of weights every time: initial + (final − initial) · t."""
 
-    def _share(self, progress: float, final: float) -> float:
-        return final * progress
-
-
-@dataclass(frozen=True)
-class Exponential(Schedule):
-    """The same share of what is left every time, Han's iterative pruning: 1 − (1 − final)ᵗ."""
-
-    def _share(self, progress: float, final: float) -> float:
-        return float(1 - (1 - final) ** progress)
+    def _share(self, progress: float, final: float, initial: float) -> float:
+        return initial + (final - initial) * progress
 
 
-@dataclass(frozen=True)
-class Cosine(Schedule):
-    """Slow at both ends: final · (1 − cos πt) / 2."""
+@dataclass(frozen=True, repr=False)
+class Exponential(Gradual):
+    """The same share of what is left every time, Han's iterative pruning: what is left is (1 − initial)¹⁻ᵗ · (1 − final)ᵗ."""
 
-    def _share(self, progress: float, final: float) -> float:
-        return final * (1 - math.cos(math.pi * progress)) / 2
+    def _share(self, progress: float, final: float, initial: float) -> float:
+        return float(1 - (1 - initial) * ((1 - final) / (1 - initial)) ** progress)
+
+
+@dataclass(frozen=True, repr=False)
+class Cosine(Gradual):
+    """Slow at both ends: initial + (final − initial) · (1 − cos πt) / 2."""
+
+    def _share(self, progress: float, final: float, initial: float) -> float:
+        return initial + (final - initial) * (1 - math.cos(math.pi * progress)) / 2
 
 
 class OneShot(Schedule):
@@ -85,7 +107,7 @@ class OneShot(Schedule):
     def __repr__(self) -> str:
         return f"OneShot(at={self.begin})"
 
-    def _share(self, progress: float, final: float) -> float:
+    def _share(self, progress: float, final: float, initial: float) -> float:
         return final
 
 
@@ -105,9 +127,9 @@ class Regrowth(Schedule):
         if not 0 < self.fraction <= 1:
             raise ValueError(f"fraction = {self.fraction!r} is outside (0, 1]; it is the share of weights exchanged")
 
-    def sparsity(self, step: int, final: float) -> float:
-        """`final` from `begin` on."""
-        return final if step >= self.begin else 0.0
+    def sparsity(self, step: int, final: float, initial: float = 0.0) -> float:
+        """`final` from `begin` on, or `initial` if that is more."""
+        return max(initial, final) if step >= self.begin else initial
 
     def exchanged(self, step: int) -> float:
         """Share of the weights that stay which is exchanged at `step`."""

@@ -1,7 +1,7 @@
 import pytest
 
 import sparse_engine as engine
-from sparse_engine.files import stored_bytes
+from sparse_engine.compressed import stored_bytes
 
 torch = pytest.importorskip("torch")
 from torch import nn  # noqa: E402

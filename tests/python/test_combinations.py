@@ -7,7 +7,7 @@ torch = pytest.importorskip("torch")
 import sparse_engine as engine  # noqa: E402
 from combinations import AMOUNTS, CRITERIA, GRANULARITIES, INPUTS, attempt, cells, network  # noqa: E402
 from sparse_engine.attachment import pruned_weights  # noqa: E402
-from sparse_engine.files import stored_bytes  # noqa: E402
+from sparse_engine.compressed import stored_bytes  # noqa: E402
 
 GROUP = {"element": 1, "2:4": 2, "4x1": 4, "1x4": 4, "4x4": 16, "vector": 3, "kernel": 9, "filter": 72, "row": 32} | {
     "pattern": 9,

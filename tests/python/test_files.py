@@ -1,16 +1,20 @@
 import json
 import os
+import re
 import struct
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import sparse_engine as engine
-from sparse_engine.files import stored_bytes
+from sparse_engine.compressed import stored_bytes
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("safetensors")
 from torch import nn  # noqa: E402
+
+GUIDE = Path(__file__).parents[2] / "docs/guide.md"
 
 
 def network():
@@ -70,6 +74,14 @@ def test_the_file_is_as_small_as_it_says(tmp_path, sparsity):
     engine.save(model, tmp_path / "m")
     assert 0 <= os.path.getsize(tmp_path / "m") - stored_bytes(model.mask) - 4000 < 1000
     assert stored_bytes(model.mask) < 4e6 * (1 - sparsity) + 125_001
+
+
+def test_the_guide_tells_the_size_that_files_have(tmp_path):
+    told = re.search(r"A 90% pruned weight of 1000×1000 takes ([\d.]+)% .* a 98% one ([\d.]+)%", GUIDE.read_text())
+    for sparsity, percent in zip((0.9, 0.98), told.groups(), strict=True):
+        layer = engine.prune(nn.Linear(1000, 1000, bias=False), engine.Spec(sparsity=sparsity))
+        engine.save(layer, tmp_path / "m")
+        assert f"{os.path.getsize(tmp_path / 'm') / 4e6:.1%}" == f"{percent}%"
 
 
 def test_saving_over_a_file_replaces_it_and_a_failure_leaves_it(tmp_path, monkeypatch):

@@ -167,3 +167,57 @@ def test_a_ticket_found_on_digits_learns_what_the_whole_network_learns():
     assert whole > 0.93
     assert accuracy(model) > whole - 0.03
     assert accuracy(model) > accuracy(engine_only_pruned)
+
+
+class Remembering(nn.Module):
+    """Reads its version, and has something beside its tensors."""
+
+    _version = 3
+
+    def __init__(self):
+        super().__init__()
+        self.layer, self.scale = nn.Linear(6, 6), 1.0
+
+    def forward(self, x):
+        return self.layer(x) * self.scale
+
+    def get_extra_state(self):
+        return {"scale": [self.scale]}
+
+    def set_extra_state(self, value):
+        if value["scale"][0] < 0:
+            raise ArithmeticError("a negative scale")
+        self.scale = value["scale"][0]
+
+    def _load_from_state_dict(self, state_dict, prefix, local_metadata, *args):
+        assert local_metadata.get("version") == 3
+        super()._load_from_state_dict(state_dict, prefix, local_metadata, *args)
+
+
+def test_rewinding_knows_versions_and_extra_state():
+    model = Remembering()
+    ticket = engine.LotteryTicket(model, engine.Spec(sparsity=0.5), rounds=2)
+    early = model.layer.bias.detach().clone()
+    model.scale = 5.0
+    with torch.no_grad():
+        model.layer.bias.add_(1)
+    state = ticket.state_dict()
+    assert ticket.next_round()
+    assert model.scale == 1.0
+    assert torch.equal(model.layer.bias, early)
+    again = engine.LotteryTicket(Remembering(), engine.Spec(sparsity=0.5), rounds=2)
+    again.load_state_dict(state)
+    again.next_round()
+    assert torch.equal(again.model.layer.bias, early)
+
+
+def test_a_rewind_that_fails_changes_nothing():
+    model = engine.prune(Remembering(), engine.Spec(sparsity=0.5))
+    state = copy.deepcopy(Remembering().state_dict())
+    state["_extra_state"]["scale"][0] = -1.0
+    before = copy.deepcopy(model.state_dict())
+    with pytest.raises(ArithmeticError):
+        engine.rewind(model, state)
+    assert torch.equal(model.layer.weight, before["layer.weight"])
+    assert torch.equal(model.layer.bias, before["layer.bias"])
+    assert model.scale == 1.0
