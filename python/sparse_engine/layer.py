@@ -119,6 +119,11 @@ class Pruned(nn.Module):
             return weight
         state = self._sparse
         if weight is not state.parameter:
+            if tuple(weight.shape) != state.mask.shape:
+                raise ValueError(
+                    f"the weight has shape {tuple(weight.shape)}, its mask {state.mask.shape}: call engine.remove_masks before "
+                    f"putting a weight of another shape here"
+                )
             # torch.func.functional_call passes a tensor of its own: that one is not ours to write to.
             return torch.where(mask_tensor(state.mask).to(weight.device), weight, weight.new_zeros(()))
         held = state.held
@@ -135,7 +140,7 @@ class Pruned(nn.Module):
         weight: Any = self._parameters["weight"]
         state = self._sparse
         state.parameter = state.packed = None
-        if weight is None or weight.device.type == "meta":
+        if weight is None or weight.device.type == "meta" or tuple(weight.shape) != state.mask.shape:
             return
         if weight.is_inference():
             # No version counts what is written to such a tensor.

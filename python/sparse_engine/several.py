@@ -61,7 +61,7 @@ class PrunedSeveral(nn.Module):
         state = self._sparse
         state.under.pop(name, None)
         state.packed.pop(name, None)
-        if weight is None or weight.device.type == "meta":
+        if weight is None or weight.device.type == "meta" or tuple(weight.shape) != state.masks[name].shape:
             return
         if weight.is_inference():
             # No version counts what is written to such a tensor.

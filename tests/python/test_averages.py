@@ -118,8 +118,7 @@ def test_layers_whose_mask_did_not_change_keep_their_decisions():
     pruner.step()
     engine.set_masks(model, {"2.weight": torch.rand(8, 64) < 0.2})
     ema = average(model).eval()
-    with torch.inference_mode():
-        ema(torch.randn(2, 32))
+    engine.autotune(ema, torch.randn(2, 32))
     train(model, pruner, last=3)
     ema.update_parameters(model)
     decisions = engine.decisions(ema.module)

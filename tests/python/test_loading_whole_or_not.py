@@ -70,16 +70,14 @@ class Last(nn.Module):
 
 def pruned(sparsity=0.8):
     model = engine.prune(network(), engine.Spec(sparsity=sparsity)).eval()
-    with torch.inference_mode():
-        model(torch.ones(SEEN))
+    engine.autotune(model, torch.ones(SEEN))
     return model
 
 
 def half_pruned():
     """Some layers under masks, with decisions, gradients and training flags of their own."""
     model = engine.prune(network(), engine.Spec(sparsity=0.4, include=("3", "5"))).eval()
-    with torch.inference_mode():
-        model(torch.ones(SEEN))
+    engine.autotune(model, torch.ones(SEEN))
     model[1].train()
     model[3].weight.grad = torch.ones(33, 288)
     return model
