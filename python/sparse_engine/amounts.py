@@ -24,7 +24,7 @@ class Candidates:
     shapes: list[Shape]
     granularity: Granularity
     norm: _core.Norm
-    uses: list[int] | None = None  # how often a call of the model multiplies by each weight of a layer
+    uses: list[float] | None = None  # how often a call of the model multiplies by each weight of a layer
 
     @property
     def sizes(self) -> list[int]:
@@ -128,7 +128,7 @@ def _bounded(
     return fixed
 
 
-def _largest_within(name: str, budget: int, spec: Spec, found: Candidates, cost: Callable[[list[Mask]], int]) -> list[Mask]:
+def _largest_within(name: str, budget: int, spec: Spec, found: Candidates, cost: Callable[[list[Mask]], float]) -> list[Mask]:
     """Masks that keep as many weights as cost no more than `budget`, by halving."""
     sizes = found.sizes
     lower, upper = _bounds(spec, found)
@@ -139,7 +139,7 @@ def _largest_within(name: str, budget: int, spec: Spec, found: Candidates, cost:
     least, most = sum(lower), sum(upper)
     best = masks_of(least)
     if cost(best) > budget:
-        raise ValueError(f"{name} = {budget} cannot be met: {cost(best)} are left when {least} weights stay")
+        raise ValueError(f"{name} = {budget} cannot be met: {cost(best):.0f} are left when {least} weights stay")
     while least < most:
         middle = (least + most + 1) // 2
         masks = masks_of(middle)

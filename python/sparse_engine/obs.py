@@ -14,9 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from .evidence import evaluating, padded_input, require_seen, split_batch
+from .evidence import calls_of, evaluating, padded_input, require_seen
 from .granularity import Granularity, NofM
 from .mask import Mask, keep_largest
+from .model_calls import first_of
 
 BLOCK = 128  # columns whose mask is chosen together
 DAMPING = 0.01  # of the mean diagonal, so that inputs that hardly vary do not make the Hessian singular
@@ -34,7 +35,7 @@ def surgeon(
     Raises:
         ValueError: no data, or a layer that no batch reached.
     """
-    batches = data if isinstance(data, (list, tuple)) else list(data)
+    batches = list(calls_of(model, data))
     if not batches:
         raise ValueError("data holds no batch; pass an iterable of batches")
     counts = dict(zip(layers, keep, strict=True))
@@ -98,7 +99,7 @@ def _in_order(model: nn.Module, layers: Sequence[Any], batch: Any) -> list[Any]:
     order: list[Any] = []
     handles = [layer.register_forward_pre_hook(lambda m, _: order.append(m)) for layer in layers]
     try:
-        model(*split_batch(batch)[0])
+        batch.call(model)
     finally:
         for handle in handles:
             handle.remove()
@@ -111,8 +112,8 @@ def _hessians(model: nn.Module, layer: Any, batches: Sequence[Any]) -> Tensor:
     """Σ x·xᵀ over what an output channel is multiplied with, per group of the layer."""
     total: list[Tensor] = []
 
-    def watch(_: nn.Module, arguments: tuple[Any, ...]) -> None:
-        columns = input_columns(layer, arguments[0].detach())
+    def watch(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        columns = input_columns(layer, first_of(args, kwargs).detach())
         added = columns @ columns.transpose(1, 2)
         if total:
             total[0] += added
@@ -120,11 +121,11 @@ def _hessians(model: nn.Module, layer: Any, batches: Sequence[Any]) -> Tensor:
             total.append(added)
         raise _StopForward
 
-    handle = layer.register_forward_pre_hook(watch)
+    handle = layer.register_forward_pre_hook(watch, with_kwargs=True)
     try:
         for batch in batches:
             with suppress(_StopForward):
-                model(*split_batch(batch)[0])
+                batch.call(model)
     finally:
         handle.remove()
     return total[0]

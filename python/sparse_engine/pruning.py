@@ -14,7 +14,7 @@ from .amounts import Candidates, choose
 from .attachment import put_under
 from .channels import prune_channels
 from .criteria import Criterion, criterion_of
-from .evidence import Evidence, Loss, called
+from .evidence import Evidence, Loss
 from .granularity import Channels, Scores, granularity_of
 from .latency import HIGHEST_SPARSITY, share_within
 from .mask import Mask
@@ -23,6 +23,7 @@ from .ranked import TRANSPOSED, held_mask, parameters_of, weight_of
 from .recurrent import Gate
 from .selection import selected_layers
 from .spec import Spec
+from .uses import called
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -51,10 +52,13 @@ def prune(
         model: any `torch.nn.Module`.
         spec: what to remove; see `Spec`. Counts are exact: round(sparsity · n) single weights go, ties keep the lowest
             index; of groups as many stay as fit.
-        data: batches for the criteria that look at data: tensors, or (inputs, target) pairs.
-        loss: for "taylor": (output, target) -> the mean loss of a batch.
-        example_inputs: for `Spec(macs=...)`, `latency_ms` and granularity "channel": a tensor, or a tuple of positional
-            arguments of `model`.
+        data: batches for the criteria that look at data: inputs, or (inputs, target) pairs. Inputs are a tensor, a tuple of
+            positional arguments of `model`, or a mapping of keyword arguments, such as a tokenizer's batch. What an
+            `attention_mask` among them (or a `key_padding_mask` of torch) marks as padding does not count as input of linear
+            layers; a criterion without a loss takes (ids, mask) for both where `forward` calls its second argument so.
+        loss: for "taylor": (output, target) -> the mean loss of a batch. A mapping without a target beside it, which may hold
+            labels, is its own target.
+        example_inputs: for `Spec(macs=...)`, `latency_ms` and granularity "channel": inputs of one call, as in `data`.
     Returns:
         `model`.
     Raises:
@@ -130,10 +134,10 @@ def _check_known(spec: Spec, criterion: Criterion, layers: list[Any]) -> None:
     """Refuse what would have to be known of layers that do not tell it."""
     what = f"criterion = {spec.criterion!r}"
     watches = criterion.needs not in (None, "gradients")
-    if any(isinstance(layer, Gate) for layer in layers) and (watches or spec.macs is not None):
+    if any(isinstance(layer, Gate) for layer in layers) and watches:
         raise ValueError(
-            f"{what if watches else 'macs'} looks at what layers are given, which is not known of the steps inside LSTM and "
-            f"GRU: exclude them, or use a criterion of the weights alone"
+            f"{what} looks at what layers are given, which is not known of the steps inside LSTM and GRU: exclude them, or use "
+            f"a criterion of the weights alone"
         )
     if criterion.needs == "hessians" and any(isinstance(layer, TRANSPOSED) for layer in layers):
         raise ValueError(f"{what} does not solve transposed convolutions: exclude them, or use another criterion")

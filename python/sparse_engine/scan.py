@@ -14,7 +14,7 @@ from torch import nn
 
 from .attachment import put_on, take_off
 from .coupling import ChannelCost
-from .evidence import Call, called, evaluating
+from .evidence import evaluating
 from .granularity import Channels, granularity_of
 from .progress import Progress
 from .pruning import prune
@@ -22,6 +22,7 @@ from .ranked import masks_on, parameters_of, places_of
 from .reporting import table, time_both
 from .selection import selected_layers
 from .spec import AMOUNTS, Spec
+from .uses import Call, called
 
 LEVELS = (0.3, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 
