@@ -12,6 +12,7 @@ from . import _core
 from .files import stored_bytes
 from .granularity import Granularity, Scores, Shape
 from .mask import Mask
+from .rows import pick_in_rows
 from .spec import Spec, of_layer
 
 
@@ -25,6 +26,7 @@ class Candidates:
     granularity: Granularity
     norm: _core.Norm
     uses: list[float] | None = None  # how often a call of the model multiplies by each weight of a layer
+    by_row: Sequence[bool] = ()  # whether each layer is ranked within its rows; of none where it is empty
 
     @property
     def sizes(self) -> list[int]:
@@ -32,7 +34,9 @@ class Candidates:
         return [math.prod(shape) for shape in self.shapes]
 
     def pick(self, layers: Sequence[int], keep: int) -> list[Mask]:
-        """Masks of some of the layers, ranked together."""
+        """Masks of some of the layers, ranked together, or of one within its rows."""
+        if len(layers) == 1 and self.by_row and self.by_row[layers[0]]:
+            return [pick_in_rows(self.granularity, self.scores[layers[0]], self.shapes[layers[0]], keep, self.norm)]
         return self.granularity.pick([self.scores[i] for i in layers], [self.shapes[i] for i in layers], keep, self.norm)
 
 
@@ -65,8 +69,9 @@ def _ranked_together(spec: Spec, names: list[str]) -> list[list[int]]:
     everything = list(range(len(names)))
     if spec.scope == "global":
         return [everything]
-    if spec.scope == "layer":
+    if spec.scope in (None, "layer", "row"):
         return [[i] for i in everything]
+    assert spec.scope is not None
     together: dict[Any, list[int]] = {}
     for i, name in enumerate(names):
         pattern = next((p for p in spec.scope if fnmatchcase(name, p)), None)

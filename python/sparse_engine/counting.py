@@ -17,7 +17,7 @@ from .model_calls import examples_in
 from .ranked import TRANSPOSED
 from .reporting import table
 from .spec import of_layer
-from .uses import Call, Watch, attended, flags_of, macs_of, uses_in, weights_of
+from .uses import Call, Watch, attended, flags_of, macs_of, multiplying, uses_in
 
 
 @dataclass
@@ -74,9 +74,9 @@ def count_macs(model: nn.Module, data: Iterable[Any], *, input_densities: Mappin
         ValueError: no batch, a share outside [0, 1], or a pattern that matches no layer.
     Source: Han et al., NeurIPS 2015, where FLOP% of a layer is estimated as Weight% · Act%; here both are counted together.
     """
-    layers: dict[nn.Module, str] = {m: name for name, m in model.named_modules() if weights_of(m)}
+    layers: dict[nn.Module, str] = {m: name for name, m in model.named_modules() if multiplying(m)}
     given = _given(layers, input_densities or {})
-    flags = {(layer, name): flags_of(layer, name) for layer in layers for name in weights_of(layer)}
+    flags = {(layer, name): flags_of(layer, name) for layer in layers for name in multiplying(layer)}
     sums: dict[nn.Module, list[float]] = {layer: [0.0] * 5 for layer in layers}
 
     def add(module: nn.Module, call: Call, output: Any) -> None:

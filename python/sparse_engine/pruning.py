@@ -79,6 +79,7 @@ def prune(
             layers,
             [mask.kept for mask in found],
             granularity_of(spec.granularity),
+            spec.scope == "row",
             data,
             lambda layer, mask: put_under(model, [layer], [mask]),
         )
@@ -127,7 +128,13 @@ def choose_masks(
         _refuse_nan(name, layer_scores())
     shapes = [tuple(weight_of(layer).shape) for layer in layers]
     uses = called(model, layers, example_inputs)[0] if spec.macs is not None else None
-    return layers, choose(spec, Candidates(names, scores, shapes, granularity_of(spec.granularity), criterion.norm, uses))
+    found = Candidates(names, scores, shapes, granularity_of(spec.granularity), criterion.norm, uses, by_row(spec, layers))
+    return layers, choose(spec, found)
+
+
+def by_row(spec: Spec, layers: list[Any]) -> list[bool]:
+    """Which layers are ranked within their rows: with no scope given the linear ones, where the criterion is for that."""
+    return [spec.scope == "row" or (spec.scope is None and isinstance(layer, nn.Linear)) for layer in layers]
 
 
 def _check_known(spec: Spec, criterion: Criterion, layers: list[Any]) -> None:

@@ -154,10 +154,11 @@ def sensitivity(
             uses, inputs = called(model, layers, example_inputs)
             result.uses = {name: float(count) for name, count in zip(names, uses, strict=True)}
         bar = Progress(len(names) * len(shares)) if progress else None
+        scope = spec.scope if spec.scope in (None, "row") else "layer"
         for name, layer in zip(names, layers, strict=True):
             for share in shares:
                 if share not in result.scores[name] or (layer in inputs and share not in result.seconds[name]):
-                    one = replace(spec, include=(glob.escape(name),), exclude=(), scope="layer", **_amount(share))
+                    one = replace(spec, include=(glob.escape(name),), exclude=(), scope=scope, **_amount(share))
                     with _PrunedAlone(model, layer, one, data, loss):
                         result.scores[name][share] = float(evaluate(model))
                         if layer in inputs:

@@ -33,7 +33,7 @@ class Call(NamedTuple):
         return first_of(self.args, self.kwargs)
 
 
-def weights_of(module: nn.Module) -> dict[str, Tensor]:
+def multiplying(module: nn.Module) -> dict[str, Tensor]:
     """The parameters of `module` itself that meet its inputs, by name; none for a module that holds no such layer."""
     if isinstance(module, WEIGHTED):
         return {"weight": module.weight}
@@ -49,7 +49,7 @@ def flags_of(module: nn.Module, name: str) -> Tensor:
 
     A weight that is 0 throughout and under no mask has not begun to learn (a head, an adapter that starts at 0): it is there.
     """
-    weight: Tensor = weights_of(module)[name].detach()
+    weight: Tensor = multiplying(module)[name].detach()
     mask = masks_on(module).get(name)
     if mask is not None:
         return torch.from_numpy(mask.to_numpy()).to(weight.device)
@@ -68,7 +68,7 @@ def uses_in(module: Any, call: Call, output: Any) -> dict[Place, tuple[int, ...]
         count = given.numel() // max(1, given.shape[-1])
     else:
         count = output.numel() // max(1, module.weight.shape[0])
-    return {(module, name): (count,) for name in weights_of(module)}
+    return {(module, name): (count,) for name in multiplying(module)}
 
 
 def attended(module: nn.Module, call: Call) -> list[Tensor]:
@@ -107,7 +107,7 @@ class Watch:
         self.calls: dict[nn.Module, Call] = {}  # the last of each
 
     def __enter__(self) -> "Watch":
-        layers = [module for module in self.model.modules() if weights_of(module)]
+        layers = [module for module in self.model.modules() if multiplying(module)]
         self._handles = [layer.register_forward_hook(self._see, with_kwargs=True) for layer in layers]
         self._unfused = every_layer_called()
         self._unfused.__enter__()
