@@ -96,7 +96,7 @@ class _Factors:
 
 
 def factorised(hessians: Tensor) -> tuple[Tensor, Tensor]:
-    """For Σ x·xᵀ of each group, (groups, K, K): the upper factor of the damped inverse, float32, and which inputs are always 0.
+    """For Σ x·xᵀ of each group, (groups, K, K): the upper factor of the damped inverse, and which inputs are always 0.
 
     Row i of the factor says how the columns after i make up for column i.
     """
@@ -108,7 +108,7 @@ def factorised(hessians: Tensor) -> tuple[Tensor, Tensor]:
         diagonal[own] = 1.0  # their weights do nothing
         diagonal.add_(DAMPING * diagonal.mean())
         inverse = torch.cholesky_inverse(torch.linalg.cholesky(damped))
-        factors.append(torch.linalg.cholesky(inverse, upper=True).float())
+        factors.append(torch.linalg.cholesky(inverse, upper=True).to(hessian.dtype))
     return torch.stack(factors), dead
 
 
@@ -116,7 +116,7 @@ def solved(
     weight: Tensor, factors: tuple[Tensor, Tensor], keep: int, granularity: Granularity, by_row: bool = False
 ) -> tuple[Tensor, Mask]:
     """A weight with `keep` entries that are not zero, and its mask, for the inputs that `factorised` was given."""
-    rows = weight.detach().reshape(weight.shape[0], -1).float()
+    rows = _working(weight.detach().reshape(weight.shape[0], -1))
     groups = factors[0].shape[0]
     per_group = rows.shape[0] // groups
     parts, flags = [], []
@@ -124,7 +124,7 @@ def solved(
         part = rows[group * per_group : (group + 1) * per_group].t().contiguous()
         part[dead] = 0.0
         share = keep * (group + 1) // groups - keep * group // groups
-        kept = _prune_columns(part, factor, share, granularity, by_row)
+        kept = _prune_columns(part, factor.to(part.dtype), share, granularity, by_row)
         parts.append(torch.where(kept, part, 0.0).t())
         flags.append(kept.t())
     result = torch.cat(parts).to(weight.dtype).reshape(weight.shape)
@@ -143,7 +143,7 @@ def _prune_columns(w: Tensor, factor: Tensor, keep: int, granularity: Granularit
         own, block, flags = factor[first:last, first:last], w[first:last], kept[first:last]
         inverse_diagonal = own.diagonal().reciprocal()[:, None]
         if not isinstance(granularity, NofM):
-            worth = (block * inverse_diagonal).t().contiguous().cpu().numpy()
+            worth = (block * inverse_diagonal).t().float().contiguous().cpu().numpy()
             if by_row:
                 stay = largest_in_rows(worth, counts * last // columns - counts * first // columns)
             else:
@@ -163,6 +163,11 @@ def _prune_columns(w: Tensor, factor: Tensor, keep: int, granularity: Granularit
             block[end:].addmm_(own[begin:end, end:].t(), errors[begin:end], alpha=-1)
         w[last:].addmm_(factor[first:last, last:].t(), errors, alpha=-1)
     return kept
+
+
+def _working(x: Tensor) -> Tensor:
+    """In float32, or float64 where it is that."""
+    return x if x.dtype == torch.float64 else x.float()
 
 
 def _in_order(model: nn.Module, layers: Sequence[Any], call: Arguments) -> list[Any]:
@@ -199,7 +204,7 @@ def _given(model: nn.Module, layer: Any, calls: Sequence[Arguments]) -> list[Arg
 def input_columns(layer: Any, x: Tensor) -> Tensor:
     """The input as the columns that the weight's rows multiply: (groups, in · kernel / groups, positions)."""
     if isinstance(layer, nn.Linear):
-        return x.reshape(1, -1, x.shape[-1]).transpose(1, 2).float()
+        return _working(x.reshape(1, -1, x.shape[-1]).transpose(1, 2))
     axes = len(layer.kernel_size)
     padded = padded_input(layer, x)
     for axis, (size, stride, dilation) in enumerate(zip(layer.kernel_size, layer.stride, layer.dilation, strict=True)):
@@ -208,4 +213,4 @@ def input_columns(layer: Any, x: Tensor) -> Tensor:
     # (batch, channels, positions..., kernel...)
     ahead = (1, *range(2 + axes, 2 + 2 * axes), 0, *range(2, 2 + axes))
     columns = padded.permute(ahead).reshape(layer.in_channels * int(np.prod(layer.kernel_size)), -1)
-    return columns.reshape(layer.groups, -1, columns.shape[1]).float()
+    return _working(columns.reshape(layer.groups, -1, columns.shape[1]))

@@ -255,3 +255,11 @@ def test_a_layer_called_several_times_is_solved_once():
 
     model = engine.prune(Shared(), engine.Spec(sparsity=0.5, criterion="obs"), data=[torch.randn(9, 8)])
     assert model.layer.mask.kept == 32
+
+
+def test_weights_in_double_precision_keep_their_digits():
+    torch.manual_seed(0)
+    layer = nn.Linear(16, 8, dtype=torch.float64)
+    dense = layer.weight.detach().clone()
+    engine.prune(layer, engine.Spec(sparsity=0.0, criterion="obs"), data=[torch.randn(40, 16, dtype=torch.float64)])
+    assert torch.equal(layer.weight, dense)
