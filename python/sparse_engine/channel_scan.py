@@ -28,7 +28,7 @@ def scan_channels(
     progress: bool,
 ) -> Sensitivity:
     """Score `model` without a share of the channels of one layer, and of those that must go with them, at a time."""
-    inputs = positional(model, example_inputs)
+    inputs = positional(example_inputs)
     coupling, _ = couple(model, inputs)
     groups = selected_groups(spec, coupling)
     scores = unit_scores(spec, model, coupling, groups, data, loss, inputs)

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from .channel_choice import choose_units, selected_groups, unit_scores
 from .coupling import Coupling, resolve
 from .evidence import Loss
-from .model_calls import in_order
 from .removal import Indices, mask_channels, shrink
 from .reporting import table
 from .spec import Spec
@@ -44,17 +43,17 @@ def channel_groups(model: nn.Module, example_inputs: Any) -> ChannelGroups:
 
     Args:
         model: any module that `torch.export` can follow; it stays as it is.
-        example_inputs: a tensor, a tuple of positional arguments, or a mapping of keyword ones; a batch of one is enough.
+        example_inputs: a tensor, or a tuple of positional arguments; a batch of one is enough.
     Raises:
         ValueError: the graph cannot be followed, naming the operation.
     Source: Fang et al., "DepGraph: Towards Any Structural Pruning", CVPR 2023, for the idea of joined dimensions.
     """
-    return ChannelGroups(couple(model, positional(model, example_inputs))[0])
+    return ChannelGroups(couple(model, positional(example_inputs))[0])
 
 
 def prune_channels(model: nn.Module, spec: Spec, *, data: Iterable[Any] | None, loss: Loss | None, example_inputs: Any) -> None:
     """`prune` for granularity "channel": `model` becomes smaller in place, or an error leaves it as it was."""
-    inputs = positional(model, example_inputs)
+    inputs = positional(example_inputs)
     coupling, traced = couple(model, inputs)
     groups = selected_groups(spec, coupling)
     scores = unit_scores(spec, model, coupling, groups, data, loss, inputs)
@@ -68,15 +67,15 @@ def prune_channels(model: nn.Module, spec: Spec, *, data: Iterable[Any] | None, 
     shrink(model, indices)
 
 
-def positional(model: nn.Module, example_inputs: Any) -> tuple[Any, ...]:
-    """Arguments of `model` to follow channels with.
+def positional(example_inputs: Any) -> tuple[Any, ...]:
+    """Arguments of the model to follow channels with.
 
     Raises:
         ValueError: there are none.
     """
     if example_inputs is None:
         raise ValueError('granularity = "channel" follows channels through the model; pass example_inputs=')
-    return in_order(model, example_inputs)
+    return example_inputs if isinstance(example_inputs, tuple) else (example_inputs,)
 
 
 def couple(model: nn.Module, inputs: tuple[Any, ...]) -> tuple[Coupling, nn.Module]:

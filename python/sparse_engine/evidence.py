@@ -19,7 +19,7 @@ from .model_calls import (
     split_batch,
     without_padding,
 )
-from .ranked import CONVOLUTIONS, TRANSPOSED, parameters_of, view_of
+from .ranked import CONVOLUTIONS, TRANSPOSED, is_linear, parameters_of, view_of
 
 Loss = Callable[[Any, Any], Tensor]
 
@@ -92,7 +92,7 @@ class Evidence:
 
         def watch(layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
             x = first_of(args, kwargs).detach()
-            added = input_squares(layer, without_padding(x, real) if isinstance(layer, nn.Linear) else x)
+            added = input_squares(layer, without_padding(x, real) if is_linear(layer) else x)
             squares[layer] = squares[layer] + added if layer in squares else added
 
         handles = [layer.register_forward_pre_hook(watch, with_kwargs=True) for layer in layers]
@@ -153,7 +153,7 @@ def padded_input(layer: Any, x: Tensor) -> Tensor:
 
 def input_squares(layer: nn.Module, x: Tensor) -> Tensor:
     """Σ x² for each weight of an output channel, over the batch and all positions; broadcasts against the weight."""
-    if isinstance(layer, nn.Linear):
+    if is_linear(layer):
         return x.reshape(-1, x.shape[-1]).square().sum(0)[None]
     if isinstance(layer, TRANSPOSED):
         return _transposed_squares(layer, x)

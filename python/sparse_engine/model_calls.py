@@ -72,30 +72,6 @@ def _parameters(model: nn.Module) -> list[inspect.Parameter]:
         return []
 
 
-def in_order(model: nn.Module, inputs: Any, name: str = "example_inputs") -> tuple[Any, ...]:
-    """The same arguments, all by place, for what takes no others; arguments between that are not given have their defaults.
-
-    Raises:
-        TypeError: as `arguments_of`; or an argument that `forward` takes by name only.
-    """
-    found = arguments_of(model, inputs, name)
-    if not found.kwargs:
-        return found.args
-    left, placed = dict(found.kwargs), list(found.args)
-    for parameter in _parameters(model)[len(placed) :]:
-        if not left or parameter.kind not in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD):
-            break
-        if parameter.name not in left and parameter.default is parameter.empty:
-            raise TypeError(f"{name} lacks {parameter.name}, which forward of {type(model).__name__} needs")
-        placed.append(left.pop(parameter.name, parameter.default))
-    if left:
-        raise TypeError(
-            f"{name} names {', '.join(left)}, which forward of {type(model).__name__} takes by name only; channels are "
-            f"followed through positional arguments"
-        )
-    return tuple(placed)
-
-
 def examples_in(model: nn.Module, arguments: Arguments) -> int:
     """How many examples a call is given: the length of the first tensor, 1 where there is none.
 

@@ -14,12 +14,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from . import _core
 from .evidence import calls_of, evaluating, padded_input, require_seen
 from .granularity import Granularity, NofM
 from .layer import dense_only
 from .layer_inputs import Irregular, walk
 from .mask import Mask, keep_largest
 from .model_calls import Arguments, every_layer_called, first_of, real_positions, without_padding
+from .ranked import as_stored, is_linear, weight_of
 from .rows import largest_in_rows, row_counts
 
 BLOCK = 128  # columns whose mask is chosen together
@@ -55,8 +57,8 @@ def surgeon(
 
     def solve(layer: Any, given: list[Arguments]) -> None:
         factor = factors.of(layer, [first_of(*one) for one in given])
-        weight, mask = solved(layer.weight, factor, counts.pop(layer), granularity, by_row)
-        layer.weight.copy_(weight)
+        weight, mask = solved(weight_of(layer), factor, counts.pop(layer), granularity, by_row)
+        layer.weight.copy_(as_stored(layer, weight))
         put(layer, mask)
 
     # Each layer runs once or twice while pruned: not worth finding out which kernel is the fastest.
@@ -79,7 +81,7 @@ class _Factors:
 
     def of(self, layer: Any, inputs: list[Tensor]) -> "tuple[Tensor, Tensor]":
         """For inputs, one a batch: what `factorised` gives."""
-        linear = isinstance(layer, nn.Linear)
+        linear = is_linear(layer)
         kind = type(layer).plain if hasattr(type(layer), "plain") else type(layer)
         same = linear and kind is self.kind and len(inputs) == len(self.inputs)
         if not (same and all(torch.equal(a, b) for a, b in zip(inputs, self.inputs, strict=True))):
@@ -154,9 +156,9 @@ def _prune_columns(w: Tensor, factor: Tensor, keep: int, granularity: Granularit
             end = min(last - first, begin + strip_size)
             for i in range(begin, end):
                 if isinstance(granularity, NofM) and i % group == 0:
-                    worth_now = (block[i : i + group] * inverse_diagonal[i : i + group]).abs()
-                    order = worth_now.argsort(dim=0, descending=True, stable=True)[: granularity.n]
-                    flags[i : i + group] = torch.zeros_like(worth_now, dtype=torch.bool).scatter_(0, order, True)
+                    now = (block[i : i + group] * inverse_diagonal[i : i + group]).t().float().contiguous().cpu().numpy()
+                    bits = _core.keep_n_of_m(now.reshape(-1), now.shape, granularity.n, group)
+                    flags[i : i + group] = torch.from_numpy(Mask(bits, now.shape).to_numpy()).t()
                 torch.mul(block[i], inverse_diagonal[i], out=errors[i])
                 errors[i].masked_fill_(flags[i], 0.0)
                 block[i:end].addr_(own[i, i:end], errors[i], alpha=-1)
@@ -203,7 +205,7 @@ def _given(model: nn.Module, layer: Any, calls: Sequence[Arguments]) -> list[Arg
 
 def input_columns(layer: Any, x: Tensor) -> Tensor:
     """The input as the columns that the weight's rows multiply: (groups, in · kernel / groups, positions)."""
-    if isinstance(layer, nn.Linear):
+    if is_linear(layer):
         return _working(x.reshape(1, -1, x.shape[-1]).transpose(1, 2))
     axes = len(layer.kernel_size)
     padded = padded_input(layer, x)

@@ -19,7 +19,7 @@ from .granularity import Channels, Scores, granularity_of
 from .latency import HIGHEST_SPARSITY, share_within
 from .mask import Mask
 from .obs import surgeon
-from .ranked import TRANSPOSED, held_mask, parameters_of, weight_of
+from .ranked import TRANSPOSED, held_mask, is_linear, parameters_of, weight_of
 from .recurrent import Gate
 from .selection import selected_layers
 from .spec import Spec
@@ -128,13 +128,15 @@ def choose_masks(
         _refuse_nan(name, layer_scores())
     shapes = [tuple(weight_of(layer).shape) for layer in layers]
     uses = called(model, layers, example_inputs)[0] if spec.macs is not None else None
-    found = Candidates(names, scores, shapes, granularity_of(spec.granularity), criterion.norm, uses, by_row(spec, layers))
+    found = Candidates(
+        names, scores, shapes, granularity_of(spec.granularity), criterion.norm, uses, by_row=by_row(spec, layers)
+    )
     return layers, choose(spec, found)
 
 
 def by_row(spec: Spec, layers: list[Any]) -> list[bool]:
     """Which layers are ranked within their rows: with no scope given the linear ones, where the criterion is for that."""
-    return [spec.scope == "row" or (spec.scope is None and isinstance(layer, nn.Linear)) for layer in layers]
+    return [spec.scope == "row" or (spec.scope is None and is_linear(layer)) for layer in layers]
 
 
 def _check_known(spec: Spec, criterion: Criterion, layers: list[Any]) -> None:

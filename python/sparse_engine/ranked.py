@@ -48,6 +48,11 @@ class Part:
         return self.view(self.parameters())
 
 
+def is_linear(layer: Any) -> bool:
+    """Whether `layer` computes what a linear layer does, as far as its inputs meet its weight."""
+    return isinstance(layer, nn.Linear)
+
+
 def parameters_of(layer: Any) -> list[Tensor]:
     """The parameters in which a layer's or part's weights lie."""
     return layer.parameters() if isinstance(layer, Part) else [layer.weight]

@@ -15,7 +15,7 @@ from torch.nn.utils.rnn import PackedSequence
 from .attention import projections
 from .evidence import evaluating
 from .model_calls import arguments_of, every_layer_called, first_of
-from .ranked import TRANSPOSED, WEIGHTED, Part, masks_on, parameters_of, places_of
+from .ranked import TRANSPOSED, WEIGHTED, Part, masks_on, parameters_of, places_of, weight_of
 
 RECURRENT = (nn.RNNBase, nn.RNNCellBase)
 Place = tuple[nn.Module, str]  # a module and the name of one of its weights
@@ -67,7 +67,7 @@ def uses_in(module: Any, call: Call, output: Any) -> dict[Place, tuple[int, ...]
         given = call.x.data if isinstance(call.x, PackedSequence) else call.x
         count = given.numel() // max(1, given.shape[-1])
     else:
-        count = output.numel() // max(1, module.weight.shape[0])
+        count = output.numel() // max(1, weight_of(module).shape[0])
     return {(module, name): (count,) for name in multiplying(module)}
 
 

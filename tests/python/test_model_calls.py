@@ -9,7 +9,7 @@ torch = pytest.importorskip("torch")
 from torch import nn  # noqa: E402
 from torch.nn import functional as F  # noqa: E402
 
-from sparse_engine.model_calls import arguments_of, in_order, real_positions, split_batch  # noqa: E402
+from sparse_engine.model_calls import arguments_of, real_positions, split_batch  # noqa: E402
 
 
 @dataclass
@@ -184,24 +184,3 @@ def test_a_model_that_takes_a_dict_is_given_it_inside_a_tuple():
 def test_packed_sequences_are_one_argument():
     packed = nn.utils.rnn.pack_sequence([torch.randn(5, 3), torch.randn(2, 3)])
     assert engine.report(nn.LSTM(3, 4), packed).macs == 7 * 4 * 4 * (3 + 4)
-
-
-def test_arguments_by_name_are_put_in_order_for_following_channels():
-    class Two(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.first, self.last = nn.Linear(4, 8), nn.Linear(8, 2)
-
-        def forward(self, x, scale=2.0, shift=None, *, named=None):
-            return self.last(self.first(x) * scale + shift)
-
-    model, x, shift = Two(), torch.randn(2, 4), torch.zeros(8)
-    assert in_order(model, {"shift": shift, "x": x}) == (x, 2.0, shift)
-    engine.prune(
-        model, engine.Spec(sparsity=0.3, granularity="channel"), example_inputs={"x": x, "scale": 2.0, "shift": shift[:1]}
-    )
-    assert model.first.out_features < 8
-    with pytest.raises(TypeError, match="lacks x, which forward of Two needs"):
-        in_order(model, {"shift": shift})
-    with pytest.raises(TypeError, match="takes by name only"):
-        in_order(model, {"x": x, "shift": shift, "named": 1})
