@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from .layer import Pruned
 from .masking import guard
 from .nn import PRUNED_CLASSES
-from .ranked import Part, Piece
+from .ranked import Part, Piece, is_turned
 from .several import PrunedSeveral
 
 REASON = "masked; torch's attention reads its weights itself and has no native kernel"
@@ -132,7 +132,7 @@ def _separate(name: str, module: nn.Module, parent: nn.Module | None) -> Iterato
     if outer is None:
         yield name, None, "its output projection is not one of its own linear layers"
         return
-    turned = {_turned(layer) for layer in (*inner, outer)}
+    turned = {is_turned(layer) for layer in (*inner, outer)}
     rows = [_rows(layer) for layer in inner]
     columns = outer.weight.numel() // _rows(outer)
     groups = (_count(module, SHARED_COUNTS) if len(inner) > 1 else None) or count
@@ -160,18 +160,10 @@ def _count(module: nn.Module, names: Sequence[str]) -> int | None:
 
 def _rows(layer: Any) -> int:
     """Outputs of a linear layer."""
-    return int(layer.weight.shape[1 if _turned(layer) else 0])
-
-
-def _turned(layer: Any) -> bool:
-    """Whether a layer stores its weight (in, out), as the Conv1D of GPT-2 does."""
-    return not isinstance(layer, nn.Linear)
+    return int(layer.weight.shape[1 if is_turned(layer) else 0])
 
 
 def _prunable(layer: Any) -> bool:
     """Whether `layer` is a linear one that can be masked."""
-    if isinstance(layer, nn.Linear):
-        return isinstance(layer, Pruned) or type(layer) in PRUNED_CLASSES
-    plain = layer.plain if isinstance(layer, Pruned) else type(layer)
-    conv1d = plain.__name__ == "Conv1D" and getattr(getattr(layer, "weight", None), "ndim", 0) == 2
-    return conv1d and (isinstance(layer, Pruned) or plain in PRUNED_CLASSES)
+    linear = isinstance(layer, nn.Linear) or is_turned(layer)
+    return linear and (isinstance(layer, Pruned) or type(layer) in PRUNED_CLASSES)

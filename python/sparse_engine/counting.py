@@ -14,7 +14,7 @@ from torch.nn.utils.rnn import PackedSequence
 from .evidence import calls_of, evaluating, padded_input
 from .mask import Mask
 from .model_calls import examples_in
-from .ranked import TRANSPOSED
+from .ranked import TRANSPOSED, is_turned
 from .reporting import table
 from .spec import of_layer
 from .uses import Call, Watch, attended, flags_of, macs_of, multiplying, uses_in
@@ -97,7 +97,7 @@ def count_macs(model: nn.Module, data: Iterable[Any], *, input_densities: Mappin
                 total[2] += met
             else:
                 inputs, parts = found
-                total[2] += sum(_products(layer, x != 0, there[rows]) for x, rows in parts)
+                total[2] += sum(_products(layer, x != 0, there.t() if is_turned(layer) else there[rows]) for x, rows in parts)
                 total[3] += sum(int(torch.count_nonzero(x)) for x in inputs)
                 total[4] += sum(x.numel() for x in inputs)
 

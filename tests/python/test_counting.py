@@ -163,3 +163,24 @@ def test_layers_called_by_keyword_are_counted():
 
     x = torch.randn(1, 2, 8)
     assert engine.report(ByName(), x).macs == engine.count_macs(ByName(), [x]).total("with_both") == 6 * 18
+
+
+class Conv1D(nn.Module):
+    """As GPT-2 has it: a linear layer that stores its weight (in, out)."""
+
+    def __init__(self, nf, nx):
+        super().__init__()
+        self.nf, self.weight = nf, nn.Parameter(torch.randn(nx, nf))
+
+    def forward(self, x):
+        return x @ self.weight
+
+
+def test_a_linear_layer_stored_the_other_way_round_is_counted_as_one():
+    model, x = nn.Sequential(Conv1D(6, 4)), torch.relu(torch.randn(3, 5, 4))
+    with torch.no_grad():
+        model[0].weight[0] = 0
+    report, row = engine.report(model, x), engine.count_macs(model, [x]).layers[0]
+    assert (report.macs, report.nonzero_macs) == (15 * 24, 15 * 18)
+    assert (3 * row.macs, 3 * row.with_weight) == (15 * 24, 15 * 18)
+    assert 3 * row.with_both == 6 * int((x[..., 1:] != 0).sum())

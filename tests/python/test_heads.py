@@ -1,5 +1,6 @@
 import copy
 
+import numpy as np
 import pytest
 
 import sparse_engine as engine
@@ -7,6 +8,8 @@ import sparse_engine as engine
 torch = pytest.importorskip("torch")
 from torch import nn  # noqa: E402
 from torch.nn import functional as F  # noqa: E402
+
+from sparse_engine.attention import Heads  # noqa: E402
 
 
 def attention(**options):
@@ -343,3 +346,14 @@ def test_groups_that_do_not_fit_are_refused_with_the_numbers():
     layer.config.num_key_value_heads = 3
     with pytest.raises(ValueError, match="heads share keys or values: its projections give 24, 8, 8 rows"):
         engine.prune(layer, engine.Spec(sparsity=0.5, granularity="head"))
+
+
+def test_weights_stored_the_other_way_round_have_the_same_heads():
+    packed = Packed()
+    turned = nn.ParameterDict({"qkv": packed.qkv.weight.t().contiguous(), "proj": packed.proj.weight.t().contiguous()})
+    plain = Heads(4, [(packed.qkv, "weight")], (packed.proj, "weight"))
+    other = Heads(4, [(turned, "qkv")], (turned, "proj"), turned=True)
+    assert torch.equal(plain.weight, other.weight)
+    kept = np.repeat(np.array([[True], [False], [False], [True]]), plain.weight.shape[1], axis=1)
+    for (*_, flags), (*_, own) in zip(plain.pieces(kept), other.pieces(kept), strict=True):
+        assert np.array_equal(flags.T, own)
