@@ -104,7 +104,7 @@ class _Observer:
     def __init__(self, layer: _BatchNorm, moments: _Moments) -> None:
         self.layer, self.moments = layer, moments
         self.own = dict(layer._buffers)
-        self.mean, self.var = (torch.empty_like(self.own[name]) for name in ("running_mean", "running_var"))  # type: ignore[arg-type]
+        self.mean, self.var = (torch.zeros_like(self.own[name]) for name in ("running_mean", "running_var"))  # type: ignore[arg-type]
 
     def __enter__(self) -> None:
         self.momentum, self.tracking = self.layer.momentum, self.layer.track_running_stats

@@ -109,9 +109,26 @@ def factorised(hessians: Tensor) -> tuple[Tensor, Tensor]:
         diagonal = damped.diagonal()
         diagonal[own] = 1.0  # their weights do nothing
         diagonal.add_(DAMPING * diagonal.mean())
-        inverse = torch.cholesky_inverse(torch.linalg.cholesky(damped))
-        factors.append(torch.linalg.cholesky(inverse, upper=True).to(hessian.dtype))
+        # Turned round, the lower factor of H gives the upper one of its inverse, without making the inverse.
+        lower = torch.linalg.cholesky(damped.flip(0, 1)).to(hessian.dtype)
+        factors.append(_lower_inverse(lower).flip(0, 1))
     return torch.stack(factors), dead
+
+
+def _lower_inverse(lower: Tensor) -> Tensor:
+    """The inverse of a lower triangular matrix, by halves: products take most of the time."""
+    size = len(lower)
+    if size <= BLOCK:
+        small: Tensor = torch.linalg.solve_triangular(
+            lower, torch.eye(size, dtype=lower.dtype, device=lower.device), upper=False
+        )
+        return small
+    half = size // 2
+    first, last = _lower_inverse(lower[:half, :half]), _lower_inverse(lower[half:, half:])
+    result = torch.zeros_like(lower)
+    result[:half, :half], result[half:, half:] = first, last
+    result[half:, :half] = -(last @ (lower[half:, :half] @ first))
+    return result
 
 
 def solved(
