@@ -12,6 +12,7 @@ from . import _core
 from .compressed import stored_bytes
 from .granularity import Granularity, Scores, Shape
 from .mask import Mask
+from .rows import pick_in_rows
 from .spec import Spec, of_layer
 
 
@@ -24,8 +25,9 @@ class Candidates:
     shapes: list[Shape]
     granularity: Granularity
     norm: _core.Norm
-    uses: list[int] | None = None  # how often a call of the model multiplies by each weight of a layer
+    uses: list[float] | None = None  # how often a call of the model multiplies by each weight of a layer
     held: list[int] | None = None  # of each layer, weights that may stay at most: those that earlier pruning left
+    by_row: Sequence[bool] = ()  # whether each layer is ranked within its rows; of none where it is empty
 
     @property
     def sizes(self) -> list[int]:
@@ -33,7 +35,9 @@ class Candidates:
         return [math.prod(shape) for shape in self.shapes]
 
     def pick(self, layers: Sequence[int], keep: int) -> list[Mask]:
-        """Masks of some of the layers, ranked together."""
+        """Masks of some of the layers, ranked together, or of one within its rows."""
+        if len(layers) == 1 and self.by_row and self.by_row[layers[0]]:
+            return [pick_in_rows(self.granularity, self.scores[layers[0]], self.shapes[layers[0]], keep, self.norm)]
         return self.granularity.pick([self.scores[i] for i in layers], [self.shapes[i] for i in layers], keep, self.norm)
 
 
@@ -76,8 +80,9 @@ def _ranked_together(spec: Spec, names: list[str]) -> list[list[int]]:
     everything = list(range(len(names)))
     if spec.scope == "global":
         return [everything]
-    if spec.scope == "layer":
+    if spec.scope in (None, "layer", "row"):
         return [[i] for i in everything]
+    assert spec.scope is not None
     together: dict[Any, list[int]] = {}
     for i, name in enumerate(names):
         pattern = next((p for p in spec.scope if fnmatchcase(name, p)), None)
@@ -142,7 +147,7 @@ def _bounded(
     return fixed
 
 
-def _largest_within(name: str, budget: int, spec: Spec, found: Candidates, cost: Callable[[list[Mask]], int]) -> list[Mask]:
+def _largest_within(name: str, budget: int, spec: Spec, found: Candidates, cost: Callable[[list[Mask]], float]) -> list[Mask]:
     """Masks that keep as many weights as cost no more than `budget`, by halving."""
     sizes = found.sizes
     lower, upper = _bounds(spec, found)
@@ -153,7 +158,7 @@ def _largest_within(name: str, budget: int, spec: Spec, found: Candidates, cost:
     least, most = sum(lower), sum(upper)
     best = masks_of(least)
     if cost(best) > budget:
-        raise ValueError(f"{name} = {budget} cannot be met: {cost(best)} are left when {least} weights stay")
+        raise ValueError(f"{name} = {budget} cannot be met: {cost(best):.0f} are left when {least} weights stay")
     while least < most:
         middle = (least + most + 1) // 2
         masks = masks_of(middle)

@@ -9,6 +9,7 @@ from .choice import Choice, without_bound
 from .evidence import evaluating
 from .formats import DENSE, FORMATS
 from .layer import NativePruned
+from .model_calls import arguments_of
 
 Decisions = dict[str, list[dict[str, Any]]]
 
@@ -21,15 +22,15 @@ def autotune(model: nn.Module, example_inputs: Any) -> Decisions:
 
     Args:
         model: pruned. Run in eval mode under inference_mode; its training flags are restored.
-        example_inputs: a tensor, or a tuple of positional arguments of `model`.
+        example_inputs: a tensor, a tuple of positional arguments of `model`, or a mapping of keyword arguments.
     Returns:
         The decisions, as `decisions` gives them.
     """
     for _, layer in _layers(model):
         layer._sparse.choices.clear()
-    inputs = example_inputs if isinstance(example_inputs, tuple) else (example_inputs,)
+    arguments = arguments_of(model, example_inputs)
     with evaluating(model), torch.inference_mode(), without_bound():
-        model(*inputs)
+        arguments.call(model)
     return decisions(model)
 
 

@@ -209,7 +209,7 @@ def _order(spec: Spec, groups: Sequence[ChannelGroup], scores: NDArray[np.float6
 def _ranked_together(spec: Spec, groups: Sequence[ChannelGroup]) -> list[list[ChannelGroup]]:
     if spec.scope == "global":
         return [list(groups)]
-    if spec.scope == "layer":
+    if spec.scope is None or spec.scope == "layer":
         return [[group] for group in groups]
     sets: dict[Any, list[ChannelGroup]] = {}
     for place, group in enumerate(groups):

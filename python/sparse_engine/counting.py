@@ -9,12 +9,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils.rnn import PackedSequence
 
-from .evidence import applications, batch_size, evaluating, padded_input, split_batch
+from .evidence import calls_of, evaluating, padded_input
 from .mask import Mask
-from .ranked import TRANSPOSED, WEIGHTED
+from .model_calls import examples_in
+from .ranked import TRANSPOSED, is_turned
 from .reporting import table
 from .spec import of_layer
+from .uses import Call, Watch, attended, flags_of, macs_of, multiplying, uses_in
 
 
 @dataclass
@@ -52,14 +55,18 @@ class MacCounts:
 
 
 def count_macs(model: nn.Module, data: Iterable[Any], *, input_densities: Mapping[str, float] | None = None) -> MacCounts:
-    """Count the multiply-accumulates of every Linear and convolution layer of `model`, per example, exactly.
+    """Count the multiply-accumulates of every layer of `model` with a weight, per example, exactly.
 
-    The three numbers are never mixed: all of them; those with a weight that is not 0; those whose input is not 0 either, which
-    depends on the data. Padding counts as an input of 0; what a transposed convolution crops is counted.
+    Linear and convolution layers, recurrent ones and their cells, and what of torch's attention makes queries, keys, values and
+    the output; `report` counts the same. The three numbers are never mixed: all of them; those with a weight that is not 0;
+    those whose input is not 0 either, which depends on the data. Padding counts as an input of 0; what a transposed convolution
+    crops is counted. The states inside recurrent layers and what attention gives its output projection are not seen and count
+    as inputs that are not 0.
 
     Args:
         model: pruned or not; run in eval mode.
-        data: batches, tensors or (inputs, target) pairs.
+        data: batches: inputs (a tensor, a tuple of positional arguments, a mapping of keyword arguments), or (inputs, target)
+            pairs.
         input_densities: glob pattern on module names -> share of that layer's inputs that are not 0, taken instead of what
             `data` shows: the third number is then the second times this share, as publications estimate it. The first pattern
             that matches counts; layers none matches are counted on `data`.
@@ -67,36 +74,38 @@ def count_macs(model: nn.Module, data: Iterable[Any], *, input_densities: Mappin
         ValueError: no batch, a share outside [0, 1], or a pattern that matches no layer.
     Source: Han et al., NeurIPS 2015, where FLOP% of a layer is estimated as Weight% · Act%; here both are counted together.
     """
-    layers: dict[nn.Module, str] = {m: name for name, m in model.named_modules() if isinstance(m, WEIGHTED)}
+    layers: dict[nn.Module, str] = {m: name for name, m in model.named_modules() if multiplying(m)}
     given = _given(layers, input_densities or {})
+    flags = {(layer, name): flags_of(layer, name) for layer in layers for name in multiplying(layer)}
     sums: dict[nn.Module, list[float]] = {layer: [0.0] * 5 for layer in layers}
 
-    def watch(layer: Any, arguments: tuple[Any, ...], output: Tensor) -> None:
-        x, weight = arguments[0].detach(), layer.weight.detach()
-        uses = applications(layer, x, output)
-        total = sums[layer]
-        total[0] += uses * weight.numel()
-        total[1] += uses * int(torch.count_nonzero(weight))
-        share = given[layer]
-        if share is None:
-            total[2] += _products(layer, x != 0, weight != 0)
-            total[3] += int(torch.count_nonzero(x))
-        else:
-            total[2] += share * uses * int(torch.count_nonzero(weight))
-            total[3] += share * x.numel()
-        total[4] += x.numel()
+    def add(module: nn.Module, call: Call, output: Any) -> None:
+        for (layer, name), uses in uses_in(module, call, output).items():
+            if layer not in sums:  # an output projection that is no linear layer
+                continue
+            there, total, share = flags[layer, name], sums[layer], given[layer]
+            met = macs_of(there, uses)
+            total[0] += macs_of(torch.ones_like(there), uses)
+            total[1] += met
+            if share is not None:
+                total[2] += share * met
+                total[3] += share * there.numel()
+                total[4] += there.numel()
+                continue
+            found = _seen(layer, name, call) if layer is module else None
+            if found is None:
+                total[2] += met
+            else:
+                inputs, parts = found
+                total[2] += sum(_products(layer, x != 0, there.t() if is_turned(layer) else there[rows]) for x, rows in parts)
+                total[3] += sum(int(torch.count_nonzero(x)) for x in inputs)
+                total[4] += sum(x.numel() for x in inputs)
 
-    handles = [layer.register_forward_hook(watch) for layer in layers]
     examples = 0
-    try:
-        with evaluating(model), torch.no_grad():
-            for batch in data:
-                inputs, _ = split_batch(batch)
-                model(*inputs)
-                examples += batch_size(inputs)
-    finally:
-        for handle in handles:
-            handle.remove()
+    with evaluating(model), torch.no_grad(), Watch(model, add):
+        for arguments in calls_of(model, data):
+            arguments.call(model)
+            examples += examples_in(model, arguments)
     if examples == 0:
         raise ValueError("data holds no batch; pass an iterable of batches")
     return MacCounts(
@@ -106,6 +115,25 @@ def count_macs(model: nn.Module, data: Iterable[Any], *, input_densities: Mappin
             for all_, weights, both, nonzero, size in [sums[layer]]
         ]
     )
+
+
+def _seen(layer: Any, name: str, call: Call) -> tuple[list[Tensor], list[tuple[Tensor, slice]]] | None:
+    """The inputs of a call that are in sight for a weight, and which of its rows meet which; None where they are not."""
+    every = slice(None)
+    if isinstance(layer, nn.RNNBase):
+        if name not in ("weight_ih_l0", "weight_ih_l0_reverse"):
+            return None
+        x = call.x.data if isinstance(call.x, PackedSequence) else call.x
+        return [x] if name == "weight_ih_l0" else [], [(x, every)]
+    if isinstance(layer, nn.RNNCellBase):
+        return ([call.x], [(call.x, every)]) if name == "weight_ih" else None
+    if isinstance(layer, nn.MultiheadAttention):
+        given = attended(layer, call)
+        if name != "in_proj_weight":
+            return [given["qkv".index(name[0])]], [(given["qkv".index(name[0])], every)]
+        width = layer.embed_dim
+        return given, [(x, slice(i * width, (i + 1) * width)) for i, x in enumerate(given)]
+    return [call.x], [(call.x, every)]
 
 
 def _given(layers: Mapping[nn.Module, str], densities: Mapping[str, float]) -> dict[nn.Module, float | None]:
@@ -125,7 +153,7 @@ def _products(layer: Any, x: Tensor, weight: Tensor) -> float:
         batch = x if x.dim() == axes + 2 else x[None]
         return float(batch.double().sum((0, *range(2, axes + 2))) @ weight.double().flatten(1).sum(1))
     per_input = weight.sum(0, dtype=torch.float64)  # how many weights of a column are there; outputs are alike
-    if isinstance(layer, nn.Linear):
+    if weight.dim() == 2:
         return float(x.reshape(-1, x.shape[-1]).sum(0, dtype=torch.float64) @ per_input)
     padded = padded_input(layer, x.double())
     groups = layer.groups

@@ -25,6 +25,7 @@ class Criterion:
     needs: str | None = None  # what is gathered on data first: "gradients", "inputs" or "scales"; "hessians": see obs.py
     groups_only: bool = False  # scores are those of output channels
     within_layer: bool = False  # and say nothing about those of other layers
+    by_row: bool = False  # single weights of a linear layer are ranked within each output, unless the Spec has a scope
 
 
 CRITERIA: dict[str, Criterion] = {}
@@ -113,9 +114,9 @@ def taylor(layer: "torch.nn.Module", evidence: "Evidence") -> "torch.Tensor":
     return weight.detach() * evidence.gradients[layer]
 
 
-@criterion("wanda", needs="inputs")
+@criterion("wanda", needs="inputs", by_row=True)
 def wanda(layer: "torch.nn.Module", evidence: "Evidence") -> "torch.Tensor":
-    """|w| · ‖x‖₂, x what the weight is multiplied with over all the data.
+    """|w| · ‖x‖₂, x what the weight is multiplied with over all the data; ranked within each output of a linear layer.
 
     Source: Sun et al., "A Simple and Effective Pruning Approach for Large Language Models", ICLR 2024.
     """

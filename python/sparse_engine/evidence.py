@@ -3,14 +3,23 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import product
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.utils.rnn import PackedSequence
 
-from .ranked import CONVOLUTIONS, TRANSPOSED, parameters_of, view_of
+from .model_calls import (
+    Arguments,
+    every_layer_called,
+    examples_in,
+    first_of,
+    inputs_of,
+    real_positions,
+    split_batch,
+    without_padding,
+)
+from .ranked import CONVOLUTIONS, TRANSPOSED, is_linear, parameters_of, view_of
 
 Loss = Callable[[Any, Any], Tensor]
 
@@ -32,7 +41,7 @@ class Evidence:
             ValueError: no data, or a layer that no batch reached.
         """
         layers = list(self.place)
-        with evaluating(model):
+        with evaluating(model), every_layer_called():
             if needs == "gradients":
                 found, batches = self.gradients, self._gradients(model, layers, data, loss)
             elif needs == "inputs":
@@ -56,12 +65,12 @@ class Evidence:
             for weight in weights:
                 weight.requires_grad_(True)
             for batch in data:
-                inputs, target = split_batch(batch)
+                arguments, target, _ = split_batch(model, batch, "data", batches)
                 if target is None:
                     raise ValueError("data must give (inputs, target) pairs for a criterion that needs a loss")
-                count = batch_size(inputs)
+                count = examples_in(model, arguments)
                 with torch.enable_grad():
-                    value = loss(model(*inputs), target)
+                    value = loss(arguments.call(model), target)
                     gradients = torch.autograd.grad(value, weights, allow_unused=True)
                 for total, gradient in zip(totals, gradients, strict=True):
                     if gradient is not None:
@@ -79,17 +88,20 @@ class Evidence:
 
     def _inputs(self, model: nn.Module, layers: list[Any], data: Iterable[Any]) -> int:
         squares: dict[nn.Module, Tensor] = {}
+        real: Tensor | None = None
 
-        def watch(layer: nn.Module, arguments: tuple[Any, ...]) -> None:
-            added = input_squares(layer, arguments[0].detach())
+        def watch(layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            x = first_of(args, kwargs).detach()
+            added = input_squares(layer, without_padding(x, real) if is_linear(layer) else x)
             squares[layer] = squares[layer] + added if layer in squares else added
 
-        handles = [layer.register_forward_pre_hook(watch) for layer in layers]
+        handles = [layer.register_forward_pre_hook(watch, with_kwargs=True) for layer in layers]
         batches = 0
         try:
             with torch.no_grad():
-                for batch in data:
-                    model(*split_batch(batch)[0])
+                for arguments in calls_of(model, data):
+                    real = real_positions(model, arguments)
+                    arguments.call(model)
                     batches += 1
         finally:
             for handle in handles:
@@ -100,18 +112,18 @@ class Evidence:
     def _scales(self, model: nn.Module, layers: list[Any], data: Iterable[Any]) -> int:
         outputs: list[tuple[nn.Module, Tensor]] = []
 
-        def follows(norm: Any, arguments: tuple[Any, ...]) -> None:
+        def follows(norm: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
             for layer, output in outputs:
-                if output is arguments[0] and norm.weight is not None:
+                if output is first_of(args, kwargs) and norm.weight is not None:
                     self.scales[layer] = norm.weight.detach().abs()
 
         norms = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
         handles = [layer.register_forward_hook(lambda m, _, output: outputs.append((m, output))) for layer in layers]
-        handles += [norm.register_forward_pre_hook(follows) for norm in norms]
+        handles += [norm.register_forward_pre_hook(follows, with_kwargs=True) for norm in norms]
         try:
             with torch.no_grad():
-                for batch in data:
-                    model(*split_batch(batch)[0])
+                for arguments in calls_of(model, data):
+                    arguments.call(model)
                     return 1
         finally:
             for handle in handles:
@@ -119,69 +131,10 @@ class Evidence:
         return 0
 
 
-class Call(NamedTuple):
-    """What a layer was called with."""
-
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
-
-    @property
-    def x(self) -> Any:
-        """The first argument, however it was given."""
-        return self.args[0] if self.args else next(iter(self.kwargs.values()))
-
-
-def called(model: nn.Module, layers: Sequence[Any], example_inputs: Any) -> tuple[list[int], dict[nn.Module, Call]]:
-    """One call of `model` in eval mode: how often it multiplies by each weight of each layer, and what each was given.
-
-    Parts of layers are not called by themselves: nothing is told of them.
-    """
-    uses = dict.fromkeys(layers, 0)
-    calls: dict[nn.Module, Call] = {}
-
-    def remember(layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
-        calls[layer] = Call(args, kwargs)
-        uses[layer] += applications(layer, calls[layer].x, output)
-
-    handles = [layer.register_forward_hook(remember, with_kwargs=True) for layer in layers if isinstance(layer, nn.Module)]
-    try:
-        with evaluating(model), torch.no_grad():
-            model(*(example_inputs if isinstance(example_inputs, tuple) else (example_inputs,)))
-    finally:
-        for handle in handles:
-            handle.remove()
-    return [uses[layer] for layer in layers], calls
-
-
-def applications(layer: Any, x: Any, output: Any) -> int:
-    """How often a call multiplies by each weight of `layer`; what a transposed convolution crops is counted, as padding is.
-
-    A recurrent layer uses each weight once a step. Torch's attention is taken to be given keys and values as long as the
-    queries are; its own products of these, which have no weight, are not counted.
-    """
-    if isinstance(layer, TRANSPOSED):
-        return x.numel() // max(1, layer.in_channels)  # type: ignore[no-any-return]
-    if isinstance(layer, (nn.RNNBase, nn.MultiheadAttention)):
-        given = x.data if isinstance(x, PackedSequence) else x
-        return given.numel() // max(1, given.shape[-1])
-    return output.numel() // max(1, layer.weight.shape[0])  # type: ignore[no-any-return]
-
-
-def split_batch(batch: Any) -> tuple[tuple[Any, ...], Any]:
-    """Positional arguments of the model, and the target or None: a batch is a tensor or (inputs, target)."""
-    if isinstance(batch, Tensor):
-        return (batch,), None
-    if isinstance(batch, (tuple, list)) and len(batch) == 2:
-        inputs, target = batch
-        return (tuple(inputs) if isinstance(inputs, (tuple, list)) else (inputs,)), target
-    if isinstance(batch, (tuple, list)) and len(batch) == 1:
-        return (batch[0],), None
-    raise TypeError(f"a batch is a tensor or (inputs, target), not {type(batch).__name__}")
-
-
-def batch_size(inputs: tuple[Any, ...]) -> int:
-    """Examples in a batch."""
-    return len(inputs[0]) if inputs and isinstance(inputs[0], Tensor) and inputs[0].dim() > 0 else 1
+def calls_of(model: nn.Module, data: Iterable[Any]) -> Iterator[Arguments]:
+    """What `model` is called with for each batch of `data`, targets left out."""
+    for position, batch in enumerate(data):
+        yield inputs_of(model, batch, "data", position)
 
 
 def require_seen(layers: Sequence[Any], found: Any, what: str = "saw no data") -> None:
@@ -200,7 +153,7 @@ def padded_input(layer: Any, x: Tensor) -> Tensor:
 
 def input_squares(layer: nn.Module, x: Tensor) -> Tensor:
     """Σ x² for each weight of an output channel, over the batch and all positions; broadcasts against the weight."""
-    if isinstance(layer, nn.Linear):
+    if is_linear(layer):
         return x.reshape(-1, x.shape[-1]).square().sum(0)[None]
     if isinstance(layer, TRANSPOSED):
         return _transposed_squares(layer, x)

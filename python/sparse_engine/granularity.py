@@ -21,6 +21,7 @@ Shape = tuple[int, ...]
 Block = Callable[[Shape], tuple[int, int]]
 
 BLOCKS: dict[str, Block] = {}
+WITHIN_ROW: set[str] = set()  # the names of those whose blocks are a part of one row
 FORMS = '"element", "N:M" such as "2:4", blocks "AxB" such as "4x1", "pattern" or "pattern:N:D"'
 
 
@@ -29,6 +30,7 @@ class Granularity:
 
     fixes: str | None = None  # what it removes, where it alone decides the amount
     share: float | None = None  # and the share of a layer that stays, where that is the same for all
+    within_row = False  # whether what goes as one lies in one row of the weight as a matrix, and is not all of it
 
     def refusal(self, shape: Shape) -> str | None:
         """Why a weight of `shape` cannot be pruned so, or None."""
@@ -50,6 +52,8 @@ class Granularity:
 class Element(Granularity):
     """Single weights: exactly `keep` of the largest magnitudes; ties keep the earliest layer, then the lowest index."""
 
+    within_row = True
+
     def pick(self, scores: Sequence[Scores], shapes: Sequence[Shape], keep: int, norm: _core.Norm) -> list[Mask]:
         """The largest scores over all layers."""
         selector = _core.LargestSelector(sum(math.prod(shape) for shape in shapes), keep)
@@ -64,8 +68,8 @@ class Element(Granularity):
 class Blocks(Granularity):
     """Whole blocks, ranked by the mean of their scores: as many as fit into `keep` weights."""
 
-    def __init__(self, block: Block) -> None:
-        self.block = block
+    def __init__(self, block: Block, within_row: bool = False) -> None:
+        self.block, self.within_row = block, within_row
 
     def refusal(self, shape: Shape) -> str | None:
         """What the function of the granularity says."""
@@ -99,6 +103,7 @@ class NofM(Granularity):
     def __init__(self, n: int, m: int) -> None:
         self.n, self.m = n, m
         self.share = n / m
+        self.within_row = True
         self.fixes = f"removes {1 - self.share:.4g} of every layer"
 
     def refusal(self, shape: Shape) -> str | None:
@@ -191,23 +196,25 @@ def matrix_of(shape: Shape) -> tuple[int, int]:
     return shape[0], math.prod(shape[1:])
 
 
-def granularity(name: str) -> Callable[[Block], Block]:
+def granularity(name: str, within_row: bool = False) -> Callable[[Block], Block]:
     """Register a function from the shape of a weight to the height and width of its blocks."""
 
     def register(function: Block) -> Block:
         BLOCKS[name] = function
+        if within_row:
+            WITHIN_ROW.add(name)
         return function
 
     return register
 
 
-@granularity("vector")
+@granularity("vector", within_row=True)
 def vector(shape: Shape) -> tuple[int, int]:
     """A row of a convolution kernel (Mao et al., CVPR workshops 2017)."""
     return 1, _kernel(shape, "vector")[-1]
 
 
-@granularity("kernel")
+@granularity("kernel", within_row=True)
 def kernel(shape: Shape) -> tuple[int, int]:
     """A whole kernel: what one input channel gives one output channel."""
     return 1, math.prod(_kernel(shape, "kernel"))
@@ -242,7 +249,7 @@ def granularity_of(text: object) -> Granularity:
         return Head()
     if isinstance(text, str):
         if text in BLOCKS:
-            return Blocks(BLOCKS[text])
+            return Blocks(BLOCKS[text], text in WITHIN_ROW)
         of = re.fullmatch(r"(\d+):(\d+)", text)
         if of:
             n, m = int(of[1]), int(of[2])
@@ -263,7 +270,7 @@ def granularity_of(text: object) -> Granularity:
             height, width = int(block[1]), int(block[2])
             if height < 1 or width < 1:
                 raise ValueError(f"granularity = {text!r}: both sides of a block must be at least 1, such as '4x1'")
-            return Blocks(lambda shape: (height, width))
+            return Blocks(lambda shape: (height, width), height == 1)
     known = ", ".join(f'"{name}"' for name in (*BLOCKS, "channel", "head"))
     raise ValueError(f"granularity = {text!r} is not one of: {FORMS}, {known}")
 

@@ -18,7 +18,7 @@ def what_if(model: nn.Module, sparsity: float, example_inputs: Any, spec: Spec |
     Args:
         model: any module, pruned or not.
         sparsity: share of weights removed in every selected layer.
-        example_inputs: a tensor, or a tuple of positional arguments of `model`.
+        example_inputs: a tensor, a tuple of positional arguments of `model`, or a mapping of keyword arguments.
         spec: granularity, scope, include and exclude to prune with instead of single weights everywhere; its amount is
             replaced by `sparsity`.
     Returns:

@@ -14,15 +14,16 @@ from .amounts import Candidates, choose
 from .attachment import put_under
 from .channels import prune_channels
 from .criteria import Criterion, criterion_of
-from .evidence import Evidence, Loss, called
+from .evidence import Evidence, Loss
 from .granularity import Channels, Scores, granularity_of
 from .latency import HIGHEST_SPARSITY, share_within
 from .mask import Mask
 from .obs import surgeon
-from .ranked import TRANSPOSED, held_count, held_mask, parameters_of, weight_of
+from .ranked import TRANSPOSED, held_count, held_mask, is_linear, parameters_of, weight_of
 from .recurrent import Gate
 from .selection import selected_layers
 from .spec import Spec
+from .uses import called
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -51,10 +52,13 @@ def prune(
         model: any `torch.nn.Module`.
         spec: what to remove; see `Spec`. Counts are exact: round(sparsity · n) single weights go, ties keep the lowest
             index; of groups as many stay as fit.
-        data: batches for the criteria that look at data: tensors, or (inputs, target) pairs.
-        loss: for "taylor": (output, target) -> the mean loss of a batch.
-        example_inputs: for `Spec(macs=...)`, `latency_ms` and granularity "channel": a tensor, or a tuple of positional
-            arguments of `model`.
+        data: batches for the criteria that look at data: inputs, or (inputs, target) pairs. Inputs are a tensor, a tuple of
+            positional arguments of `model`, or a mapping of keyword arguments, such as a tokenizer's batch. What an
+            `attention_mask` among them (or a `key_padding_mask` of torch) marks as padding does not count as input of linear
+            layers; a criterion without a loss takes (ids, mask) for both where `forward` calls its second argument so.
+        loss: for "taylor": (output, target) -> the mean loss of a batch. A mapping without a target beside it, which may hold
+            labels, is its own target.
+        example_inputs: for `Spec(macs=...)`, `latency_ms` and granularity "channel": inputs of one call, as in `data`.
     Returns:
         `model`.
     Raises:
@@ -75,6 +79,7 @@ def prune(
             layers,
             [mask.kept for mask in found],
             granularity_of(spec.granularity),
+            spec.scope == "row",
             data,
             lambda layer, mask: put_under(model, [layer], [mask]),
         )
@@ -129,7 +134,9 @@ def choose_masks(
         _refuse_nan(name, layer_scores())
     shapes = [tuple(weight_of(layer).shape) for layer in layers]
     uses = called(model, layers, example_inputs)[0] if spec.macs is not None else None
-    found = Candidates(names, scores, shapes, granularity_of(spec.granularity), criterion.norm, uses)
+    found = Candidates(
+        names, scores, shapes, granularity_of(spec.granularity), criterion.norm, uses, by_row=by_row(spec, layers)
+    )
     if only_held and spec.granularity == "element":  # what is pruned already comes last: the number is all
         return layers, choose(spec, replace(found, held=[held_count(layer) for layer in layers]))
     masks = choose(spec, found)
@@ -142,14 +149,19 @@ def _within(layer: Any, mask: Mask) -> Mask:
     return mask if held is None else Mask.from_numpy(mask.to_numpy() & held.numpy())
 
 
+def by_row(spec: Spec, layers: list[Any]) -> list[bool]:
+    """Which layers are ranked within their rows: with no scope given the linear ones, where the criterion is for that."""
+    return [spec.scope == "row" or (spec.scope is None and is_linear(layer)) for layer in layers]
+
+
 def _check_known(spec: Spec, criterion: Criterion, layers: list[Any]) -> None:
     """Refuse what would have to be known of layers that do not tell it."""
     what = f"criterion = {spec.criterion!r}"
     watches = criterion.needs not in (None, "gradients")
-    if any(isinstance(layer, Gate) for layer in layers) and (watches or spec.macs is not None):
+    if any(isinstance(layer, Gate) for layer in layers) and watches:
         raise ValueError(
-            f"{what if watches else 'macs'} looks at what layers are given, which is not known of the steps inside LSTM and "
-            f"GRU: exclude them, or use a criterion of the weights alone"
+            f"{what} looks at what layers are given, which is not known of the steps inside LSTM and GRU: exclude them, or use "
+            f"a criterion of the weights alone"
         )
     if criterion.needs == "hessians" and any(isinstance(layer, TRANSPOSED) for layer in layers):
         raise ValueError(f"{what} does not solve transposed convolutions: exclude them, or use another criterion")

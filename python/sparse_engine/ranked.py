@@ -48,6 +48,18 @@ class Part:
         return self.view(self.parameters())
 
 
+def is_linear(layer: Any) -> bool:
+    """Whether `layer` computes what a linear layer does, as far as its inputs meet its weight."""
+    return isinstance(layer, nn.Linear)
+
+
+def is_turned(layer: Any) -> bool:
+    """Whether `layer` is a linear one in all but its class that stores its weight (in, out): the Conv1D of GPT-2."""
+    plain = getattr(type(layer), "plain", type(layer))
+    weight = getattr(layer, "weight", None)
+    return plain.__name__ == "Conv1D" and hasattr(layer, "nf") and isinstance(weight, Tensor) and weight.dim() == 2
+
+
 def parameters_of(layer: Any) -> list[Tensor]:
     """The parameters in which a layer's or part's weights lie."""
     return layer.parameters() if isinstance(layer, Part) else [layer.weight]

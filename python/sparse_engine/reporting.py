@@ -13,15 +13,14 @@ from typing import Any
 import torch
 from torch import nn
 
-from .attention import is_attention, projections
 from .choice import without_bound
-from .evidence import Call, called, evaluating
+from .evidence import evaluating
 from .layer import DISABLED, NativePruned, Pruned, dense_only
+from .model_calls import Arguments, arguments_of
 from .pages import picture_of, write_page
-from .ranked import WEIGHTED
-from .recurrent import is_recurrent
 from .runtime import isa, num_threads
 from .several import PrunedSeveral
+from .uses import Call, Watch, flags_of, macs_of, multiplying
 
 REPEATS = 5
 
@@ -57,7 +56,7 @@ class Report:
 
     layers: list[LayerReport]
     parameters: int  # of the whole model, biases and normalisation included
-    nonzeros: int
+    nonzeros: int  # of these, all but the weights that are 0: biases count whatever they are
     dense_seconds: float | None = None
     seconds: float | None = None
     isa: str = field(default_factory=isa)
@@ -146,44 +145,36 @@ class Report:
 def report(model: nn.Module, example_inputs: Any = None) -> Report:
     """Parameters, multiply-accumulates and measured time of every layer of `model` with weights that can be pruned.
 
-    Linear, convolution, LSTM and GRU layers, and what of torch's attention makes queries, keys and values.
+    Linear, convolution and recurrent layers, and torch's attention. A weight counts as there when its mask keeps it, without
+    a mask when it is not 0 (one that is 0 throughout has not begun to learn, and counts): a dense model has a density of 100%.
 
     Args:
         model: pruned or not. Run in eval mode under inference_mode; its training flags are restored.
-        example_inputs: a tensor, or a tuple of positional arguments of `model`. Without it no MACs and no times.
+        example_inputs: a tensor, a tuple of positional arguments of `model`, or a mapping of keyword arguments, such as a
+            tokenizer's batch. Without it no MACs and no times.
     Returns:
         `Report`; print it for a table. "now" is what the layer does in inference, "dense" torch's arithmetic on the same
         weights; both are medians of interleaved calls on the input this layer saw.
     """
-    rows = {m: _row(name, m, weights) for name, m in model.named_modules() if (weights := _weights(m))}
-    parameters = list(model.parameters())
-    result = Report(
-        layers=list(rows.values()),
-        parameters=sum(p.numel() for p in parameters),
-        nonzeros=sum(int(torch.count_nonzero(p)) for p in parameters),
-    )
+    flags = {m: {n: flags_of(m, n) for n in multiplying(m)} for m in model.modules() if multiplying(m)}
+    rows = {m: _row(name, m, flags[m]) for name, m in model.named_modules() if m in flags}
+    gone = {id(multiplying(m)[n]): int((~there).sum()) for m, own in flags.items() for n, there in own.items()}
+    parameters = sum(p.numel() for p in model.parameters())
+    result = Report(layers=list(rows.values()), parameters=parameters, nonzeros=parameters - sum(gone.values()))
     seen: dict[nn.Module, Call] | None = None
     if example_inputs is not None:
-        inputs = example_inputs if isinstance(example_inputs, tuple) else (example_inputs,)
+        arguments = arguments_of(model, example_inputs)
         with evaluating(model), torch.inference_mode():
-            seen = _measure_layers(model, rows, inputs)
-            result.dense_seconds, result.seconds = time_both(lambda: model(*inputs))
+            seen = _measure_layers(model, rows, flags, arguments)
+            result.dense_seconds, result.seconds = time_both(lambda: arguments.call(model))
     for module, row in rows.items():
         row.kernel, row.reason = _kernel(module, seen)
     return result
 
 
-def _weights(module: nn.Module) -> list[torch.Tensor]:
-    """What of a module can be pruned."""
-    if isinstance(module, WEIGHTED):
-        return [module.weight]
-    if is_recurrent(module):
-        return [parameter for name, parameter in module.named_parameters(recurse=False) if name.startswith("weight_")]
-    return [getattr(module, name) for name in projections(module)] if is_attention(module) else []
-
-
-def _row(name: str, module: nn.Module, weights: list[torch.Tensor]) -> LayerReport:
+def _row(name: str, module: nn.Module, flags: dict[str, torch.Tensor]) -> LayerReport:
     # Several weights are shown as one above the other where they are equally wide, and as one long row otherwise.
+    weights = list(multiplying(module).values())
     stacked = len({weight.shape[1:] for weight in weights}) == 1
     shown = torch.cat([w.detach() if stacked else w.detach().reshape(1, -1) for w in weights], dim=0 if stacked else 1)
     return LayerReport(
@@ -191,7 +182,7 @@ def _row(name: str, module: nn.Module, weights: list[torch.Tensor]) -> LayerRepo
         kind=type(module).__name__,
         shape=tuple(shown.shape),
         parameters=shown.numel(),
-        nonzeros=int(torch.count_nonzero(shown)),
+        nonzeros=sum(int(there.sum()) for there in flags.values()),
         **picture_of(shown),
     )
 
@@ -213,16 +204,21 @@ def time_both(call: Callable[[], object], repeats: int = REPEATS) -> tuple[float
     return statistics.median(times[0]), statistics.median(times[1])
 
 
-def _measure_layers(model: nn.Module, rows: dict[nn.Module, LayerReport], inputs: tuple[Any, ...]) -> dict[nn.Module, Call]:
+def _measure_layers(
+    model: nn.Module, rows: dict[nn.Module, LayerReport], flags: dict[nn.Module, dict[str, torch.Tensor]], arguments: Arguments
+) -> dict[nn.Module, Call]:
     """Fill in MACs and times; returns what each called layer was called with."""
     for module in rows:
         if isinstance(module, (Pruned, PrunedSeveral)):
             module._sparse.fallbacks.clear()  # so that what is there afterwards is about these inputs
-    with without_bound():
-        uses, seen = called(model, list(rows), inputs)
-    for (module, row), count in zip(rows.items(), uses, strict=True):
-        if module in seen:
-            row.macs, row.nonzero_macs = count * row.parameters, count * row.nonzeros
+    with without_bound(), Watch(model) as watch:
+        arguments.call(model)
+    for module, row in rows.items():
+        uses = {name: watch.uses[module, name] for name in flags[module] if (module, name) in watch.uses}
+        if uses:
+            row.macs = sum(macs_of(torch.ones_like(flags[module][name]), counts) for name, counts in uses.items())
+            row.nonzero_macs = sum(macs_of(flags[module][name], counts) for name, counts in uses.items())
+    seen = {module: watch.calls[module] for module in rows if module in watch.calls}
     for module, call in seen.items():
         rows[module].dense_seconds, rows[module].seconds = time_both(lambda m=module, c=call: m(*c.args, **c.kwargs))  # type: ignore[misc]
     return seen
@@ -235,7 +231,7 @@ def _kernel(module: nn.Module, seen: dict[nn.Module, Call] | None) -> tuple[str,
     if isinstance(module, Pruned) and not isinstance(module, NativePruned):
         return "dense", f"masked; {module.plain.__name__} has no native kernel"
     if seen is not None and module not in seen:
-        return "dense", "not called by the model's forward (a fused path of torch?)"
+        return "dense", "not called by the model's forward, or its weight read by another layer"
     state = module._sparse
     reasons = [reason for reason in state.fallbacks if reason != DISABLED]
     choices = state.choices.exact

@@ -14,7 +14,7 @@ from torch import nn
 
 from .attachment import put_on, take_off
 from .coupling import ChannelCost
-from .evidence import Call, called, evaluating
+from .evidence import evaluating
 from .granularity import Channels, granularity_of
 from .progress import Progress
 from .pruning import prune
@@ -22,6 +22,7 @@ from .ranked import masks_on, parameters_of, places_of
 from .reporting import table, time_both
 from .selection import selected_layers
 from .spec import AMOUNTS, Spec
+from .uses import Call, called
 
 LEVELS = (0.3, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 
@@ -153,10 +154,11 @@ def sensitivity(
             uses, inputs = called(model, layers, example_inputs)
             result.uses = {name: float(count) for name, count in zip(names, uses, strict=True)}
         bar = Progress(len(names) * len(shares)) if progress else None
+        scope = spec.scope if spec.scope in (None, "row") else "layer"
         for name, layer in zip(names, layers, strict=True):
             for share in shares:
                 if share not in result.scores[name] or (layer in inputs and share not in result.seconds[name]):
-                    one = replace(spec, include=(glob.escape(name),), exclude=(), scope="layer", **_amount(share))
+                    one = replace(spec, include=(glob.escape(name),), exclude=(), scope=scope, **_amount(share))
                     with _PrunedAlone(model, layer, one, data, loss):
                         result.scores[name][share] = float(evaluate(model))
                         if layer in inputs:

@@ -10,7 +10,7 @@ from typing import Any
 from .criteria import criterion_of
 from .granularity import Granularity, NofM, granularity_of
 
-SCOPES = ("layer", "global")
+SCOPES = ("layer", "row", "global")
 AMOUNTS = ("sparsity", "nonzeros", "macs", "bytes", "latency_ms", "threshold")
 
 
@@ -42,8 +42,10 @@ class Spec:
             second-order, which moves the weights that stay to make up for those that go; or a function from weight to scores
             of its shape. "taylor", "wanda", "obs" and "bn_scale" (one batch, to see what follows what) look at the `data`
             given to `prune`.
-        scope: "layer" ranks weights within their layer, "global" across all; a sequence of glob patterns on module names ranks
-            the layers that match one together, and each other layer alone.
+        scope: "layer" ranks weights within their layer, "row" within each output (of a convolution each filter), all of which
+            keep the same number, give or take one; "global" across all; a sequence of glob patterns on module names ranks the
+            layers that match one together, and each other layer alone. None is what the criterion is for: "layer", but for
+            "wanda" the outputs of linear layers, where single weights go (Sun et al., 2024).
         min_density, max_density: least and largest share that stays in any one layer, or mappings from glob pattern to share.
         include, exclude: glob patterns on module names ("features.*", "*.fc?"); a layer is selected when some `include`
             pattern and no `exclude` pattern matches. A single string counts as one pattern.
@@ -62,7 +64,7 @@ class Spec:
     threshold: float | None = None
     granularity: str = "element"
     criterion: str | Callable[[Any], Any] = "l1"
-    scope: str | Sequence[str] = "layer"
+    scope: str | Sequence[str] | None = None
     min_density: float | Mapping[str, float] = 0.0
     max_density: float | Mapping[str, float] = 1.0
     include: str | Sequence[str] = ("*",)
@@ -74,7 +76,10 @@ class Spec:
         criterion = criterion_of(self.criterion)
         for name in ("include", "exclude"):
             object.__setattr__(self, name, _patterns(name, getattr(self, name)))
-        if isinstance(self.scope, str):
+        if self.scope is None:
+            if not (criterion.by_row and self.granularity == "element"):
+                object.__setattr__(self, "scope", "layer")
+        elif isinstance(self.scope, str):
             if self.scope not in SCOPES:
                 raise ValueError(
                     f"scope = {self.scope!r} is not one of: {', '.join(SCOPES)}; for layers that are ranked together give a "
@@ -84,6 +89,11 @@ class Spec:
             object.__setattr__(self, "scope", _patterns("scope", self.scope))
         for name in ("min_density", "max_density"):
             object.__setattr__(self, name, _densities(name, getattr(self, name)))
+        if self.scope == "row" and not granularity.within_row:
+            raise ValueError(
+                f'scope = "row" ranks what is within one output, and granularity = {self.granularity!r} takes whole outputs or '
+                f'several as one: it needs "element", "N:M", "vector", "kernel" or blocks one row high, such as "1x4"'
+            )
         self._check_amount(granularity)
         if criterion.groups_only and self.granularity not in ("filter", "row", "channel"):
             raise ValueError(
@@ -98,10 +108,10 @@ class Spec:
             single = self.granularity == "element" or isinstance(granularity, NofM)
             bounded = self.min_density != 0 or self.max_density != 1
             counted = all(getattr(self, name) is None for name in AMOUNTS[2:])
-            if not (single and self.scope == "layer" and counted and not bounded):
+            if not (single and self._alone and counted and not bounded):
                 raise ValueError(
-                    'criterion = "obs" solves one layer after another: it needs granularity="element" or "N:M", scope="layer", '
-                    "an amount in sparsity= or nonzeros=, and no density bounds"
+                    'criterion = "obs" solves one layer after another: it needs granularity="element" or "N:M", scope="layer" '
+                    'or "row", an amount in sparsity= or nonzeros=, and no density bounds'
                 )
         if self.granularity == "head" and (criterion.needs == "inputs" or self.macs is not None):
             what = f"criterion = {self.criterion!r}" if criterion.needs == "inputs" else "macs"
@@ -121,7 +131,7 @@ class Spec:
             same = given == ["sparsity"] and isinstance(self.sparsity, Real) and granularity.share is not None
             if given and not (same and abs(1 - self.sparsity - granularity.share) < 1e-9):  # type: ignore[operator]
                 raise ValueError(f"granularity = {self.granularity!r} {granularity.fixes}; leave {given[0]} out")
-            if self.scope != "layer":
+            if not self._alone:
                 raise ValueError(f'granularity = {self.granularity!r} is the same in every layer; it needs scope="layer"')
             if self.min_density != 0 or self.max_density != 1:
                 raise ValueError(f"granularity = {self.granularity!r} fixes the density; leave min_density and max_density out")
@@ -133,7 +143,7 @@ class Spec:
                 f"Spec(sparsity=0.9)"
             )
         if isinstance(self.sparsity, Mapping):
-            if self.scope != "layer":
+            if not self._alone:
                 raise ValueError(
                     f'sparsity is a mapping but scope={self.scope!r} ranks layers together; use scope="layer" or one number'
                 )
@@ -153,6 +163,11 @@ class Spec:
             if not isinstance(self.threshold, Real) or isinstance(self.threshold, bool) or not self.threshold >= 0:
                 raise ValueError(f"threshold = {self.threshold!r} must be a number of standard deviations, at least 0")
             object.__setattr__(self, "threshold", float(self.threshold))
+
+    @property
+    def _alone(self) -> bool:
+        """Whether no two layers are ranked together."""
+        return self.scope in (None, "layer", "row")
 
     def selects(self, name: str) -> bool:
         """Whether a module called `name` is selected by `include` and `exclude`."""

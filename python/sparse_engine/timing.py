@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from .model_calls import arguments_of
+
 WARM_UP_CALLS = 2  # in the first, a pruned layer finds out which of its kernels is faster
 AT_ONCE = 5  # calls in a turn, so that caches hold what a call alone finds there
 
@@ -19,20 +21,20 @@ def time_alternating(models: Sequence[nn.Module], inputs: Any, calls: int) -> li
     brings the model's weights back into the caches and is not counted.
 
     Args:
-        inputs: a tensor, or a tuple of positional arguments.
+        inputs: a tensor, a tuple of positional arguments, or a mapping of keyword arguments.
         calls: counted ones of each model, at least.
     """
-    arguments = inputs if isinstance(inputs, tuple) else (inputs,)
+    arguments = arguments_of(models[0], inputs)
     seconds: list[list[float]] = [[] for _ in models]
     with torch.inference_mode():
         for model in models:
             for _ in range(WARM_UP_CALLS):
-                model(*arguments)
+                arguments.call(model)
         while len(seconds[-1]) < calls:
             for model, times in zip(models, seconds, strict=True):
-                model(*arguments)
+                arguments.call(model)
                 for _ in range(AT_ONCE):
                     start = time.perf_counter()
-                    model(*arguments)
+                    arguments.call(model)
                     times.append(time.perf_counter() - start)
     return [statistics.median(times) for times in seconds]

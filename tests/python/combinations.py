@@ -18,7 +18,7 @@ GRANULARITIES = ("element", "2:4", "4x1", "1x4", "4x4", "vector", "kernel", "fil
 CRITERIA = {name: name for name in ("l1", "l2", "random", "taylor", "wanda", "obs", "bn_scale", "fpgm")} | {
     "function": lambda w: w.square()
 }
-SCOPES = {"layer": "layer", "global": "global", "patterns": ("[2-9]",)}
+SCOPES = {"layer": "layer", "row": "row", "global": "global", "patterns": ("[2-9]",)}
 AMOUNTS = {
     "sparsity": {"sparsity": 0.6},
     "per layer": {"sparsity": {"*": 0.6}},
@@ -86,8 +86,8 @@ def markdown() -> str:
         "# What goes together",
         "",
         "Written by `python tests/python/combinations.py --markdown docs/combinations.md`, which tries every combination; the",
-        'tests try them all and check the amounts. L: `scope="layer"`, G: `"global"`, P: patterns. A number is the reason of a',
-        "refusal, below.",
+        'tests try them all and check the amounts. L: `scope="layer"`, R: `"row"`, G: `"global"`, P: patterns. A number is the',
+        "reason of a refusal, below.",
     ]
     reasons: dict[str, int] = {}
     for granularity in GRANULARITIES:

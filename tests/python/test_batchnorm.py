@@ -7,6 +7,7 @@ import sparse_engine as engine
 
 torch = pytest.importorskip("torch")
 from torch import nn  # noqa: E402
+from torch.nn import functional as F  # noqa: E402
 
 
 def network():
@@ -73,6 +74,37 @@ def test_targets_beside_the_inputs_are_passed_over():
     assert torch.equal(alone.running_var, paired.running_var)
 
 
+def test_batches_by_name_are_taken():
+    data = images(8)
+    named, plain = nn.Sequential(nn.BatchNorm2d(3)), nn.Sequential(nn.BatchNorm2d(3))
+    engine.recalibrate_batchnorm(plain, data.split(4))
+    for form in (lambda x: {"input": x}, lambda x: ({"input": x}, 0), lambda x: {"x": x}, lambda x: [(x,), 0, "more"]):
+        engine.recalibrate_batchnorm(named, [form(part) for part in data.split(4)])
+        assert torch.equal(named[0].running_var, plain[0].running_var)
+
+
+def test_a_last_batch_of_one_example_counts_and_is_normalised_with_what_came_before():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(16, 8), nn.BatchNorm1d(8), nn.Linear(8, 4), nn.BatchNorm1d(4))
+    data = torch.randn(33, 16)
+    engine.recalibrate_batchnorm(model, torch.utils.data.DataLoader(torch.utils.data.TensorDataset(data), batch_size=8))
+    with torch.no_grad():
+        first = model[0](data)
+        assert_close_to_all_of(model[1], first)
+        parts = [F.batch_norm(part, None, None, training=True) for part in first[:32].split(8)]
+        alone = (first[32:] - first[:32].mean(0)) / (first[:32].var(0) + 1e-5).sqrt()
+        second = model[2](torch.cat([*parts, alone]))
+    torch.testing.assert_close(model[3].running_var, second.var(0), rtol=1e-5, atol=1e-6)
+    assert int(model[1].num_batches_tracked) == 5
+
+
+def test_channels_last_inputs_give_the_same_statistics():
+    data = images(24)
+    model = nn.BatchNorm2d(3)
+    engine.recalibrate_batchnorm(model, [part.contiguous(memory_format=torch.channels_last) for part in data.split(8)])
+    np.testing.assert_allclose(model.running_var.numpy(), data.double().var((0, 2, 3)).numpy(), rtol=1e-6)
+
+
 def test_nothing_but_the_statistics_changes():
     model = engine.prune(network(), engine.Spec(sparsity=0.7)).train()
     model[1].eval()
@@ -114,9 +146,9 @@ def test_training_goes_on_afterwards_and_masks_hold():
         (list, ValueError, "batches is empty"),
         (lambda: iter(()), ValueError, "batches is empty"),
         (lambda: images(4), TypeError, r"one tensor of shape \(4, 3, 6, 6\)"),
-        (lambda: [images(4), "text"], TypeError, "batch 1 of batches holds a str"),
+        (lambda: [images(4), "text"], TypeError, "batch 1 of batches is a str"),
         (lambda: [images(4), images(4) * float("nan")], ValueError, "layer '1' hold NaN or Inf"),
-        (lambda: [images(4), images(1)], ValueError, "more than 1 value per channel"),
+        (lambda: [images(1)], ValueError, "layer '6' is given a single value per channel in all"),
     ],
     ids=["empty list", "used generator", "bare tensor", "not a tensor", "nan", "one value per channel"],
 )

@@ -34,7 +34,8 @@ def test_every_combination_meets_its_amount_or_is_refused_with_a_reason(granular
         for name, mask in masks.items():
             assert (model.get_parameter(name)[~torch.from_numpy(mask.to_numpy())] == 0).all()
         kept, size, most = (sum(m.kept for m in masks.values()), sum(m.size for m in masks.values()), GROUP[granularity] - 1)
-        slack = most * (len(masks) if scope == "layer" else 2 if scope == "patterns" else 1)
+        alone = {"layer": len(masks), "row": sum(m.shape[0] for m in masks.values()), "patterns": 2, "global": 1}
+        slack = most * alone[scope]
         if granularity == "2:4":
             assert kept * 2 == size
         elif granularity == "pattern":
@@ -71,4 +72,4 @@ def unpruned(model, masks):
 
 
 def test_there_are_cells_for_every_word():
-    assert len(cells()) == math.prod(map(len, (GRANULARITIES, CRITERIA, ("layer", "global", "patterns"), AMOUNTS)))
+    assert len(cells()) == math.prod(map(len, (GRANULARITIES, CRITERIA, ("layer", "row", "global", "patterns"), AMOUNTS)))

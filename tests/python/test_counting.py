@@ -1,3 +1,4 @@
+import contextlib
 import itertools
 
 import pytest
@@ -82,3 +83,104 @@ def test_one_mask_has_a_density_at_every_granularity():
     )
     linear = engine.prune(nn.Linear(4, 2), engine.Spec(nonzeros=1))
     assert engine.densities(linear.mask) == {"element": 1 / 8, "row": 1 / 2, "channel": 1 / 4}
+
+
+CASES = {
+    "transformer layer": (lambda: nn.TransformerEncoderLayer(16, 2, 32), torch.randn(1, 5, 16), 10_240),
+    "fused transformer": (
+        lambda: nn.TransformerEncoder(nn.TransformerEncoderLayer(16, 2, 32, batch_first=True), 2),
+        torch.randn(1, 5, 16),
+        20_480,
+    ),
+    "decoder layer": (
+        lambda: nn.TransformerDecoderLayer(16, 2, 32, batch_first=True),
+        (torch.randn(1, 5, 16), torch.randn(1, 7, 16)),
+        5 * (4 * 256 + 2 * 256 + 2 * 512) + 7 * 2 * 256,
+    ),
+    "attention": (lambda: nn.MultiheadAttention(16, 2), (torch.randn(1, 5, 16),) * 3, 5 * 4 * 256),
+    "attention of other widths": (
+        lambda: nn.MultiheadAttention(12, 4, kdim=5, vdim=7, batch_first=True),
+        (torch.randn(1, 3, 12), torch.randn(1, 4, 5), torch.randn(1, 4, 7)),
+        3 * 2 * 144 + 4 * 12 * 5 + 4 * 12 * 7,
+    ),
+    "LSTM": (lambda: nn.LSTM(8, 16), torch.randn(5, 1, 8), 7_680),
+    "LSTM, both ways": (lambda: nn.LSTM(8, 16, bidirectional=True, batch_first=True), torch.randn(1, 5, 8), 15_360),
+    "LSTM, two layers": (lambda: nn.LSTM(8, 16, 2), torch.randn(5, 8), 7_680 + 5 * 64 * 32),
+    "GRU": (lambda: nn.GRU(8, 16), torch.randn(5, 1, 8), 5 * 48 * 24),
+    "RNN": (lambda: nn.RNN(8, 16), torch.randn(5, 1, 8), 5 * 16 * 24),
+    "LSTM cell": (lambda: nn.LSTMCell(8, 16), torch.randn(1, 8), 64 * 24),
+    "GRU cell": (lambda: nn.GRUCell(8, 16), torch.randn(8), 48 * 24),
+    "transposed": (lambda: nn.ConvTranspose2d(4, 6, 3, stride=2), torch.randn(1, 4, 5, 5), 25 * 4 * 6 * 9),
+    "grouped": (lambda: nn.Conv1d(4, 8, 3, groups=2), torch.randn(1, 4, 10), 8 * 8 * 6),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_every_count_is_the_one_by_hand(case):
+    make, inputs, expected = CASES[case]
+    model = make()
+    report = engine.report(model, inputs)
+    counts = engine.count_macs(model, [(inputs, None)] if isinstance(inputs, tuple) else [inputs])
+    assert report.macs == report.nonzero_macs == counts.total("macs") == counts.total("with_weight") == expected
+    assert [(row.name, row.macs) for row in report.layers] == [(row.name, row.macs) for row in counts.layers]
+
+
+def test_a_projection_after_each_step_is_counted():
+    with pytest.warns(UserWarning, match="projections") if torch.backends.mkldnn.is_available() else contextlib.nullcontext():
+        report = engine.report(nn.LSTM(8, 16, proj_size=4), torch.randn(5, 1, 8))
+    assert report.macs == 5 * (64 * 8 + 64 * 4 + 16 * 4)
+
+
+def test_a_budget_of_macs_and_the_report_and_the_count_agree_on_a_pruned_transformer():
+    torch.manual_seed(0)
+    model, x = nn.TransformerEncoderLayer(16, 2, 32, batch_first=True), torch.randn(1, 5, 16)
+    engine.prune(model, engine.Spec(macs=3_000, scope="global", include="linear*"), example_inputs=x)
+    report, counts = engine.report(model, x), engine.count_macs(model, [x])
+    assert report.nonzero_macs == counts.total("with_weight") == 5 * sum(row.nonzeros for row in report.layers)
+    assert 2_995 <= sum(row.nonzero_macs for row in report.layers if row.name.startswith("linear")) <= 3_000
+
+
+def test_what_is_seen_of_the_inputs_of_attention_and_recurrent_layers_counts_exactly():
+    torch.manual_seed(0)
+    layer, x = nn.MultiheadAttention(4, 2, batch_first=True), torch.relu(torch.randn(1, 5, 4))
+    rows = engine.count_macs(layer, [((x, x, x), None)]).layers
+    assert rows[0].with_both == int((x != 0).sum()) * 12
+    assert rows[1].with_both == rows[1].macs
+    rnn = nn.LSTM(4, 3, bidirectional=True)
+    row = engine.count_macs(rnn, [x.transpose(0, 1)]).layers[0]
+    assert row.with_both == 2 * (int((x != 0).sum()) * 12 + 5 * 12 * 3)
+    assert row.input_density == pytest.approx(float((x != 0).float().mean()))
+
+
+def test_layers_called_by_keyword_are_counted():
+    class ByName(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Conv1d(2, 3, 3)
+
+        def forward(self, x):
+            return self.layer(input=x)
+
+    x = torch.randn(1, 2, 8)
+    assert engine.report(ByName(), x).macs == engine.count_macs(ByName(), [x]).total("with_both") == 6 * 18
+
+
+class Conv1D(nn.Module):
+    """As GPT-2 has it: a linear layer that stores its weight (in, out)."""
+
+    def __init__(self, nf, nx):
+        super().__init__()
+        self.nf, self.weight = nf, nn.Parameter(torch.randn(nx, nf))
+
+    def forward(self, x):
+        return x @ self.weight
+
+
+def test_a_linear_layer_stored_the_other_way_round_is_counted_as_one():
+    model, x = nn.Sequential(Conv1D(6, 4)), torch.relu(torch.randn(3, 5, 4))
+    with torch.no_grad():
+        model[0].weight[0] = 0
+    report, row = engine.report(model, x), engine.count_macs(model, [x]).layers[0]
+    assert (report.macs, report.nonzero_macs) == (15 * 24, 15 * 18)
+    assert (3 * row.macs, 3 * row.with_weight) == (15 * 24, 15 * 18)
+    assert 3 * row.with_both == 6 * int((x[..., 1:] != 0).sum())

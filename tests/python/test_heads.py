@@ -1,5 +1,6 @@
 import copy
 
+import numpy as np
 import pytest
 
 import sparse_engine as engine
@@ -7,6 +8,8 @@ import sparse_engine as engine
 torch = pytest.importorskip("torch")
 from torch import nn  # noqa: E402
 from torch.nn import functional as F  # noqa: E402
+
+from sparse_engine.attention import Heads  # noqa: E402
 
 
 def attention(**options):
@@ -233,3 +236,124 @@ def test_a_schedule_takes_heads_one_after_the_other_and_resumes():
     assert left == [3, 2, 1, 1]  # what fits into 81, 63, 44 and 25%
     second.load_state_dict(first.state_dict())
     assert all(torch.equal(a, b) for a, b in zip(*(engine.masks(p.model).values() for p in (first, second)), strict=True))
+
+
+class Config:
+    """As models of language keep their sizes."""
+
+    num_attention_heads, num_key_value_heads = 6, 2
+
+
+class Grouped(nn.Module):
+    """As Llama: three heads of queries to one of keys and values, the counts in a config."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.config = Config()
+        self.q_proj, self.k_proj, self.v_proj, self.o_proj = (
+            nn.Linear(12, 24, bias=False), nn.Linear(12, 8, bias=False), nn.Linear(12, 8), nn.Linear(24, 12, bias=False)
+        )  # fmt: skip
+
+    def forward(self, x):
+        q, k, v = (p(x).unflatten(-1, (-1, 4)).transpose(1, 2) for p in (self.q_proj, self.k_proj, self.v_proj))
+        k, v = (each.repeat_interleave(3, dim=1) for each in (k, v))
+        return self.o_proj(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
+
+
+class Projecting(nn.Module):
+    """As BERT: queries, keys and values in one module, what takes the heads' output in another."""
+
+    def __init__(self):
+        super().__init__()
+        self.num_attention_heads = 4
+        self.query, self.key, self.value = nn.Linear(12, 12), nn.Linear(12, 12), nn.Linear(12, 12)
+
+    def forward(self, x):
+        q, k, v = (p(x).unflatten(-1, (4, -1)).transpose(1, 2) for p in (self.query, self.key, self.value))
+        return F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+
+
+class Apart(nn.Module):
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.self = Projecting()
+        self.output = nn.ModuleDict({"dense": nn.Linear(12, 12), "norm": nn.LayerNorm(12)})
+
+    def forward(self, x):
+        return self.output["norm"](self.output["dense"](self.self(x)) + x)
+
+
+class Packed(nn.Module):
+    """As vision transformers: one linear layer for queries, keys and values."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.num_heads, self.qkv, self.proj = 4, nn.Linear(12, 36), nn.Linear(12, 12)
+
+    def forward(self, x):
+        q, k, v = self.qkv(x).unflatten(-1, (3, 4, 3)).permute(2, 0, 3, 1, 4)
+        return self.proj(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
+
+
+@pytest.mark.parametrize(
+    ("make", "weights", "groups", "rows"),
+    [
+        (Grouped, ("q_proj", "k_proj", "v_proj", "o_proj"), 2, (12, 4, 4)),
+        (Apart, ("self.query", "self.key", "self.value", "output.dense"), 4, (3, 3, 3)),
+        (Packed, ("qkv", "proj"), 4, (3,)),
+    ],
+)
+def test_heads_are_found_wherever_models_keep_their_projections(make, weights, groups, rows):
+    model = nn.ModuleDict({"attention": make()})
+    gone = round(0.5 * groups)
+    engine.prune(model, engine.Spec(sparsity=0.5, granularity="head"))
+    masks = engine.masks(model)
+    assert set(masks) == {f"attention.{name}.weight" for name in weights}
+    assert all(mask.float().mean() == 0.5 for mask in masks.values())
+    *inner, outer = (masks[f"attention.{name}.weight"] for name in weights)
+    stays = None
+    for mask, size in zip(inner, rows, strict=True):
+        for part in mask.unflatten(0, (-1, groups, size)):  # whole heads, the same of each projection
+            flags = part.flatten(1)
+            assert (flags.all(1) | ~flags.any(1)).all()
+            assert stays is None or torch.equal(flags.all(1), stays)
+            stays = flags.all(1)
+    columns = outer.unflatten(1, (groups, -1))
+    assert torch.equal(columns.all(2).all(0), stays)
+    assert not columns[:, ~stays].any()
+    assert int(stays.sum()) == groups - gone
+    x = torch.randn(2, 5, 12)
+    model["attention"](x).square().mean().backward()
+
+
+def test_a_group_that_goes_takes_its_queries_and_nothing_else_changes():
+    layer = Grouped()
+    x = torch.randn(2, 5, 12)
+    with torch.no_grad():
+        layer.o_proj.weight[:, :12] *= 0.1  # the first group counts less
+        dense = copy.deepcopy(layer)
+        dense.o_proj.weight[:, :12] = 0
+        engine.prune(layer, engine.Spec(sparsity=0.5, granularity="head"))
+        torch.testing.assert_close(layer(x), dense(x))
+
+
+def test_groups_that_do_not_fit_are_refused_with_the_numbers():
+    layer = Grouped()
+    layer.config = Config()
+    layer.config.num_key_value_heads = 3
+    with pytest.raises(ValueError, match="heads share keys or values: its projections give 24, 8, 8 rows"):
+        engine.prune(layer, engine.Spec(sparsity=0.5, granularity="head"))
+
+
+def test_weights_stored_the_other_way_round_have_the_same_heads():
+    packed = Packed()
+    turned = nn.ParameterDict({"qkv": packed.qkv.weight.t().contiguous(), "proj": packed.proj.weight.t().contiguous()})
+    plain = Heads(4, [(packed.qkv, "weight")], (packed.proj, "weight"))
+    other = Heads(4, [(turned, "qkv")], (turned, "proj"), turned=True)
+    assert torch.equal(plain.weight, other.weight)
+    kept = np.repeat(np.array([[True], [False], [False], [True]]), plain.weight.shape[1], axis=1)
+    for (*_, flags), (*_, own) in zip(plain.pieces(kept), other.pieces(kept), strict=True):
+        assert np.array_equal(flags.T, own)

@@ -1,3 +1,6 @@
+import copy
+from collections import Counter
+
 import pytest
 
 import sparse_engine as engine
@@ -127,3 +130,136 @@ def test_what_it_cannot_do_is_refused():
     with pytest.raises(ValueError, match="saw no data"):
         engine.prune(model, engine.Spec(sparsity=0.5, criterion="obs"), data=[torch.randn(3, 4)])
     assert not engine.masks(model)
+
+
+class Block(nn.Module):
+    """As in transformers: queries, keys and values of one input, sums between modules, one of them in place."""
+
+    def __init__(self, width):
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        self.query, self.key, self.value = (nn.Linear(width, width) for _ in range(3))
+        self.out, self.up, self.down = nn.Linear(width, width), nn.Linear(width, 2 * width), nn.Linear(2 * width, width)
+
+    def forward(self, x, cache=None):
+        y = self.norm(x)
+        y = self.out(F.scaled_dot_product_attention(self.query(y), self.key(y), self.value(y)))
+        if cache is not None:
+            cache.append(y)
+        y += x
+        return y + self.down(F.relu(self.up(y)))
+
+
+class Stack(nn.Module):
+    def __init__(self, width=16, depth=3, caches=False):
+        super().__init__()
+        self.blocks, self.head, self.caches = nn.ModuleList(Block(width) for _ in range(depth)), nn.Linear(width, 4), caches
+
+    def forward(self, x):
+        cache = [] if self.caches else None
+        for block in self.blocks:
+            x = block(x, cache=cache)
+        return self.head(x)
+
+
+class InPlace(nn.Sequential):
+    """As in residual networks: activations and sums write into what they are given."""
+
+    def __init__(self):
+        super().__init__(
+            nn.Conv2d(3, 8, 3, padding=1),
+            nn.BatchNorm2d(8),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(8, 8, 3, padding=1),
+            nn.BatchNorm2d(8),
+        )
+
+    def forward(self, x):
+        y = self[2](self[1](self[0](x)))
+        z = self[4](self[3](y))
+        z += y
+        return self[2](z)
+
+
+def layer_by_layer(model, spec, data):
+    """The same by passes from the start for every layer."""
+    from sparse_engine import layer_inputs, obs
+
+    def refuse(*_):
+        raise layer_inputs.Irregular
+
+    walk, obs.walk = obs.walk, refuse
+    try:
+        return engine.prune(model, spec, data=data)
+    finally:
+        obs.walk = walk
+
+
+@pytest.mark.parametrize(
+    "make", [Stack, lambda: Stack(caches=True), InPlace, lambda: nn.Sequential(InPlace(), nn.Conv2d(8, 4, 1))]
+)
+@pytest.mark.parametrize("scope", ["layer", "row"])
+def test_what_layers_are_given_is_what_passes_from_the_start_would_show(make, scope):
+    torch.manual_seed(0)
+    first = make()
+    second = copy.deepcopy(first)
+    size = (2, 5, 16) if isinstance(first, Stack) else (2, 3, 6, 6)
+    data = [torch.randn(size) for _ in range(3)]
+    spec = engine.Spec(sparsity=0.5, criterion="obs", scope=scope)
+    engine.prune(first, spec, data=data)
+    layer_by_layer(second, spec, data)
+    for name, mask in engine.masks(first).items():
+        assert torch.equal(mask, engine.masks(second)[name]), name
+        torch.testing.assert_close(first.get_parameter(name), second.get_parameter(name), rtol=1e-4, atol=1e-5)
+        if scope == "row":
+            assert mask.flatten(1).sum(1).max() - mask.flatten(1).sum(1).min() <= 1
+    assert all("forward" not in module.__dict__ for module in first.modules())
+
+
+def test_every_module_runs_about_once_for_each_batch():
+    torch.manual_seed(0)
+    model, calls = Stack(depth=4), Counter()
+    for name, module in model.named_modules():
+        if name.endswith(("query", "up")):
+            plain = type(module).forward
+            module.forward = lambda x, m=module, f=plain, n=name: (calls.update([n]), F.linear(x, m.weight, m.bias))[1]
+    engine.prune(model, engine.Spec(sparsity=0.5, criterion="obs"), data=[torch.randn(2, 5, 16) for _ in range(4)])
+    assert max(calls.values()) <= 2 * 4 + 1
+
+
+def test_layers_that_only_some_batches_reach_are_solved_with_those():
+    class Routed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.one, self.other = nn.Linear(8, 8), nn.Linear(8, 8), nn.Linear(8, 8)
+
+        def forward(self, x):
+            y = self.one(self.first(x))
+            return self.other(y) if x.sum() > 0 else y
+
+    torch.manual_seed(0)
+    x = torch.randn(4, 8).abs()
+    model = engine.prune(Routed(), engine.Spec(sparsity=0.5, criterion="obs"), data=[x, -x, x])
+    assert all(mask.sum() == 32 for mask in engine.masks(model).values())
+    assert len(engine.masks(model)) == 3
+
+
+def test_a_layer_called_several_times_is_solved_once():
+    class Shared(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer, self.last = nn.Linear(8, 8), nn.Linear(8, 2)
+
+        def forward(self, x):
+            return self.last(self.layer(self.layer(x).relu()))
+
+    model = engine.prune(Shared(), engine.Spec(sparsity=0.5, criterion="obs"), data=[torch.randn(9, 8)])
+    assert model.layer.mask.kept == 32
+
+
+def test_weights_in_double_precision_keep_their_digits():
+    torch.manual_seed(0)
+    layer = nn.Linear(16, 8, dtype=torch.float64)
+    dense = layer.weight.detach().clone()
+    engine.prune(layer, engine.Spec(sparsity=0.0, criterion="obs"), data=[torch.randn(40, 16, dtype=torch.float64)])
+    assert torch.equal(layer.weight, dense)

@@ -60,7 +60,21 @@ def test_the_report_prints_a_table_and_gives_plain_data():
     assert json.loads(json.dumps(report.to_dict()))["layers"][0]["name"] == "0"
 
 
-def test_layers_a_fused_path_skips_are_named():
+def test_layers_that_torchs_fused_path_skips_are_counted():
     layer = nn.TransformerEncoderLayer(16, 2, 32, batch_first=True)
     report = engine.report(engine.prune(layer, engine.Spec(sparsity=0.5)), example_inputs=torch.randn(1, 3, 16))
-    assert any("not called" in row.reason for row in report.layers)
+    assert all(row.macs is not None for row in report.layers)
+    assert torch.backends.mha.get_fastpath_enabled()
+
+
+def test_a_model_never_pruned_is_dense_whatever_its_biases_begin_with():
+    model = nn.Sequential(nn.TransformerEncoderLayer(16, 2, 32, batch_first=True), nn.Embedding(4, 16, padding_idx=0))
+    assert engine.report(model).nonzeros == engine.report(model).parameters
+    zero = nn.Linear(4, 4)
+    nn.init.zeros_(zero.weight)
+    assert engine.report(zero).layers[0].density == 1.0
+    engine.prune(zero, engine.Spec(sparsity=0.5))
+    assert engine.report(zero).layers[0].density == 0.5
+    half = engine.remove_masks(engine.prune(nn.Linear(4, 4), engine.Spec(sparsity=0.5)))
+    assert engine.report(half).layers[0].nonzeros == 8
+    assert engine.report(half).nonzeros == 12
