@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from . import _core
 from .evidence import evaluating, padded_input, require_seen, split_batch
 from .granularity import Granularity, NofM
 from .mask import Mask, keep_largest
@@ -85,9 +86,9 @@ def _prune_rows(w: Tensor, hessian: Tensor, keep: int, granularity: Granularity)
         for i in range(last - first):
             if isinstance(granularity, NofM) and i % granularity.m == 0:
                 until = i + granularity.m
-                worth = (block[:, i:until] / own.diagonal()[i:until]).abs()
-                order = worth.argsort(dim=1, descending=True, stable=True)
-                flags[:, i:until] = torch.zeros_like(worth, dtype=torch.bool).scatter_(1, order[:, : granularity.n], True)
+                worth = (block[:, i:until] / own.diagonal()[i:until]).abs().contiguous().numpy()
+                bits = _core.keep_n_of_m(worth.reshape(-1), worth.shape, granularity.n, granularity.m)
+                flags[:, i:until] = torch.from_numpy(Mask(bits, worth.shape).to_numpy())
             errors[:, i] = torch.where(flags[:, i], 0.0, block[:, i]) / own[i, i]
             block[:, i:] -= errors[:, i, None] * own[i, i:]
         w[:, last:] -= errors @ inverse[first:last, last:]
