@@ -2,12 +2,12 @@
 
 #include <algorithm>
 #include <atomic>
-#include <bit>
 #include <cmath>
 #include <numeric>
 #include <vector>
 
 #include "check.hpp"
+#include "kernels/table.hpp"
 #include "parallel.hpp"
 #include "sparse_engine/mask.hpp"
 #include "work.hpp"
@@ -27,49 +27,6 @@ void check_size(std::size_t given, Index needed, const char* name) {
 void set_bit(std::span<std::uint8_t> bits, Index i) { bits[i / 8] |= static_cast<std::uint8_t>(1u << i % 8); }
 bool bit(std::span<const std::uint8_t> bits, Index i) { return (bits[i / 8] >> i % 8 & 1) != 0; }
 
-// Neighbours that one thread takes at a time; a multiple of 8, so that no two threads write a byte.
-constexpr Index kNeighbourhoods = 4096;
-
-// body(group, its scores) for every `m` neighbours; NaN among the scores throws once all are done.
-template <class Body>
-void for_each_neighbours(std::span<const float> scores, int m, const Body& body) {
-  std::atomic<Index> nan{-1};
-  const Index groups = static_cast<Index>(scores.size()) / m;
-  parallel::parallel_for((groups + kNeighbourhoods - 1) / kNeighbourhoods, threads_for(groups * m), [&](Index piece, int) {
-    const Index first = piece * kNeighbourhoods, last = std::min(groups, first + kNeighbourhoods);
-    for (Index group = first; group < last; ++group) {
-      const float* s = scores.data() + group * m;
-      for (int i = 0; i < m; ++i)
-        if (std::isnan(s[i])) nan.store(group * m + i, std::memory_order_relaxed);
-      body(group, s);
-    }
-  });
-  check(nan < 0, "scores[", nan.load(), "] is NaN");
-}
-
-// The places of the n largest magnitudes of m, as bits; ties keep the lowest.
-std::uint64_t largest_of(const float* s, int n, int m) {
-  std::uint64_t taken = 0;
-  for (int kept = 0; kept < n; ++kept) {
-    int best = -1;
-    for (int i = 0; i < m; ++i)
-      if ((taken >> i & 1) == 0 && (best < 0 || std::abs(s[i]) > std::abs(s[best]))) best = i;
-    taken |= std::uint64_t{1} << best;
-  }
-  return taken;
-}
-
-// Group `group` of m places keeps those of `pattern`; the bits were zero before.
-void set_places(std::span<std::uint8_t> bits, Index group, int m, std::uint64_t pattern) {
-  for (; pattern != 0; pattern &= pattern - 1) set_bit(bits, group * m + std::countr_zero(pattern));
-}
-
-void check_positions(std::span<const float> scores, int positions) {
-  check(positions >= 1 && positions <= 64, "positions = ", positions, "; a kernel with a pattern has 1 to 64");
-  check(scores.size() % static_cast<std::size_t>(positions) == 0, "scores has ", scores.size(),
-        " entries, which are no kernels of ", positions);
-}
-
 }  // namespace
 
 Index group_count(const Groups& g) {
@@ -87,55 +44,6 @@ void group_sizes(const Groups& g, std::span<std::uint64_t> sizes) {
     for (Index column = 0; column < across(g); ++column)
       sizes[line * across(g) + column] = static_cast<std::uint64_t>(std::min(g.height, g.rows - line * g.height) *
                                                                     std::min(g.width, g.cols - column * g.width));
-}
-
-void score_groups(std::span<const float> scores, const Groups& g, Norm norm, std::span<float> group_scores) {
-  check_size(group_scores.size(), group_count(g), "group_scores");
-  check_size(scores.size(), g.rows * g.cols, "scores");
-  parallel::parallel_for(lines(g), threads_for(g.rows * g.cols), [&](Index line, int) {
-    const Index first_row = line * g.height, last_row = std::min(g.rows, first_row + g.height);
-    for (Index column = 0; column < across(g); ++column) {
-      const Index first = column * g.width, last = std::min(g.cols, first + g.width);
-      double sum = 0;
-      for (Index row = first_row; row < last_row; ++row)
-        for (Index i = row * g.cols + first; i < row * g.cols + last; ++i) {
-          const double score = scores[i];
-          sum += norm == Norm::l1 ? std::abs(score) : score * score;
-        }
-      const double mean = sum / static_cast<double>((last_row - first_row) * (last - first));
-      group_scores[line * across(g) + column] = static_cast<float>(norm == Norm::l1 ? mean : std::sqrt(mean));
-    }
-  });
-}
-
-std::uint64_t keep_largest_groups(std::span<const float> group_scores, std::span<const std::uint64_t> sizes, std::uint64_t keep,
-                                  std::span<std::uint8_t> group_bits) {
-  const std::size_t count = group_scores.size();
-  check(sizes.size() == count, "sizes has ", sizes.size(), " entries, group_scores ", count, "; there must be one per group");
-  check(group_bits.size() == mask_bytes(count), "group_bits has ", group_bits.size(), " bytes; a mask of ", count,
-        " groups takes ", mask_bytes(count));
-  std::uint64_t total = 0;
-  for (const std::uint64_t size : sizes)
-    check(!__builtin_add_overflow(total, size, &total), "sizes add up to more than 64 bits hold");
-  check(keep <= total, "keep = ", keep, " exceeds the ", total, " weights of all groups");
-  for (std::size_t i = 0; i < count; ++i) check(!std::isnan(group_scores[i]), "group_scores[", i, "] is NaN");
-
-  if (count > 0 && sizes[0] > 0 && std::all_of(sizes.begin(), sizes.end(), [&](auto size) { return size == sizes[0]; })) {
-    keep_largest(group_scores, keep / sizes[0], group_bits);
-    return keep / sizes[0] * sizes[0];
-  }
-  std::vector<std::uint64_t> order(count);
-  std::iota(order.begin(), order.end(), std::uint64_t{0});
-  std::stable_sort(order.begin(), order.end(),
-                   [&](auto a, auto b) { return std::abs(group_scores[a]) > std::abs(group_scores[b]); });
-  std::fill(group_bits.begin(), group_bits.end(), std::uint8_t{0});
-  std::uint64_t left = keep;
-  for (const std::uint64_t group : order) {
-    if (sizes[group] > left) continue;
-    left -= sizes[group];
-    set_bit(group_bits, static_cast<Index>(group));
-  }
-  return keep - left;
 }
 
 void spread_groups(std::span<const std::uint8_t> group_bits, const Groups& g, std::span<std::uint8_t> bits) {
@@ -157,65 +65,123 @@ void spread_groups(std::span<const std::uint8_t> group_bits, const Groups& g, st
   });
 }
 
-void keep_n_of_m(std::span<const float> scores, Index rows, Index cols, int n, int m, std::span<std::uint8_t> bits) {
-  check(m >= 1 && m <= 64 && n >= 0 && n <= m, "n:m = ", n, ":", m, "; 0 ≤ n ≤ m and 1 ≤ m ≤ 64 are needed");
-  check(rows >= 0 && cols >= 0, "shape = (", rows, ", ", cols, ") has a negative side");
-  check(cols % m == 0, "a row of ", cols, " weights does not fall into groups of ", m);
-  const Index size = checked_mul(rows, cols, "shape");
-  check_size(scores.size(), size, "scores");
-  check(bits.size() == mask_bytes(size), "bits has ", bits.size(), " bytes; a mask of ", size, " weights takes ",
-        mask_bytes(size));
-  std::fill(bits.begin(), bits.end(), std::uint8_t{0});
-  for_each_neighbours(scores, m, [&](Index group, const float* s) { set_places(bits, group, m, largest_of(s, n, m)); });
-}
+namespace {
 
-std::vector<std::uint64_t> frequent_patterns(std::span<const float> scores, int positions, int n, Index count) {
-  check_positions(scores, positions);
-  check(n >= 1 && n <= positions, "n = ", n, " is outside [1, ", positions, "], the positions of a kernel");
-  check(count >= 1, "count = ", count, "; a dictionary has at least one pattern");
-  std::vector<std::uint64_t> best(scores.size() / static_cast<std::size_t>(positions));
-  for_each_neighbours(scores, positions, [&](Index kernel, const float* s) {
-    const bool empty = std::all_of(s, s + positions, [](float score) { return score == 0; });
-    best[kernel] = empty ? 0 : largest_of(s, n, positions);
-  });
-  std::sort(best.begin(), best.end());
-  std::vector<std::pair<Index, std::uint64_t>> found;  // minus how often, pattern: sorted, the most frequent comes first
-  for (const std::uint64_t pattern : best) {
-    if (pattern == 0) continue;
-    if (found.empty() || found.back().second != pattern) found.emplace_back(0, pattern);
-    --found.back().first;
-  }
-  if (found.empty()) found.emplace_back(0, ~std::uint64_t{0} >> (64 - n));
-  std::sort(found.begin(), found.end());
-  std::vector<std::uint64_t> dictionary;
-  for (const auto& [often, pattern] : found)
-    if (static_cast<Index>(dictionary.size()) < count) dictionary.push_back(pattern);
-  return dictionary;
-}
-
-void keep_patterns(std::span<const float> scores, int positions, std::span<const std::uint64_t> dictionary, Norm norm,
-                   std::span<std::uint8_t> bits) {
-  check_positions(scores, positions);
-  check(!dictionary.empty(), "dictionary is empty; it needs at least one pattern");
-  for (std::size_t i = 0; i < dictionary.size(); ++i)
-    check(positions == 64 || dictionary[i] >> positions == 0, "dictionary[", i, "] = ", dictionary[i],
-          " has places beyond the ", positions, " of a kernel");
-  check(bits.size() == mask_bytes(scores.size()), "bits has ", bits.size(), " bytes; a mask of ", scores.size(),
-        " weights takes ", mask_bytes(scores.size()));
-  std::fill(bits.begin(), bits.end(), std::uint8_t{0});
-  for_each_neighbours(scores, positions, [&](Index kernel, const float* s) {
-    std::uint64_t best = 0;
-    double most = -1;
-    for (const std::uint64_t pattern : dictionary) {
+template <class Score>
+void score(std::span<const Score> scores, const Groups& g, Norm norm, std::span<Score> group_scores) {
+  check_size(group_scores.size(), group_count(g), "group_scores");
+  check_size(scores.size(), g.rows * g.cols, "scores");
+  parallel::parallel_for(lines(g), threads_for(g.rows * g.cols), [&](Index line, int) {
+    const Index first_row = line * g.height, last_row = std::min(g.rows, first_row + g.height);
+    for (Index column = 0; column < across(g); ++column) {
+      const Index first = column * g.width, last = std::min(g.cols, first + g.width);
       double sum = 0;
-      for (std::uint64_t left = pattern; left != 0; left &= left - 1) {
-        const double score = s[std::countr_zero(left)];
-        sum += norm == Norm::l1 ? std::abs(score) : score * score;
-      }
-      if (sum > most) best = pattern, most = sum;
+      for (Index row = first_row; row < last_row; ++row)
+        for (Index i = row * g.cols + first; i < row * g.cols + last; ++i) {
+          const double value = scores[i];
+          sum += norm == Norm::l1 ? std::abs(value) : value * value;
+        }
+      const double mean = sum / static_cast<double>((last_row - first_row) * (last - first));
+      group_scores[line * across(g) + column] = static_cast<Score>(norm == Norm::l1 ? mean : std::sqrt(mean));
     }
-    set_places(bits, kernel, positions, best);
   });
+}
+
+void check_grids(std::span<const Grid> grids, std::size_t count) {
+  std::uint64_t total = 0;
+  for (std::size_t i = 0; i < grids.size(); ++i) {
+    std::uint64_t groups = 0;
+    check(!__builtin_mul_overflow(grids[i].lines, grids[i].across, &groups) && groups <= count - total, "grids[", i,
+          "] = ", grids[i].lines, " × ", grids[i].across, " goes beyond the ", count, " groups");
+    total += groups;
+  }
+  check(total == count, "grids have ", total, " groups; there are ", count);
+}
+
+// Groups of one size rank like single weights. Returns `keep`.
+template <class Score>
+std::uint64_t keep_equal_groups(std::span<const Score> group_scores, std::span<const Grid> grids, std::uint64_t keep,
+                                std::span<std::uint8_t> group_bits) {
+  LargestSelector selector(group_scores.size(), keep);
+  const auto for_each_grid = [&](const auto& body) {
+    std::uint64_t first = 0;
+    for (const Grid& grid : grids) {
+      body(grid, first, group_scores.subspan(first, grid.lines * grid.across));
+      first += grid.lines * grid.across;
+    }
+  };
+  do for_each_grid([&](const Grid& grid, std::uint64_t, auto scores) { selector.feed(scores, grid.across); });
+  while (selector.next_pass());
+  std::fill(group_bits.begin(), group_bits.end(), std::uint8_t{0});
+  for_each_grid([&](const Grid& grid, std::uint64_t first, auto scores) {
+    std::vector<std::uint8_t> own(mask_bytes(scores.size()));
+    selector.mask(scores, own, grid.across);
+    for (std::size_t i = 0; i < scores.size(); ++i)
+      if (bit(own, static_cast<Index>(i))) set_bit(group_bits, static_cast<Index>(first + i));
+  });
+  return keep;
+}
+
+template <class Score>
+std::uint64_t keep_groups(std::span<const Score> group_scores, std::span<const std::uint64_t> sizes,
+                          std::span<const Grid> grids, std::uint64_t keep, std::span<std::uint8_t> group_bits) {
+  const std::size_t count = group_scores.size();
+  check(sizes.size() == count, "sizes has ", sizes.size(), " entries, group_scores ", count, "; there must be one per group");
+  check(group_bits.size() == mask_bytes(count), "group_bits has ", group_bits.size(), " bytes; a mask of ", count,
+        " groups takes ", mask_bytes(count));
+  std::uint64_t total = 0;
+  for (const std::uint64_t size : sizes)
+    check(!__builtin_add_overflow(total, size, &total), "sizes add up to more than 64 bits hold");
+  check(keep <= total, "keep = ", keep, " exceeds the ", total, " weights of all groups");
+  for (std::size_t i = 0; i < count; ++i) check(!std::isnan(group_scores[i]), "group_scores[", i, "] is NaN");
+  check_grids(grids, count);
+
+  if (count > 0 && sizes[0] > 0 && std::all_of(sizes.begin(), sizes.end(), [&](auto size) { return size == sizes[0]; }))
+    return keep_equal_groups(group_scores, grids, keep / sizes[0], group_bits) * sizes[0];
+  struct Place {
+    Score magnitude;
+    std::uint32_t rank;
+    std::uint64_t group;
+  };
+  std::vector<Place> order;
+  order.reserve(count);
+  for (std::size_t grid = 0; grid < grids.size(); ++grid)
+    for (std::uint64_t i = 0; i < grids[grid].lines * grids[grid].across; ++i)
+      order.push_back({.magnitude = std::abs(group_scores[order.size()]),
+                       .rank = tie_rank(grid, i / grids[grid].across, i % grids[grid].across),
+                       .group = order.size()});
+  std::sort(order.begin(), order.end(), [](const Place& a, const Place& b) {
+    if (a.magnitude != b.magnitude) return a.magnitude > b.magnitude;
+    return a.rank != b.rank ? a.rank < b.rank : a.group < b.group;
+  });
+  std::fill(group_bits.begin(), group_bits.end(), std::uint8_t{0});
+  std::uint64_t left = keep;
+  for (const Place& place : order) {
+    if (sizes[place.group] > left) continue;
+    left -= sizes[place.group];
+    set_bit(group_bits, static_cast<Index>(place.group));
+  }
+  return keep - left;
+}
+
+}  // namespace
+
+void score_groups(std::span<const float> scores, const Groups& g, Norm norm, std::span<float> group_scores) {
+  score(scores, g, norm, group_scores);
+}
+
+std::uint64_t keep_largest_groups(std::span<const float> group_scores, std::span<const std::uint64_t> sizes,
+                                  std::span<const Grid> grids, std::uint64_t keep, std::span<std::uint8_t> group_bits) {
+  return keep_groups(group_scores, sizes, grids, keep, group_bits);
+}
+
+void score_groups(std::span<const double> scores, const Groups& g, Norm norm, std::span<double> group_scores) {
+  score(scores, g, norm, group_scores);
+}
+
+std::uint64_t keep_largest_groups(std::span<const double> group_scores, std::span<const std::uint64_t> sizes,
+                                  std::span<const Grid> grids, std::uint64_t keep, std::span<std::uint8_t> group_bits) {
+  return keep_groups(group_scores, sizes, grids, keep, group_bits);
 }
 
 }  // namespace sparse_engine

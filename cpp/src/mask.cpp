@@ -5,8 +5,10 @@
 #include <bit>
 #include <cmath>
 #include <cstring>
+#include <type_traits>
 
 #include "check.hpp"
+#include "kernels/table.hpp"
 #include "parallel.hpp"
 #include "registry.hpp"
 #include "work.hpp"
@@ -15,14 +17,15 @@ namespace sparse_engine {
 namespace {
 
 constexpr std::uint64_t kPiece = 1u << 20;  // scores a task handles; a multiple of 8, so that tasks share no byte of a mask
-constexpr std::size_t kBuckets = 1u << 16;
-constexpr int kLowerBits = 15;
+constexpr std::size_t kBuckets = std::size_t{1} << kRadixBits;
+static_assert(kTieRanks == kBuckets);
 
 std::uint64_t pieces_of(std::uint64_t count) { return (count + kPiece - 1) / kPiece; }
 std::uint64_t piece_size(std::uint64_t count, std::uint64_t piece) { return std::min(kPiece, count - piece * kPiece); }
 
-[[noreturn]] void refuse_nan(std::span<const float> scores) {
-  const auto first = std::find_if(scores.begin(), scores.end(), [](float s) { return std::isnan(s); });
+template <class Score>
+[[noreturn]] void refuse_nan(std::span<const Score> scores) {
+  const auto first = std::find_if(scores.begin(), scores.end(), [](Score s) { return std::isnan(s); });
   check(false, "scores[", first - scores.begin(), "] is NaN; a magnitude must be a number (repair or reload the weights)");
   std::abort();
 }
@@ -31,7 +34,80 @@ void check_bits(std::size_t given, std::uint64_t count) {
   check(given == mask_bytes(count), "a mask over ", count, " weights takes ", mask_bytes(count), " bytes, not ", given);
 }
 
+int next_shift(int known) { return std::max(0, known - kRadixBits); }
+
 }  // namespace
+
+namespace selection {
+
+// The kernels' work on one array, piece by piece.
+template <class Score>
+class Work {
+ public:
+  Work(std::span<const Score> scores, std::uint64_t array, std::uint64_t cols, std::uint64_t threshold, std::uint32_t rank = 0)
+      : scores_(scores),
+        all_{.scores = nullptr,
+             .count = 0,
+             .array = array,
+             .first = 0,
+             .cols = cols == 0 ? scores.size() : cols,
+             .threshold = threshold,
+             .rank = rank} {}
+
+  // False where a NaN was seen.
+  bool histogram(std::uint64_t piece, int known, std::uint64_t* histogram) const {
+    const TieArgs<Score> part = of(piece);
+    const HistogramArgs<Score> args{.scores = part.scores,
+                                    .count = part.count,
+                                    .known = known,
+                                    .shift = next_shift(known),
+                                    .prefix = part.threshold >> known,
+                                    .histogram = histogram};
+    if constexpr (kDouble)
+      return table_.mask_histogram_double(args);
+    else
+      return table_.mask_histogram(args);
+  }
+
+  void count_ranks(std::uint64_t piece, std::uint64_t* histogram) const {
+    if constexpr (kDouble)
+      table_.mask_count_ranks_double(of(piece), histogram);
+    else
+      table_.mask_count_ranks(of(piece), histogram);
+  }
+
+  std::uint64_t count_at_rank(std::uint64_t piece) const {
+    if constexpr (kDouble)
+      return table_.mask_count_at_rank_double(of(piece));
+    else
+      return table_.mask_count_at_rank(of(piece));
+  }
+
+  std::uint64_t select(std::uint64_t piece, bool all_ties, std::uint64_t at_rank, std::uint8_t* bits) const {
+    const SelectArgs<Score> args{.ties = of(piece), .all_ties = all_ties, .at_rank = at_rank, .bits = bits};
+    if constexpr (kDouble)
+      return table_.mask_select_double(args);
+    else
+      return table_.mask_select(args);
+  }
+
+ private:
+  static constexpr bool kDouble = std::is_same_v<Score, double>;
+
+  TieArgs<Score> of(std::uint64_t piece) const {
+    TieArgs<Score> part = all_;
+    part.first = piece * kPiece;
+    part.scores = scores_.data() + part.first;
+    part.count = piece_size(scores_.size(), piece);
+    return part;
+  }
+
+  const Kernels& table_ = kernels();
+  std::span<const Score> scores_;
+  TieArgs<Score> all_;
+};
+
+}  // namespace selection
 
 std::uint64_t mask_bytes(std::uint64_t count) { return count / 8 + (count % 8 != 0); }
 
@@ -39,21 +115,38 @@ LargestSelector::LargestSelector(std::uint64_t total, std::uint64_t keep) : tota
   check(keep <= total, "keep = ", keep, " is more than the ", total, " scores there are");
 }
 
-void LargestSelector::feed(std::span<const float> scores) {
-  check(pass_ < 2, "the threshold is known: ask for masks now");
-  fed_ += scores.size();
-  check(fed_ <= total_, "more scores fed than the announced ", total_);
+void LargestSelector::start_pass(Pass pass) {
+  pass_ = pass;
+  fed_ = arrays_ = 0;
+  std::fill(histogram_.begin(), histogram_.end(), 0);
+}
+
+void LargestSelector::start_array(std::uint64_t scores, int score_bits) {
+  if (score_bits_ == 0) {
+    score_bits_ = score_bits;
+    known_ = score_bits - 1;  // without the sign
+  }
+  check(score_bits_ == score_bits, "scores of ", score_bits, " bits among those of ", score_bits_,
+        "; rank all of them as float or all as double");
+  fed_ += scores;
+  check(fed_ <= total_, "more scores than the announced ", total_);
+}
+
+template <class Score>
+void LargestSelector::feed_typed(std::span<const Score> scores, std::uint64_t cols) {
+  check(pass_ != Pass::done, "the threshold is known: ask for masks now");
+  start_array(scores.size(), sizeof(Score) * 8);
   const int threads = threads_for(static_cast<std::int64_t>(scores.size()));
-  const std::uint64_t pieces = pieces_of(scores.size());
+  const std::uint64_t pieces = pieces_of(scores.size()), array = arrays_++;
   std::vector<std::vector<std::uint64_t>> counts(std::min<std::uint64_t>(threads, pieces));
   for (auto& histogram : counts) histogram.resize(kBuckets);
+  const selection::Work<Score> work(scores, array, cols, threshold_);
   std::atomic<bool> numbers{true};
   parallel::parallel_for(static_cast<std::int64_t>(pieces), threads, [&](std::int64_t piece, int worker) {
-    if (!kernels().mask_histogram({.scores = scores.data() + piece * kPiece,
-                                   .count = piece_size(scores.size(), piece),
-                                   .lower = pass_ == 1,
-                                   .upper = threshold_ >> kLowerBits,
-                                   .histogram = counts[worker].data()}))
+    std::uint64_t* histogram = counts[worker].data();
+    if (pass_ == Pass::ranks)
+      work.count_ranks(piece, histogram);
+    else if (!work.histogram(piece, known_, histogram))
       numbers.store(false, std::memory_order_relaxed);
   });
   if (!numbers) refuse_nan(scores);
@@ -62,70 +155,75 @@ void LargestSelector::feed(std::span<const float> scores) {
 }
 
 bool LargestSelector::next_pass() {
-  check(fed_ == total_, "pass ", pass_ + 1, " was fed ", fed_, " scores of ", total_);
-  check(pass_ < 2, "both passes are done");
+  check(fed_ == total_, "pass ", passes_ + 1, " was fed ", fed_, " scores of ", total_);
+  check(pass_ != Pass::done, "all passes are done");
+  ++passes_;
+  if (pass_ == Pass::ranks) {
+    std::uint64_t below = 0;
+    while (below + histogram_[rank_] < ties_kept_) below += histogram_[rank_++];
+    at_rank_kept_ = ties_kept_ - below;
+    start_pass(Pass::done);
+    return false;
+  }
   // Walk down from the largest magnitude to the bucket in which the keep-th lies.
   std::size_t bucket = kBuckets;
-  std::uint64_t above = above_;
   while (bucket > 0) {
     --bucket;
-    if (above + histogram_[bucket] >= keep_) break;
-    above += histogram_[bucket];
+    if (above_ + histogram_[bucket] >= keep_) break;
+    above_ += histogram_[bucket];
   }
-  above_ = above;
-  if (pass_ == 0) {
-    threshold_ = static_cast<std::uint32_t>(bucket) << kLowerBits;
-  } else {
-    threshold_ |= static_cast<std::uint32_t>(bucket);
-    ties_ = histogram_[bucket];
-    ties_kept_ = keep_ - above_;
-  }
-  std::fill(histogram_.begin(), histogram_.end(), 0);
-  fed_ = 0;
-  return ++pass_ < 2;
+  known_ = next_shift(known_);
+  threshold_ |= static_cast<std::uint64_t>(bucket) << known_;
+  ties_ = histogram_[bucket];
+  ties_kept_ = keep_ - above_;
+  const bool some_ties = known_ == 0 && 0 < ties_kept_ && ties_kept_ < ties_;
+  start_pass(known_ > 0 ? Pass::magnitudes : some_ties ? Pass::ranks : Pass::done);
+  return pass_ != Pass::done;
 }
 
-void LargestSelector::mask(std::span<const float> scores, std::span<std::uint8_t> bits) {
-  check(pass_ == 2, "masks come after both passes");
+template <class Score>
+void LargestSelector::mask_typed(std::span<const Score> scores, std::span<std::uint8_t> bits, std::uint64_t cols) {
+  check(pass_ == Pass::done, "masks come after all passes");
   check_bits(bits.size(), scores.size());
-  fed_ += scores.size();
-  check(fed_ <= total_, "more scores given for masks than the announced ", total_);
+  start_array(scores.size(), sizeof(Score) * 8);
+  const std::uint64_t array = arrays_++;
   if (keep_ == 0) {  // every bucket is the last one looked at, none is kept
     std::fill(bits.begin(), bits.end(), std::uint8_t{0});
     return;
   }
   const int threads = threads_for(static_cast<std::int64_t>(scores.size()));
   const std::uint64_t pieces = pieces_of(scores.size());
-  const Kernels& table = kernels();
-  // Where only some ties stay, the pieces before this one decide how many it may keep.
-  std::vector<std::uint64_t> ties(pieces, ties_kept_);
-  if (ties_kept_ < ties_) {
-    parallel::parallel_for(static_cast<std::int64_t>(pieces), threads, [&](std::int64_t piece, int) {
-      ties[piece] = table.mask_count_equal(scores.data() + piece * kPiece, piece_size(scores.size(), piece), threshold_);
-    });
-    std::uint64_t left = ties_kept_ - ties_used_;
-    for (std::uint64_t& share : ties) {
+  const selection::Work<Score> work(scores, array, cols, threshold_, rank_);
+  const bool all_ties = ties_kept_ == ties_;
+  // Of the last rank that keeps ties, the pieces before this one decide how many it may keep.
+  std::vector<std::uint64_t> at_rank(pieces);
+  if (!all_ties) {
+    parallel::parallel_for(static_cast<std::int64_t>(pieces), threads,
+                           [&](std::int64_t piece, int) { at_rank[piece] = work.count_at_rank(piece); });
+    std::uint64_t left = at_rank_kept_ - at_rank_used_;
+    for (std::uint64_t& share : at_rank) {
       share = std::min(share, left);
       left -= share;
     }
   }
   std::atomic<std::uint64_t> used{0};
   parallel::parallel_for(static_cast<std::int64_t>(pieces), threads, [&](std::int64_t piece, int) {
-    used += table.mask_select({.scores = scores.data() + piece * kPiece,
-                               .count = piece_size(scores.size(), piece),
-                               .threshold = threshold_,
-                               .ties = ties[piece],
-                               .bits = bits.data() + piece * kPiece / 8});
+    used += work.select(piece, all_ties, at_rank[piece], bits.data() + piece * kPiece / 8);
   });
-  ties_used_ += used;
+  at_rank_used_ += used;
 }
 
-void keep_largest(std::span<const float> scores, std::uint64_t keep, std::span<std::uint8_t> bits) {
+template void LargestSelector::feed_typed(std::span<const float>, std::uint64_t);
+template void LargestSelector::feed_typed(std::span<const double>, std::uint64_t);
+template void LargestSelector::mask_typed(std::span<const float>, std::span<std::uint8_t>, std::uint64_t);
+template void LargestSelector::mask_typed(std::span<const double>, std::span<std::uint8_t>, std::uint64_t);
+
+void keep_largest(std::span<const float> scores, std::uint64_t keep, std::span<std::uint8_t> bits, std::uint64_t cols) {
   check_bits(bits.size(), scores.size());
   LargestSelector selector(scores.size(), keep);
-  do selector.feed(scores);
+  do selector.feed(scores, cols);
   while (selector.next_pass());
-  selector.mask(scores, bits);
+  selector.mask(scores, bits, cols);
 }
 
 bool apply_mask(std::span<const std::uint8_t> bits, void* data, std::uint64_t count, int item_bytes) {

@@ -8,6 +8,8 @@
 // team(threads, body) calls body(worker, barrier) once for every worker, for work in steps: barrier.wait() returns once all
 // have called it. It spins, because a step takes microseconds, and gives the core away when that takes long.
 //
+// A team may have fewer workers than asked for: where other processes want the cores (load.hpp), and inside another team.
+//
 // The caller's subnormal and rounding modes hold in every worker for the length of the call. After fork() the child computes
 // serially when the parent had started workers: an OpenMP runtime does not survive a fork.
 #pragma once
@@ -27,6 +29,8 @@
 #if !defined(SPARSE_ENGINE_STD_THREADS)
 #include <omp.h>
 #endif
+
+#include "load.hpp"
 
 namespace sparse_engine::parallel {
 
@@ -148,6 +152,7 @@ class Barrier {
 
 template <class Body>
 void team(int threads, const Body& body) {
+  if (threads > 1) threads = load.workers(threads);
   if (threads <= 1 || serial_only()) {
     Barrier alone(1);
     body(0, alone);
@@ -156,14 +161,21 @@ void team(int threads, const Body& body) {
   workers_started.store(true, std::memory_order_relaxed);
   const FloatEnvironment::Mode callers = FloatEnvironment::get();
   Barrier barrier(threads);
+  const bool watched = load.watched();
+  const Nanoseconds call = wall_time();
+  Nanoseconds done = call;   // when the caller found no work left
+  std::atomic<int> kept{0};  // workers kept from working; the caller cannot do without itself
 #if defined(SPARSE_ENGINE_STD_THREADS)
   std::vector<std::thread> workers;
   for (int worker = 1; worker < threads; ++worker)
     workers.emplace_back([&, worker] {
+      const Attendance attendance(call, watched);
       FloatEnvironment::set(callers);
       body(worker, barrier);
+      kept += attendance.kept_from_work();
     });
   body(0, barrier);
+  done = wall_time();
   for (std::thread& worker : workers) worker.join();
 #else
 #pragma omp parallel num_threads(threads)
@@ -171,10 +183,20 @@ void team(int threads, const Body& body) {
     const FloatEnvironment::Mode own = FloatEnvironment::get();
     FloatEnvironment::set(callers);
     barrier.resize(omp_get_num_threads());
-    body(omp_get_thread_num(), barrier);
+    const int worker = omp_get_thread_num();
+    if (worker == 0) {
+      body(0, barrier);
+      done = wall_time();
+    } else {
+      const Attendance attendance(call, watched);
+      body(worker, barrier);
+      kept += attendance.kept_from_work();
+    }
     FloatEnvironment::set(own);
   }
 #endif
+  const Nanoseconds end = wall_time();
+  load.report(threads, kept, end - done, end);
 }
 
 template <class Body>

@@ -5,14 +5,16 @@
 #include <cstdint>
 #include <memory>
 
+#include "load.hpp"
 #include "sparse_engine/runtime.hpp"
 
 namespace sparse_engine {
 
-// Threads worth starting for `multiply_adds` of work: a team costs some microseconds, so little work stays on the caller.
+// Threads worth starting for `multiply_adds` of work: a team costs some microseconds, so little work stays on the caller, and
+// work that is not going to be shared is not cut up.
 inline int threads_for(std::int64_t multiply_adds) {
   constexpr std::int64_t kSerialBelow = 400'000;  // about 20 µs on one core
-  return multiply_adds < kSerialBelow ? 1 : num_threads();
+  return multiply_adds < kSerialBelow ? 1 : parallel::load.workers(num_threads());
 }
 
 // A weight of a narrow product costs as much as some columns of a wide one: it is read and taken apart for them alone.

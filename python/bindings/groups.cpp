@@ -6,6 +6,7 @@
 #include "arrays.hpp"
 #include "bind.hpp"
 #include "sparse_engine/mask.hpp"
+#include "sparse_engine/neighbours.hpp"
 
 namespace sparse_engine::bindings {
 namespace {
@@ -33,6 +34,78 @@ std::span<T> all(py::array_t<T>& a) {
 
 Groups groups_of(Pair shape, Pair block) { return {shape.first, shape.second, block.first, block.second}; }
 
+// Once for float scores, once for double.
+template <class Score>
+void bind_scored(py::module_& m) {
+  using Scores = py::array_t<Score, 0>;
+  m.def(
+      "score_groups",
+      [](const Scores& scores, Pair shape, Pair block, Norm norm) {
+        const Groups g = groups_of(shape, block);
+        const auto s = flat(scores, "scores");
+        auto result = fresh<Score>(static_cast<std::uint64_t>(group_count(g)));
+        const auto target = all(result);
+        {
+          py::gil_scoped_release released;
+          score_groups(s, g, norm, target);
+        }
+        return result;
+      },
+      py::arg("scores").noconvert(), py::arg("shape"), py::arg("block"), py::arg("norm"));
+  m.def(
+      "keep_largest_groups",
+      [](const Scores& group_scores, const Sizes& sizes, const std::vector<std::pair<std::uint64_t, std::uint64_t>>& grids,
+         std::uint64_t keep) {
+        const auto s = flat(group_scores, "group_scores");
+        const auto weights = flat(sizes, "sizes");
+        std::vector<Grid> ranked;
+        for (const auto& [lines, across] : grids) ranked.push_back({.lines = lines, .across = across});
+        auto bits = fresh<std::uint8_t>(mask_bytes(s.size()));
+        const auto target = all(bits);
+        std::uint64_t kept = 0;
+        {
+          py::gil_scoped_release released;
+          kept = keep_largest_groups(s, weights, ranked, keep, target);
+        }
+        return std::pair(bits, kept);
+      },
+      py::arg("group_scores").noconvert(), py::arg("sizes").noconvert(), py::arg("grids"), py::arg("keep"));
+  m.def(
+      "keep_n_of_m",
+      [](const Scores& scores, Pair shape, int n, int per) {
+        const auto s = flat(scores, "scores");
+        auto bits = fresh<std::uint8_t>(mask_bytes(s.size()));
+        const auto target = all(bits);
+        {
+          py::gil_scoped_release released;
+          keep_n_of_m(s, shape.first, shape.second, n, per, target);
+        }
+        return bits;
+      },
+      py::arg("scores").noconvert(), py::arg("shape"), py::arg("n"), py::arg("m"));
+  m.def(
+      "frequent_patterns",
+      [](const Scores& scores, int positions, int n, Index count) {
+        const auto s = flat(scores, "scores");
+        py::gil_scoped_release released;
+        return frequent_patterns(s, positions, n, count);
+      },
+      py::arg("scores").noconvert(), py::arg("positions"), py::arg("n"), py::arg("count"));
+  m.def(
+      "keep_patterns",
+      [](const Scores& scores, int positions, const std::vector<std::uint64_t>& dictionary, Norm norm) {
+        const auto s = flat(scores, "scores");
+        auto bits = fresh<std::uint8_t>(mask_bytes(s.size()));
+        const auto target = all(bits);
+        {
+          py::gil_scoped_release released;
+          keep_patterns(s, positions, dictionary, norm, target);
+        }
+        return bits;
+      },
+      py::arg("scores").noconvert(), py::arg("positions"), py::arg("dictionary"), py::arg("norm"));
+}
+
 }  // namespace
 
 void bind_groups(py::module_& m) {
@@ -46,35 +119,6 @@ void bind_groups(py::module_& m) {
         return sizes;
       },
       py::arg("shape"), py::arg("block"));
-  m.def(
-      "score_groups",
-      [](const Floats& scores, Pair shape, Pair block, Norm norm) {
-        const Groups g = groups_of(shape, block);
-        const auto s = flat(scores, "scores");
-        auto result = fresh<float>(static_cast<std::uint64_t>(group_count(g)));
-        const auto target = all(result);
-        {
-          py::gil_scoped_release released;
-          score_groups(s, g, norm, target);
-        }
-        return result;
-      },
-      py::arg("scores").noconvert(), py::arg("shape"), py::arg("block"), py::arg("norm"));
-  m.def(
-      "keep_largest_groups",
-      [](const Floats& group_scores, const Sizes& sizes, std::uint64_t keep) {
-        const auto s = flat(group_scores, "group_scores");
-        const auto weights = flat(sizes, "sizes");
-        auto bits = fresh<std::uint8_t>(mask_bytes(s.size()));
-        const auto target = all(bits);
-        std::uint64_t kept = 0;
-        {
-          py::gil_scoped_release released;
-          kept = keep_largest_groups(s, weights, keep, target);
-        }
-        return std::pair(bits, kept);
-      },
-      py::arg("group_scores").noconvert(), py::arg("sizes").noconvert(), py::arg("keep"));
   m.def(
       "spread_groups",
       [](const Bits& group_bits, Pair shape, Pair block) {
@@ -90,40 +134,8 @@ void bind_groups(py::module_& m) {
         return bits;
       },
       py::arg("group_bits").noconvert(), py::arg("shape"), py::arg("block"));
-  m.def(
-      "keep_n_of_m",
-      [](const Floats& scores, Pair shape, int n, int per) {
-        const auto s = flat(scores, "scores");
-        auto bits = fresh<std::uint8_t>(mask_bytes(s.size()));
-        const auto target = all(bits);
-        {
-          py::gil_scoped_release released;
-          keep_n_of_m(s, shape.first, shape.second, n, per, target);
-        }
-        return bits;
-      },
-      py::arg("scores").noconvert(), py::arg("shape"), py::arg("n"), py::arg("m"));
-  m.def(
-      "frequent_patterns",
-      [](const Floats& scores, int positions, int n, Index count) {
-        const auto s = flat(scores, "scores");
-        py::gil_scoped_release released;
-        return frequent_patterns(s, positions, n, count);
-      },
-      py::arg("scores").noconvert(), py::arg("positions"), py::arg("n"), py::arg("count"));
-  m.def(
-      "keep_patterns",
-      [](const Floats& scores, int positions, const std::vector<std::uint64_t>& dictionary, Norm norm) {
-        const auto s = flat(scores, "scores");
-        auto bits = fresh<std::uint8_t>(mask_bytes(s.size()));
-        const auto target = all(bits);
-        {
-          py::gil_scoped_release released;
-          keep_patterns(s, positions, dictionary, norm, target);
-        }
-        return bits;
-      },
-      py::arg("scores").noconvert(), py::arg("positions"), py::arg("dictionary"), py::arg("norm"));
+  bind_scored<float>(m);
+  bind_scored<double>(m);
 }
 
 }  // namespace sparse_engine::bindings

@@ -15,7 +15,8 @@ void check_flat(const py::array& a, const char* name) {
   if (a.shape(0) > 1 && a.strides(0) != a.itemsize()) throw py::value_error(std::string(name) + " must be contiguous");
 }
 
-std::span<const float> scores_of(const Floats& a) {
+template <class Score>
+std::span<const Score> scores_of(const py::array_t<Score, 0>& a) {
   check_flat(a, "scores");
   return {a.data(), static_cast<std::size_t>(a.shape(0))};
 }
@@ -25,35 +26,44 @@ std::span<const std::uint8_t> bits_of(const Bits& a) {
   return {a.data(), static_cast<std::size_t>(a.shape(0))};
 }
 
-}  // namespace
-
-void bind_mask(pybind11::module_& m) {
-  py::class_<LargestSelector>(m, "LargestSelector")
-      .def(py::init<std::uint64_t, std::uint64_t>(), py::arg("total"), py::arg("keep"))
+// Once for float scores, once for double.
+template <class Score>
+void bind_scored(py::class_<LargestSelector>& selector) {
+  using Scores = py::array_t<Score, 0>;
+  selector
       .def(
           "feed",
-          [](LargestSelector& self, const Floats& scores) {
+          [](LargestSelector& self, const Scores& scores, std::uint64_t cols) {
             const auto s = scores_of(scores);
             py::gil_scoped_release released;
-            self.feed(s);
+            self.feed(s, cols);
           },
-          py::arg("scores").noconvert())
-      .def("next_pass", &LargestSelector::next_pass)
+          py::arg("scores").noconvert(), py::arg("cols") = 0)
       .def(
           "mask",
-          [](LargestSelector& self, const Floats& scores) {
+          [](LargestSelector& self, const Scores& scores, std::uint64_t cols) {
             const auto s = scores_of(scores);
             py::array_t<std::uint8_t> bits(static_cast<py::ssize_t>(mask_bytes(s.size())));
             const std::span<std::uint8_t> target(bits.mutable_data(), static_cast<std::size_t>(bits.size()));
             {
               py::gil_scoped_release released;
-              self.mask(s, target);
+              self.mask(s, target, cols);
             }
             return bits;
           },
-          py::arg("scores").noconvert())
+          py::arg("scores").noconvert(), py::arg("cols") = 0);
+}
+
+}  // namespace
+
+void bind_mask(pybind11::module_& m) {
+  py::class_<LargestSelector> selector(m, "LargestSelector");
+  selector.def(py::init<std::uint64_t, std::uint64_t>(), py::arg("total"), py::arg("keep"))
+      .def("next_pass", &LargestSelector::next_pass)
       .def_property_readonly("ties_kept", &LargestSelector::ties_kept)
       .def_property_readonly("threshold_bits", &LargestSelector::threshold_bits);
+  bind_scored<float>(selector);
+  bind_scored<double>(selector);
   m.def(
       "apply_mask",
       [](const Bits& bits, py::array data) {

@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import _core
-from .mask import Mask
+from .mask import Mask, row_length
 
-# Scores of one layer, made anew at each call so that no two layers need be held at once.
-Scores = Callable[[], NDArray[np.float32]]
+# Scores of one layer, made anew at each call so that no two layers need be held at once: float32, or float64 for all layers.
+Scores = Callable[[], NDArray[np.floating]]
 Shape = tuple[int, ...]
 # Shape of a weight -> height and width of a block; ValueError saying why such a weight has none.
 Block = Callable[[Shape], tuple[int, int]]
@@ -50,19 +50,20 @@ class Granularity:
 
 
 class Element(Granularity):
-    """Single weights: exactly `keep` of the largest magnitudes; ties keep the earliest layer, then the lowest index."""
+    """Single weights: exactly `keep` of the largest magnitudes; equal ones stay spread over layers, rows and columns."""
 
     within_row = True
 
     def pick(self, scores: Sequence[Scores], shapes: Sequence[Shape], keep: int, norm: _core.Norm) -> list[Mask]:
         """The largest scores over all layers."""
         selector = _core.LargestSelector(sum(math.prod(shape) for shape in shapes), keep)
+        ranked = list(zip(scores, shapes, strict=True))
         more = True
         while more:
-            for layer in scores:
-                selector.feed(layer().reshape(-1))
+            for layer, shape in ranked:
+                selector.feed(layer().reshape(-1), row_length(shape))
             more = selector.next_pass()
-        return [Mask(selector.mask(layer().reshape(-1)), shape) for layer, shape in zip(scores, shapes, strict=True)]
+        return [Mask(selector.mask(layer().reshape(-1), row_length(shape)), shape) for layer, shape in ranked]
 
 
 class Blocks(Granularity):
@@ -84,7 +85,8 @@ class Blocks(Granularity):
         views = [(matrix_of(shape), self.block(shape)) for shape in shapes]
         values = [_core.score_groups(s().reshape(-1), *view, norm) for s, view in zip(scores, views, strict=True)]
         sizes = [_core.group_sizes(*view) for view in views]
-        bits, _ = _core.keep_largest_groups(np.concatenate(values), np.concatenate(sizes), keep)
+        grids = [(-(-rows // height), -(-cols // width)) for (rows, cols), (height, width) in views]
+        bits, _ = _core.keep_largest_groups(np.concatenate(values), np.concatenate(sizes), grids, keep)
         flags = np.unpackbits(bits, count=sum(map(len, values)), bitorder="little")
         masks, first = [], 0
         for view, shape, own in zip(views, shapes, values, strict=True):
@@ -179,7 +181,8 @@ class Head(Granularity):
         stays = np.zeros(len(sizes), np.bool_)
         stays[[begin + int(np.argmax(own)) for begin, own in zip(first[:-1], worth, strict=True)]] = True
         others, left = np.flatnonzero(~stays), max(0, keep - int(sizes[stays].sum()))
-        bits, _ = _core.keep_largest_groups(np.concatenate(worth)[others], sizes[others], left)
+        grids = [(len(own) - 1, 1) for own in worth]
+        bits, _ = _core.keep_largest_groups(np.concatenate(worth)[others], sizes[others], grids, left)
         stays[others] = np.unpackbits(bits, count=len(others), bitorder="little").view(np.bool_)
         return [
             Mask.from_numpy(np.repeat(stays[begin : begin + heads, None], width, axis=1))

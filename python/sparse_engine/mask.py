@@ -1,5 +1,6 @@
 """Which weights stay: one bit a weight."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -69,28 +70,38 @@ class Mask:
         return f"Mask(shape={self.shape}, kept={self.kept}, density={self.density:.4f})"
 
 
-def keep_largest(scores: NDArray[np.float32], keep: int) -> NDArray[np.bool_]:
+def keep_largest(scores: NDArray[np.floating], keep: int) -> NDArray[np.bool_]:
     """Mask of the `keep` entries with the largest |score|.
 
-    Exactly `keep` entries are True. Ties keep the lowest flat index, so the result depends on neither threads nor ISA.
+    Exactly `keep` entries are True. Of equal ones those stay that come first in a fixed order, which spreads them evenly: every
+    row, which is what one index of the first axis holds, and every column gets its share of them to within one or two. So the
+    result depends on neither threads nor instruction set, and what a smaller `keep` gives lies within what a larger one does.
 
     Args:
-        scores: float32 array, any shape, C-contiguous.
+        scores: float32 or float64 array, any shape, C-contiguous.
         keep: number of entries to keep, 0 <= keep <= scores.size.
     Returns:
         bool array, shape of `scores`.
     Raises:
         ValueError: `keep` out of range, or NaN among the scores.
-        TypeError: `scores` is not float32.
+        TypeError: `scores` is neither float32 nor float64.
     Source: magnitude pruning, Han et al., NeurIPS 2015.
     """
-    if not isinstance(scores, np.ndarray) or scores.dtype != np.float32:
-        raise TypeError(f"scores must be a float32 numpy array, not {getattr(scores, 'dtype', type(scores).__name__)}")
+    if not isinstance(scores, np.ndarray) or scores.dtype not in (np.float32, np.float64):
+        raise TypeError(
+            f"scores must be a float32 or float64 numpy array, not {getattr(scores, 'dtype', type(scores).__name__)}"
+        )
     if keep < 0 or keep > scores.size:
         raise ValueError(f"keep = {keep} is outside [0, {scores.size}], the number of scores")
     flat = np.ascontiguousarray(scores).reshape(-1)
+    cols = row_length(scores.shape)
     selector = _core.LargestSelector(flat.size, keep)
-    selector.feed(flat)
+    selector.feed(flat, cols)
     while selector.next_pass():
-        selector.feed(flat)
-    return Mask(selector.mask(flat), scores.shape).to_numpy()
+        selector.feed(flat, cols)
+    return Mask(selector.mask(flat, cols), scores.shape).to_numpy()
+
+
+def row_length(shape: tuple[int, ...]) -> int:
+    """Entries that one index of the first axis holds; those of an array of one axis are one row."""
+    return math.prod(shape[1:]) if len(shape) > 1 else math.prod(shape)

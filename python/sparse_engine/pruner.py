@@ -17,7 +17,7 @@ from .evidence import Loss
 from .granularity import Channels, granularity_of
 from .identity import identity_of
 from .layer import Pruned
-from .mask import Mask
+from .mask import Mask, keep_largest
 from .masking import Watched
 from .pruning import choose_masks
 from .ranked import held_count, weight_of
@@ -199,7 +199,8 @@ class Pruner:
         held, free = np.flatnonzero(kept), np.flatnonzero(~kept)
         count = min(count, len(free))
         sizes = np.abs(weight.detach().cpu().float().reshape(-1).numpy())
-        gone = held[np.argsort(sizes[held], kind="stable")[:count]]
+        # Equal ones go and come spread over the weight, not from one end of it; NaN, as after an overflow, stays or comes last.
+        gone = held[~keep_largest(np.nan_to_num(sizes[held], nan=np.inf), len(held) - count)]
         if self.schedule.grows_by == "gradient":
             watched = layer._sparse.held.watched
             if watched is None or watched.gradient is None:
@@ -207,7 +208,7 @@ class Pruner:
             worth = np.abs(watched.gradient.cpu().float().reshape(-1).numpy())[free]
         else:
             worth = np.random.default_rng((self.spec.seed, step, place)).random(len(free))
-        come = free[np.argsort(-worth, kind="stable")[:count]]
+        come = free[keep_largest(np.nan_to_num(worth, nan=0.0, posinf=np.inf), count)]
         kept[gone], kept[come] = False, True
         return Mask.from_numpy(kept.reshape(layer.mask.shape))
 

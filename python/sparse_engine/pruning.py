@@ -50,8 +50,8 @@ def prune(
 
     Args:
         model: any `torch.nn.Module`.
-        spec: what to remove; see `Spec`. Counts are exact: round(sparsity · n) single weights go, ties keep the lowest
-            index; of groups as many stay as fit.
+        spec: what to remove; see `Spec`. Counts are exact: round(sparsity · n) single weights go; of groups as many
+            stay as fit. Which of equal scores stay is fixed, and spread evenly over rows, columns and layers.
         data: batches for the criteria that look at data: inputs, or (inputs, target) pairs. Inputs are a tensor, a tuple of
             positional arguments of `model`, or a mapping of keyword arguments, such as a tokenizer's batch. What an
             `attention_mask` among them (or a `key_padding_mask` of torch) marks as padding does not count as input of linear
@@ -129,7 +129,10 @@ def choose_masks(
             raise ValueError(f"criterion = {spec.criterion!r} looks at data; pass data=, an iterable of batches")
         if criterion.needs != "hessians":
             evidence.gather(criterion.needs, model, data, loss)
-    scores: list[Scores] = [partial(_scores, criterion, layer, evidence) for layer in layers]
+    # Weights that are ranked together have scores of one type.
+    wide = any(weight_of(layer).dtype == torch.float64 for layer in layers)
+    dtype = torch.float64 if wide else torch.float32
+    scores: list[Scores] = [partial(_scores, criterion, layer, evidence, dtype) for layer in layers]
     for name, layer_scores in zip(names, scores, strict=True):
         _refuse_nan(name, layer_scores())
     shapes = [tuple(weight_of(layer).shape) for layer in layers]
@@ -172,18 +175,21 @@ def _check_model(model: object) -> None:
         raise TypeError(f"model must be a torch.nn.Module, not {type(model).__name__}")
 
 
-def _scores(criterion: Criterion, layer: Any, evidence: Evidence) -> NDArray[np.float32]:
+def _scores(criterion: Criterion, layer: Any, evidence: Evidence, dtype: torch.dtype) -> NDArray[np.floating]:
     scores = criterion.score(layer, evidence).detach()
-    array: NDArray[np.float32] = scores.to(device="cpu", dtype=torch.float32).contiguous().reshape(-1).numpy()
-    if scores.data_ptr() != parameters_of(layer)[0].data_ptr():  # what is pruned already comes last
-        held = held_mask(layer)
-        if held is not None:
-            array = np.where(held.reshape(-1).numpy(), array, np.float32(0))
+    array: NDArray[np.floating] = scores.to(device="cpu", dtype=dtype).contiguous().reshape(-1).numpy()
+    held = held_mask(layer)
+    if held is not None:  # what is pruned already comes last, after kept weights that are 0
+        kept = held.reshape(-1).numpy()
+        others = scores.data_ptr() != parameters_of(layer)[0].data_ptr()
+        if others or np.count_nonzero(array) < np.count_nonzero(kept):
+            least = np.finfo(array.dtype).tiny
+            array = np.where(kept, np.maximum(np.abs(array), least), array.dtype.type(0))
     return array
 
 
-def _refuse_nan(name: str, scores: NDArray[np.float32]) -> None:
-    if np.isnan(scores.sum(dtype=np.float32)) and np.isnan(scores).any():
+def _refuse_nan(name: str, scores: NDArray[np.floating]) -> None:
+    if np.isnan(scores.sum(dtype=scores.dtype)) and np.isnan(scores).any():
         first = int(np.flatnonzero(np.isnan(scores))[0])
         raise ValueError(
             f"layer {name!r} has NaN at weight.flatten()[{first}]; magnitudes must be numbers: repair or reload the weights, "

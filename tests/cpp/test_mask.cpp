@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "kernels/tie_order.hpp"
 #include "reference.hpp"
 #include "sparse_engine/mask.hpp"
 
@@ -22,20 +23,24 @@ constexpr std::size_t kPiece = 1 << 20;  // what one thread handles at a time
 
 bool bit(const Bits& bits, std::size_t i) { return (bits[i / 8] >> i % 8 & 1) != 0; }
 
-// By definition: sorted by magnitude, ties by index, the first `keep` of them.
-Bits largest(const std::vector<float>& scores, std::size_t keep) {
+// By definition: sorted by magnitude, ties by their rank and then by index, the first `keep` of them.
+template <class Score>
+Bits largest(const std::vector<Score>& scores, std::size_t keep, std::size_t cols = 0) {
+  if (cols == 0) cols = scores.size();
   std::vector<std::size_t> order(scores.size());
   std::iota(order.begin(), order.end(), std::size_t{0});
-  std::stable_sort(order.begin(), order.end(),
-                   [&](std::size_t a, std::size_t b) { return std::abs(scores[a]) > std::abs(scores[b]); });
+  std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) {
+    if (std::abs(scores[a]) != std::abs(scores[b])) return std::abs(scores[a]) > std::abs(scores[b]);
+    return tie_rank(0, a / cols, a % cols) < tie_rank(0, b / cols, b % cols);
+  });
   Bits bits(mask_bytes(scores.size()));
   for (std::size_t i = 0; i < keep; ++i) bits[order[i] / 8] |= static_cast<std::uint8_t>(1 << order[i] % 8);
   return bits;
 }
 
-Bits kept(const std::vector<float>& scores, std::uint64_t keep) {
+Bits kept(const std::vector<float>& scores, std::uint64_t keep, std::uint64_t cols = 0) {
   Bits bits(mask_bytes(scores.size()), 0xff);
-  keep_largest(scores, keep, bits);
+  keep_largest(scores, keep, bits, cols);
   return bits;
 }
 
@@ -70,17 +75,62 @@ TEST(Mask, KeepsExactlyTheLargestForEverySize) {
   }
 }
 
-TEST(Mask, KeepsTheLowestIndicesAmongTies) {
-  for (const Index size : {1, 7, 9, 64, 1001}) {
-    Random random(size);
-    std::vector<float> scores(size);
-    for (float& s : scores) s = static_cast<float>(random.between(-2, 2));
-    for (std::size_t keep = 0; keep <= static_cast<std::size_t>(size); keep += size > 100 ? 37 : 1) {
-      const Bits expected = largest(scores, keep);
-      for_each_isa([&] { EXPECT_EQ(kept(scores, keep), expected) << keep << " of " << size; });
+TEST(Mask, TiesSpreadOverRowsAndColumns) {
+  for (const auto& [rows, cols] : {std::pair<std::size_t, std::size_t>{100, 64}, {64, 144}, {144, 64}, {512, 9}, {233, 377}})
+    for (const double share : {0.05, 0.2, 0.5, 0.9}) {
+      const std::vector<float> scores(rows * cols, -1.0f);
+      const auto keep = static_cast<std::size_t>(share * static_cast<double>(rows * cols));
+      const Bits bits = kept(scores, keep, cols);
+      EXPECT_EQ(count_kept(bits, scores.size()), keep);
+      std::vector<double> in_row(rows), in_column(cols);
+      for (std::size_t i = 0; i < scores.size(); ++i) in_row[i / cols] += bit(bits, i), in_column[i % cols] += bit(bits, i);
+      for (const double count : in_row) EXPECT_NEAR(count, share * static_cast<double>(cols), 3) << rows << " × " << cols;
+      for (const double count : in_column) EXPECT_NEAR(count, share * static_cast<double>(rows), 3) << rows << " × " << cols;
+    }
+}
+
+TEST(Mask, OfFewerKeptTiesNoOtherOnesStay) {
+  const std::vector<float> scores(1001);
+  for (std::size_t keep = 1; keep <= scores.size(); ++keep) {
+    const Bits fewer = kept(scores, keep - 1, 7), more = kept(scores, keep, 7);
+    for (std::size_t byte = 0; byte < more.size(); ++byte) ASSERT_EQ(fewer[byte] & ~more[byte], 0) << keep;
+  }
+}
+
+TEST(Mask, KeepsTheSameTiesOnEveryInstructionSet) {
+  for (const Index size : {1, 7, 9, 64, 1001})
+    for (const std::size_t cols : {0, 1, 7, 64}) {
+      Random random(size);
+      std::vector<float> scores(size);
+      for (float& s : scores) s = static_cast<float>(random.between(-2, 2));
+      for (std::size_t keep = 0; keep <= static_cast<std::size_t>(size); keep += size > 100 ? 37 : 1) {
+        const Bits expected = largest(scores, keep, cols);
+        for_each_isa([&] { EXPECT_EQ(kept(scores, keep, cols), expected) << keep << " of " << size; });
+      }
+    }
+}
+
+TEST(Mask, RanksDoublesByAllTheirBits) {
+  Random random(3);
+  for (const Index size : {1, 8, 100, 1001}) {
+    std::vector<double> scores(size);
+    for (double& s : scores)  // in runs that agree in their upper 15, 31, 47 or all bits, of either sign
+      s = static_cast<double>(random.between(-1, 1)) +
+          std::ldexp(static_cast<double>(random.between(-9, 9)), static_cast<int>(random.between(-5, 0)) * 12);
+    scores.front() = std::numeric_limits<double>::infinity();
+    if (size > 1) scores[1] = std::numeric_limits<double>::denorm_min();
+    for (const std::size_t keep : counts_to_keep(size)) {
+      const Bits expected = largest(scores, keep, 7);
+      for_each_isa([&] {
+        Bits bits(mask_bytes(size), 0xff);
+        LargestSelector selector(size, keep);
+        do selector.feed(scores, 7);
+        while (selector.next_pass());
+        selector.mask(scores, bits, 7);
+        EXPECT_EQ(bits, expected) << keep << " of " << size;
+      });
     }
   }
-  EXPECT_EQ(kept(std::vector<float>(20, -1.0f), 11), (Bits{0xff, 0x07, 0x00}));
 }
 
 TEST(Mask, TellsNeighbouringFloatsApart) {
@@ -102,9 +152,9 @@ TEST(Mask, TellsNeighbouringFloatsApart) {
 TEST(Mask, OrdersZerosSubnormalsAndInfinities) {
   const float tiny = std::numeric_limits<float>::denorm_min(), small = std::numeric_limits<float>::min();
   const std::vector<float> scores = {0.0f, -0.0f, tiny, -2 * tiny, kInf, small, -kInf, 1.0f, -0.0f, 0.0f};
-  // From large to small; equal magnitudes, −0 and 0 among them, from low index to high.
-  const std::vector<std::size_t> order = {4, 6, 7, 5, 3, 2, 0, 1, 8, 9};
-  for (std::size_t keep = 0; keep <= scores.size(); ++keep) {
+  // From large to small, as far as no two are equal but the infinities.
+  const std::vector<std::size_t> order = {4, 6, 7, 5, 3, 2};
+  for (const std::size_t keep : {0, 2, 3, 4, 5, 6}) {
     Bits expected(2);
     for (std::size_t i = 0; i < keep; ++i) expected[order[i] / 8] |= static_cast<std::uint8_t>(1 << order[i] % 8);
     for_each_isa([&] { EXPECT_EQ(kept(scores, keep), expected) << keep; });

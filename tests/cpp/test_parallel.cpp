@@ -7,9 +7,11 @@
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #if defined(__x86_64__)
@@ -275,6 +277,78 @@ TEST(Parallel, NobodyPassesABarrierBeforeAllHaveReachedIt) {
     EXPECT_LE(workers, threads);
     EXPECT_EQ(arrived, workers * kSteps);
   }
+}
+
+constexpr parallel::Nanoseconds kSecond = 1'000'000'000;
+
+TEST(Parallel, AWorkerThatCameLateOrWasOffItsCoreIsNoticed) {
+  EXPECT_TRUE(parallel::Attendance(parallel::wall_time() - kSecond, false).kept_from_work());
+  const parallel::Attendance watched(parallel::wall_time(), true), unwatched(parallel::wall_time() + kSecond, false);
+  std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  EXPECT_TRUE(watched.kept_from_work());
+  EXPECT_FALSE(unwatched.kept_from_work());
+}
+
+TEST(Parallel, WorkersKeptFromWorkingAreLeftOutForAWhileAndThenTriedAgain) {
+  parallel::Load load;
+  EXPECT_EQ(load.workers(4), 4);
+  load.report(4, 0, 0, parallel::wall_time());
+  EXPECT_EQ(load.workers(4), 4);
+  EXPECT_FALSE(load.watched());
+  load.report(4, 1, 0, parallel::wall_time() + 100 * kSecond);
+  for (const auto& [wanted, had] : {std::pair{4, 3}, {8, 3}, {3, 3}, {2, 2}, {1, 1}}) EXPECT_EQ(load.workers(wanted), had);
+  load.report(3, 2, 0, parallel::wall_time() + 100 * kSecond);
+  EXPECT_EQ(load.workers(4), 1);
+  load.report(2, 2, 0, parallel::wall_time() - 100 * kSecond);  // never none; and that while is over
+  EXPECT_EQ(load.workers(4), 4);
+  EXPECT_TRUE(load.watched());
+}
+
+TEST(Parallel, TriesWorkersMoreSeldomAsLongAsTheyAreKeptFromWorking) {
+  parallel::Load load;
+  parallel::Nanoseconds before = 0;
+  for (int i = 0; i < 12; ++i) {
+    load.report(2, 1, 0, parallel::wall_time() - 10 * kSecond);
+    EXPECT_EQ(load.workers(2), 2) << "tried again";
+    load.report(2, 1, 0, parallel::wall_time() - 10 * kSecond);
+    EXPECT_GE(load.pause(), before);
+    before = load.pause();
+  }
+  EXPECT_EQ(before, parallel::Load::kMostPause);
+  load.report(2, 1, 0, parallel::wall_time() + 10 * kSecond);
+  EXPECT_EQ(load.pause(), parallel::Load::kLeastPause) << "all went well for long";
+}
+
+TEST(Parallel, ACallerThatWaitedLongHasTheNextWorkersWatched) {
+  parallel::Load load;
+  load.report(2, 0, parallel::kShort + 1, 0);
+  for (int i = 0; i < parallel::Load::kWatchedCalls; ++i) {
+    EXPECT_TRUE(load.watched());
+    load.report(2, 0, 0, 0);
+  }
+  EXPECT_FALSE(load.watched());
+}
+
+TEST(Parallel, GivesTheSameBitsWithWorkersLeftOutAndBesideBusyThreads) {
+  const Work work;
+  const Threads used(3);
+  const std::vector<float> expected = work.run();
+  for (const int kept : {2, 1}) {
+    parallel::load.report(3, kept, 0, parallel::wall_time() + 100 * kSecond);
+    EXPECT_EQ(parallel::load.workers(3), 3 - kept);
+    EXPECT_EQ(work.run(), expected);
+  }
+  parallel::load.report(3, 1, 0, parallel::wall_time() - 100 * kSecond);
+  EXPECT_EQ(parallel::load.workers(3), 3);
+  std::atomic<bool> done{false};
+  std::vector<std::thread> neighbours;
+  for (int i = 0; i < 4; ++i)
+    neighbours.emplace_back([&] {
+      while (!done) continue;
+    });
+  for (int round = 0; round < (kSlow ? 2 : 20); ++round) EXPECT_EQ(work.run(), expected);
+  done = true;
+  for (std::thread& neighbour : neighbours) neighbour.join();
 }
 
 #if defined(_OPENMP)

@@ -22,7 +22,8 @@ KERNEL_SYSTEM = {"immintrin.h", "arm_neon.h", "stdint.h", "cstdint"}
 MEMORY_SYSTEM = {"sys/mman.h"}
 PARALLEL_SYSTEM = {"pthread.h", "sys/stat.h", "omp.h", "immintrin.h"}
 FOUNDATION = {"matrix", "runtime", "sparse_engine", "types"}  # public headers that are no concept of their own
-BUILT_ON = {("groups", "mask"), ("recurrent", "linear")}  # the only concepts that know another
+# The only concepts that know another.
+BUILT_ON = {("groups", "mask"), ("neighbours", "groups"), ("neighbours", "mask"), ("recurrent", "linear")}
 THREAD_HEADERS = {"thread", "future", "barrier", "latch", "semaphore", "stop_token", "execution"}
 THREAD_WORDS = re.compile(r"\b(?:omp_\w+|pthread_\w+|std::(?:thread|jthread|async|this_thread|execution))\b|#\s*pragma\s+omp\b")
 KERNEL_WORDS = re.compile(

@@ -89,14 +89,64 @@ def test_a_single_layer_is_a_model_too():
     assert list(engine.masks(layer)) == ["weight"]
 
 
-def test_ties_keep_the_lowest_index_within_and_across_layers():
-    model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
+def test_ties_spread_over_rows_columns_and_layers():
+    model = nn.Sequential(nn.Linear(40, 40), nn.Linear(40, 40))
     for layer in model:
         nn.init.ones_(layer.weight)
-    engine.prune(model, engine.Spec(nonzeros=20, scope="global"))
-    assert (model[0].weight == 1).all()
-    assert (model[1].weight.flatten()[:4] == 1).all()
-    assert (model[1].weight.flatten()[4:] == 0).all()
+    engine.prune(model, engine.Spec(nonzeros=800, scope="global"))
+    kept = [(layer.weight == 1).double() for layer in model]
+    assert sum(int(k.sum()) for k in kept) == 800
+    for k in kept:
+        assert abs(k.sum() - 400) < 4
+        assert (k.sum(0) - 10).abs().max() < 4
+        assert (k.sum(1) - 10).abs().max() < 4
+
+
+@pytest.mark.parametrize("granularity", ["element", "2:4", "1:4", "4x1", "1x4", "vector", "kernel", "pattern"])
+def test_a_layer_that_begins_at_zero_keeps_weights_in_every_row_and_column(granularity):
+    layer = nn.Conv2d(32, 64, 3) if granularity in ("vector", "kernel", "pattern") else nn.Linear(64, 64)
+    nn.init.zeros_(layer.weight)
+    fixed = ":" in granularity or granularity == "pattern"
+    engine.prune(layer, engine.Spec(granularity=granularity) if fixed else engine.Spec(sparsity=0.75, granularity=granularity))
+    mask = engine.masks(layer)["weight"].flatten(1).double()
+    for count in (mask.mean(0), mask.mean(1)):
+        assert count.min() > 0.4 * mask.mean()
+        assert count.max() < 1.6 * mask.mean()
+
+
+def test_pruning_further_takes_no_other_zeros_than_before_whatever_it_is_ranked_with():
+    model = nn.Sequential(nn.Linear(20, 20), nn.Linear(20, 20))
+    for layer in model:
+        nn.init.zeros_(layer.weight)
+    engine.prune(model, engine.Spec(sparsity=0.5, scope="global"))
+    before = engine.masks(model)["1.weight"]
+    engine.prune(model, engine.Spec(sparsity=0.8, include="1"))
+    after = engine.masks(model)["1.weight"]
+    assert int(after.sum()) == 80
+    assert not (after & ~before).any()
+
+
+@pytest.mark.parametrize("granularity", ["element", "1:4", "row", "2x2"])
+def test_float64_weights_are_ranked_in_float64(granularity):
+    layer = nn.Linear(16, 8, dtype=torch.float64)
+    with torch.no_grad():
+        layer.weight.copy_((1 + torch.arange(128.0, dtype=torch.float64) * 1e-12).view(8, 16))
+    engine.prune(layer, engine.Spec(granularity=granularity, **({} if ":" in granularity else {"sparsity": 0.75})))
+    kept = engine.masks(layer)["weight"]
+    if granularity == "1:4":
+        assert kept[:, 3::4].all()
+    else:
+        assert kept[-2:].all()
+    assert int(kept.sum()) == 32
+
+
+def test_layers_of_several_types_are_ranked_together():
+    model = nn.Sequential(nn.Linear(8, 8, dtype=torch.float64), nn.Linear(8, 8), nn.Linear(8, 8, dtype=torch.bfloat16))
+    with torch.no_grad():
+        for layer, size in zip(model, (1 + 1e-12, 1.0, 0.5), strict=True):
+            layer.weight.fill_(size)
+    engine.prune(model, engine.Spec(nonzeros=96, scope="global"))
+    assert [int(engine.masks(model)[f"{i}.weight"].sum()) for i in range(3)] == [64, 32, 0]
 
 
 def test_nan_is_refused_and_leaves_the_model_unchanged():

@@ -56,6 +56,8 @@ class Tiles {
   virtual Index row_begin(Index tile) const = 0;
   virtual Index row_end(Index tile) const = 0;
   virtual void multiply(const TileJob& job) const = 0;
+  // The same tiles for X as another shape says; null where they would have to be cut differently.
+  virtual std::shared_ptr<const Tiles> moved(const TileShape&) const { return nullptr; }
 };
 
 inline constexpr Index kNarrowColumns = 8;

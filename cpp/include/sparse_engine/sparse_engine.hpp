@@ -10,6 +10,7 @@
 #include "sparse_engine/linear.hpp"
 #include "sparse_engine/mask.hpp"
 #include "sparse_engine/matrix.hpp"
+#include "sparse_engine/neighbours.hpp"
 #include "sparse_engine/nm.hpp"
 #include "sparse_engine/recurrent.hpp"
 #include "sparse_engine/runtime.hpp"

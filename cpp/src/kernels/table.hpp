@@ -9,6 +9,7 @@
 #include <cstdint>
 
 #include "sparse_engine/types.hpp"
+#include "tie_order.hpp"
 
 namespace sparse_engine {
 
@@ -192,19 +193,35 @@ struct UnpackArgs {
 };
 
 // Counts magnitudes in buckets, see mask.hpp.
+// Bits of a magnitude that one pass over the scores tells apart.
+inline constexpr int kRadixBits = 16;
+
+template <class Score>
 struct HistogramArgs {
-  const float* scores;
+  const Score* scores;
   std::uint64_t count;
-  bool lower;  // false: upper 16 of 31 bits; true: lower 15 of those whose upper bits equal `upper`
-  std::uint32_t upper;
+  // Counted are the magnitudes whose bits from `known` on are `prefix`, by their bits from `shift` up to there. All bits but
+  // the upper 16 below the sign are shifted out in the first pass, which takes every score.
+  int known, shift;
+  std::uint64_t prefix;
   std::uint64_t* histogram;
 };
 
-struct SelectArgs {
-  const float* scores;
+// Scores [first, first + count) of an array with rows of `cols`, and which of them count as ties.
+template <class Score>
+struct TieArgs {
+  const Score* scores;
   std::uint64_t count;
-  std::uint32_t threshold;
-  std::uint64_t ties;  // how many equal to the threshold to keep, the first ones
+  std::uint64_t array, first, cols;  // where they lie, for tie_order.hpp
+  std::uint64_t threshold;           // bits of the magnitude they equal
+  std::uint32_t rank;                // the last that keeps any of them
+};
+
+template <class Score>
+struct SelectArgs {
+  TieArgs<Score> ties;
+  bool all_ties;          // ranks do not matter
+  std::uint64_t at_rank;  // how many ties of the last rank to keep, the first ones
   std::uint8_t* bits;
 };
 
