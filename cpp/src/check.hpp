@@ -1,22 +1,35 @@
 // Validation: one way to refuse an argument, and arithmetic on sizes that cannot wrap.
 #pragma once
 
+#include <charconv>
+#include <concepts>
 #include <cstdint>
 #include <span>
-#include <sstream>
 #include <stdexcept>
 #include <string>
+#include <string_view>
 
 namespace sparse_engine {
+
+// One part of a message. Never by streams: they format by the global locale, which the program around us may have changed, and
+// find its facets by ids that exist twice in a process where somebody linked libstdc++ statically.
+inline void append(std::string& message, std::string_view part) { message += part; }
+
+template <class Number>
+  requires std::integral<Number> || std::floating_point<Number>
+void append(std::string& message, Number number) {
+  char digits[64];  // the shortest decimal that reads back as the same double has at most 24
+  message.append(digits, std::to_chars(digits, digits + sizeof digits, number).ptr);
+}
 
 // Throws std::invalid_argument with the parts joined when `ok` is false; the message is only built then.
 template <class... Parts>
 void check(bool ok, const Parts&... parts) {
   if (ok) [[likely]]
     return;
-  std::ostringstream message;
-  (message << ... << parts);
-  throw std::invalid_argument(message.str());
+  std::string message;
+  (append(message, parts), ...);
+  throw std::invalid_argument(message);
 }
 
 inline std::int64_t checked_mul(std::int64_t a, std::int64_t b, const char* what) {

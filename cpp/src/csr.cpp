@@ -9,6 +9,7 @@
 #include <optional>
 #include <variant>
 
+#include "caches.hpp"
 #include "check.hpp"
 #include "csr_blocks.hpp"
 #include "csr_windows.hpp"
@@ -200,11 +201,10 @@ void Csr::to_dense(float* out) const {
 template <class Column, class Value>
 void Csr::State::multiply(const NarrowJob& job, const Array<Column>& columns, const Array<Value>& array) const {
   const Kernels& table = *job.kernels;
-  constexpr Index kCached = 6 << 20;
   const CsrGemvArgs<Column, Value> args{.row_starts = starts.data() + job.row_begin,
                                         .columns = columns.data(),
                                         .values = array.data(),
-                                        .from_afar = bytes_of(columns) + bytes_of(array) > kCached,
+                                        .from_afar = bytes_of(columns) + bytes_of(array) > caches().matrix(),
                                         .narrow = narrow_args(job)};
   constexpr bool kNarrow = sizeof(Column) == sizeof(std::uint16_t);
   if constexpr (std::is_same_v<Value, BFloat16>) {

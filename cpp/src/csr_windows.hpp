@@ -84,6 +84,7 @@ class WindowCosts {
   }
   static double more_columns(Index columns) { return 0.68 * static_cast<double>(columns - 1); }
   double cost(double arithmetic, double bytes) const {
+    // Not the cache of this machine: windows sum in another order than weights one by one, so a result would depend on it.
     constexpr double kInCache = 8 << 20, kByteBeyondCache = 0.075;
     return std::max(arithmetic, bytes > kInCache * seen_ / static_cast<double>(rows_) ? bytes * kByteBeyondCache : 0.0);
   }

@@ -6,6 +6,7 @@
 #include <numeric>
 #include <type_traits>
 
+#include "caches.hpp"
 #include "check.hpp"
 #include "parallel.hpp"
 #include "registry.hpp"
@@ -15,9 +16,6 @@ namespace sparse_engine {
 namespace {
 
 constexpr Index kTile = kTileColumns;
-constexpr Index kBandFloats = 320 * 1024 / sizeof(float);
-constexpr Index kCachedBytes = 4 * 1024 * 1024;           // more than this of x or y is not in the cores' own caches
-constexpr Index kReadFromMemoryBytes = 16 * 1024 * 1024;  // more of y is no longer in the shared cache when it is read
 
 // A call cut into parts, each packed and multiplied by one thread alone: what one core packs another reads slowly. A part of a
 // pointwise product is a panel of its columns, which run on across images, or is read where it lies; of another, a band of
@@ -69,8 +67,8 @@ class Parts {
               : evenly(parts_, threads) ? 1
                                         : std::min<Index>(threads, tiles_->count());
     const Index y_bytes = static_cast<Index>(sizeof(float)) * y.batch * y.channels * y.height * y.width;
-    large_y_ = y_bytes > kCachedBytes;
-    streamed_y_ = y_bytes > kReadFromMemoryBytes && y.stride_c % kLineFloats == 0;
+    large_y_ = y_bytes > caches().near();
+    streamed_y_ = y_bytes > caches().result() && y.stride_c % kLineFloats == 0;
   }
 
   Index tasks() const { return parts_ * splits_; }
@@ -156,7 +154,7 @@ class Parts {
     // Rows a power of two apart share cache sets, rows that begin amid a line cost two.
     if (x_.stride_c < g_.positions || x_.stride_c > Index{1} << 20 || x_.stride_c % kLineFloats != 0) return false;
     if (std::gcd(x_.stride_c / kLineFloats, kCacheSets) > kMostLinesApart) return false;
-    const bool cached = static_cast<Index>(sizeof(float)) * x_.batch * x_.channels * g_.positions <= kCachedBytes;
+    const bool cached = static_cast<Index>(sizeof(float)) * x_.batch * x_.channels * g_.positions <= caches().near();
     return w.nnz() <= (cached ? kMostUses : kMostUsesFromMemory) * x_.channels;
   }
 
@@ -175,9 +173,10 @@ class Parts {
     while (bands_ < threads && !evenly(y_.batch * bands_, threads) && height / (bands_ + 1) >= least_rows) ++bands_;
     if (!evenly(y_.batch * bands_, threads)) bands_ = 1;
     if (!depthwise_) {
+      const Index band_floats = caches().band() / static_cast<Index>(sizeof(float));
       const Index row_floats = std::max<Index>(1, x_.channels * g_.pitch * g_.phases_h * g_.phases_w);
       const Index halo = g_.plane_rows - g_.out.height;  // packed for every band
-      const Index rows = std::max({least_rows, 2 * halo, kBandFloats / row_floats - halo});
+      const Index rows = std::max({least_rows, 2 * halo, band_floats / row_floats - halo});
       // A multiple, so that threads still have as much to do as each other.
       bands_ *= (height + rows * bands_ - 1) / (rows * bands_);
     }

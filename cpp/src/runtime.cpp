@@ -1,6 +1,7 @@
 #include "sparse_engine/runtime.hpp"
 
 #include <atomic>
+#include <charconv>
 #include <cstdlib>
 #include <cstring>
 
@@ -77,11 +78,8 @@ const Kernels* initial() {
   if (const char* forced = std::getenv("SPARSE_ENGINE_ISA"); forced != nullptr && *forced != '\0')
     return find(forced, "SPARSE_ENGINE_ISA");
   const Kernels* best = kTables[0];
-  for (const Kernels* table : kTables) {
-    // Opt-in until a run on such a processor is on record (DESIGN.md).
-    if (std::strcmp(table->name, "avx512") == 0) continue;
+  for (const Kernels* table : kTables)
     if (runs_here(*table)) best = table;
-  }
   check(runs_here(*best), "this processor lacks the instructions of the weakest kernels ('", best->name,
         "'): x86-64-v2 or aarch64 is required");
   return best;
@@ -95,11 +93,12 @@ std::atomic<const Kernels*>& chosen() {
 int threads_from_environment() {
   const char* text = std::getenv("SPARSE_ENGINE_NUM_THREADS");
   if (text == nullptr || *text == '\0') return 0;
-  char* end = nullptr;
-  const long n = std::strtol(text, &end, 10);
-  check(*end == '\0' && n >= 1 && n <= 4096, "SPARSE_ENGINE_NUM_THREADS = '", text,
+  int n = 0;
+  const char* const end = text + std::strlen(text);
+  const auto [stop, error] = std::from_chars(text, end, n);
+  check(error == std::errc() && stop == end && n >= 1 && n <= 4096, "SPARSE_ENGINE_NUM_THREADS = '", text,
         "' is not a number of threads in [1, 4096]");
-  return static_cast<int>(n);
+  return n;
 }
 
 std::atomic<int>& fixed_threads() {

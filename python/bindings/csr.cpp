@@ -1,7 +1,5 @@
 #include "sparse_engine/csr.hpp"
 
-#include <pybind11/native_enum.h>
-
 #include "arrays.hpp"
 #include "bind.hpp"
 

@@ -1,6 +1,5 @@
 #include "sparse_engine/groups.hpp"
 
-#include <pybind11/native_enum.h>
 #include <pybind11/stl.h>
 
 #include "arrays.hpp"
@@ -109,7 +108,7 @@ void bind_scored(py::module_& m) {
 }  // namespace
 
 void bind_groups(py::module_& m) {
-  py::native_enum<Norm>(m, "Norm", "enum.Enum").value("l1", Norm::l1).value("l2", Norm::l2).finalize();
+  py::enum_<Norm>(m, "Norm").value("l1", Norm::l1).value("l2", Norm::l2);
   m.def(
       "group_sizes",
       [](Pair shape, Pair block) {

@@ -1,6 +1,5 @@
 #include "sparse_engine/linear.hpp"
 
-#include <pybind11/native_enum.h>
 #include <pybind11/stl.h>
 
 #include "arrays.hpp"
@@ -52,7 +51,7 @@ py::object linear_tensors(py::handle x, const Matrix& w, py::handle bias, Activa
 }  // namespace
 
 void bind_linear(pybind11::module_& m) {
-  py::native_enum<Activation>(m, "Activation", "enum.Enum")
+  py::enum_<Activation>(m, "Activation")
       .value("none", Activation::none)
       .value("relu", Activation::relu)
       .value("relu6", Activation::relu6)
@@ -60,8 +59,7 @@ void bind_linear(pybind11::module_& m) {
       .value("silu", Activation::silu)
       .value("sigmoid", Activation::sigmoid)
       .value("tanh", Activation::tanh)
-      .value("hardswish", Activation::hardswish)
-      .finalize();
+      .value("hardswish", Activation::hardswish);
   m.def(
       "multiply",
       [](const Matrix& w, const Floats& x, Floats& y) {

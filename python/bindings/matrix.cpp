@@ -1,7 +1,5 @@
 #include "sparse_engine/matrix.hpp"
 
-#include <pybind11/native_enum.h>
-
 #include "arrays.hpp"
 #include "bind.hpp"
 
@@ -17,12 +15,11 @@ py::array_t<float> to_dense(const Matrix& matrix) {
 }  // namespace
 
 void bind_matrix(pybind11::module_& m) {
-  py::native_enum<ValueType>(m, "ValueType", "enum.Enum")
+  py::enum_<ValueType>(m, "ValueType")
       .value("float32", ValueType::float32)
       .value("bfloat16", ValueType::bfloat16)
       .value("float16", ValueType::float16)
-      .value("int8", ValueType::int8)
-      .finalize();
+      .value("int8", ValueType::int8);
   py::class_<Matrix, std::shared_ptr<Matrix>>(m, "Matrix")
       .def_property_readonly("rows", &Matrix::rows)
       .def_property_readonly("cols", &Matrix::cols)

@@ -2,9 +2,8 @@
 
 from typing import Any
 
-import numpy as np
-
 from . import _core
+from .foreign import Entries, scipy_entries, torch_parts
 from .matrix import Matrix, dense_weights, float32_values, index_array, matrix_shape, positive_pair
 
 
@@ -52,17 +51,32 @@ class BSRMatrix(Matrix):
 
     @classmethod
     def from_scipy(cls, matrix: Any, block: tuple[int, int] | None = None) -> "BSRMatrix":
-        """Build from any scipy sparse matrix or array; values become float32. `block` None takes scipy's own."""
-        bsr = matrix.tobsr(blocksize=block, copy=True)
-        bsr.sum_duplicates()
-        return cls.from_parts(bsr.indptr, bsr.indices, bsr.data.astype(np.float32), bsr.shape)
+        """Build from a scipy sparse matrix or array of any format, which is copied and validated; untrusted input is fine.
+
+        Values become float32, duplicates are added up first; blocks of zeros that are stored stay stored.
+
+        Args:
+            matrix: real numbers of any type (M, K); left as it is.
+            block: (height, width) in weights, divides (M, K). None takes the matrix's own, or what scipy estimates for formats
+                without blocks.
+        Raises:
+            ValueError: a rule is broken, naming the entry; a finite value does not fit float32.
+            TypeError: indices that are not integers, values that are not real (complex ones).
+        """
+        size = None if block is None else positive_pair(block, "block")
+        entries = scipy_entries(matrix)
+        entries = entries.blocks(size or (entries.block if entries.values.ndim == 3 else _estimated_block(entries)))
+        return cls.from_parts(*entries.compressed(), entries.shape)
 
     @classmethod
     def from_torch(cls, tensor: Any) -> "BSRMatrix":
-        """Build from a two-dimensional tensor of layout `torch.sparse_bsr`, float32 on the CPU."""
-        return cls.from_parts(
-            tensor.crow_indices().numpy(), tensor.col_indices().numpy(), tensor.values().detach().numpy(), tuple(tensor.shape)
-        )
+        """Build from a tensor (M, K) of layout `torch.sparse_bsr`, float32 on the CPU; copied and validated like `from_parts`.
+
+        Raises:
+            ValueError: a rule is broken, naming the entry.
+            TypeError: no such tensor.
+        """
+        return cls.from_parts(*torch_parts(tensor, "sparse_bsr"))
 
     def to_scipy(self) -> Any:
         """A new `scipy.sparse.bsr_array`. Needs scipy."""
@@ -85,3 +99,11 @@ class BSRMatrix(Matrix):
 
     def _extra_repr(self) -> str:
         return f", block={self.block}"
+
+
+def _estimated_block(entries: Entries) -> tuple[int, int]:
+    from scipy.sparse import csr_array
+
+    indptr, indices, values = entries.compressed()
+    height, width = csr_array((values, indices, indptr), shape=entries.shape).tobsr().blocksize
+    return int(height), int(width)

@@ -2,9 +2,8 @@
 
 from typing import Any
 
-import numpy as np
-
 from . import _core
+from .foreign import scipy_entries, torch_parts
 from .matrix import Matrix, dense_weights, float32_values, index_array, matrix_shape, value_type
 
 
@@ -51,17 +50,28 @@ class CSRMatrix(Matrix):
 
     @classmethod
     def from_scipy(cls, matrix: Any) -> "CSRMatrix":
-        """Build from any scipy sparse matrix or array; values become float32, duplicates are added up."""
-        csr = matrix.tocsr(copy=True)
-        csr.sum_duplicates()
-        return cls.from_parts(csr.indptr, csr.indices, csr.data.astype(np.float32), csr.shape)
+        """Build from a scipy sparse matrix or array of any format, which is copied and validated; untrusted input is fine.
+
+        Values become float32, duplicates are added up first; zeros that are stored stay stored.
+
+        Args:
+            matrix: real numbers of any type (M, K); left as it is.
+        Raises:
+            ValueError: a rule is broken, naming the entry; a finite value does not fit float32.
+            TypeError: indices that are not integers, values that are not real (complex ones).
+        """
+        entries = scipy_entries(matrix).numbers()
+        return cls.from_parts(*entries.compressed(), entries.shape)
 
     @classmethod
     def from_torch(cls, tensor: Any) -> "CSRMatrix":
-        """Build from a two-dimensional tensor of layout `torch.sparse_csr`, float32 on the CPU."""
-        return cls.from_parts(
-            tensor.crow_indices().numpy(), tensor.col_indices().numpy(), tensor.values().detach().numpy(), tuple(tensor.shape)
-        )
+        """Build from a tensor (M, K) of layout `torch.sparse_csr`, float32 on the CPU; copied and validated like `from_parts`.
+
+        Raises:
+            ValueError: a rule is broken, naming the entry.
+            TypeError: no such tensor.
+        """
+        return cls.from_parts(*torch_parts(tensor, "sparse_csr"))
 
     def to_torch(self) -> Any:
         """A new tensor of layout `torch.sparse_csr`. Needs torch."""

@@ -103,9 +103,9 @@ def float32_values(values: Any, rank: int) -> NDArray[np.float32]:
 def value_type(dtype: Any) -> _core.ValueType:
     """What the values of a matrix are stored as."""
     try:
-        return _core.ValueType[dtype]
+        return _core.ValueType.__members__[dtype]
     except KeyError:
-        names = ", ".join(repr(kind.name) for kind in _core.ValueType)
+        names = ", ".join(map(repr, _core.ValueType.__members__))
         raise ValueError(f"dtype = {dtype!r} is not one of: {names}") from None
 
 

@@ -14,7 +14,7 @@ from .matrix import Matrix
 Sides: TypeAlias = int | Sequence[int]
 Padding: TypeAlias = int | str | Sequence[int | Sequence[int]]
 
-ACTIVATIONS = {None if a is _core.Activation.none else a.name: a for a in _core.Activation}
+ACTIVATIONS = {None if name == "none" else name: a for name, a in _core.Activation.__members__.items()}
 
 
 def linear(x: Any, matrix: Matrix, bias: Any = None, activation: str | None = None, residual: Any = None) -> Any:

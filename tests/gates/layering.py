@@ -32,7 +32,20 @@ KERNEL_WORDS = re.compile(
 )
 FAST_MATH = re.compile(r"-Ofast\b|fast-math\b|-funsafe-math-optimizations\b|-fassociative-math\b")
 FORBIDDEN_STEMS = {"util", "utils", "helper", "helpers", "common"}
-WITHOUT_TORCH = ["__init__", "arrays", "bitmask", "bsr", "cli", "csr", "mask", "matrix", "runtime", "spec", "version"]
+WITHOUT_TORCH = [
+    "__init__",
+    "arrays",
+    "bitmask",
+    "bsr",
+    "cli",
+    "csr",
+    "foreign",
+    "mask",
+    "matrix",
+    "runtime",
+    "spec",
+    "version",
+]
 IGNORED = shutil.ignore_patterns(".git", "build*", "__pycache__", ".venv", "dist")
 
 

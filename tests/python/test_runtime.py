@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import sparse_engine as engine
+from reference import sparse_weights
 
 
 def run(script, **environment):
@@ -110,3 +111,33 @@ def test_subnormals_survive_and_the_callers_rng_is_left_alone(every_isa):
     state = np.random.get_state()[1].copy()
     a @ np.ones((1, 9), np.float32)
     np.testing.assert_array_equal(np.random.get_state()[1], state)
+
+
+WIDE = {"avx2", "avx512"}
+
+
+@pytest.mark.skipif(not set(engine.supported_isas()) >= WIDE, reason="needs a processor with AVX-512")
+@pytest.mark.parametrize("columns", [1, 2, 5, 8, 9, 70, 200])
+def test_avx2_and_avx512_give_the_same_bits(rng, columns):
+    before = engine.isa()
+    w = sparse_weights(rng, (260, 1200), 0.8)
+    blocks = w * np.kron(rng.random((65, 1200)) < 0.3, np.ones((4, 1), np.float32))
+    pairs = w * np.tile([1, 1, 0, 0], 300).astype(np.float32)
+    x = rng.standard_normal((columns, 1200)).astype(np.float32)
+    for make, dense in [
+        *((lambda d, t=dtype: engine.CSRMatrix.from_dense(d, t), w) for dtype in ("float32", "bfloat16")),
+        *((lambda d, t=dtype: engine.BitmaskMatrix.from_dense(d, t), w) for dtype in ("float32", "float16", "int8")),
+        (engine.BSRMatrix.from_dense, blocks),
+        (engine.NMMatrix.from_dense, pairs),
+    ]:
+        results = []
+        for isa in sorted(WIDE):
+            engine.set_isa(isa)
+            results.append(engine.linear(x, make(dense), activation="gelu"))
+        engine.set_isa(before)
+        np.testing.assert_array_equal(results[0].view(np.uint32), results[1].view(np.uint32))
+
+
+def test_the_strongest_kernels_of_the_machine_are_the_default():
+    result = run("import sparse_engine as engine; print(engine.isa())", SPARSE_ENGINE_ISA="")
+    assert result.stdout.strip() == engine.supported_isas()[-1], result.stderr

@@ -7,7 +7,8 @@
 
 namespace sparse_engine {
 
-// Name of the kernels in use: "baseline", "avx2", "avx512" on x86-64, "neon" on aarch64.
+// Name of the kernels in use: "baseline", "avx2", "avx512" on x86-64, "neon" on aarch64. The strongest that run here, unless
+// SPARSE_ENGINE_ISA in the environment names others.
 std::string_view isa();
 
 // Those this processor and operating system can run, weakest first.

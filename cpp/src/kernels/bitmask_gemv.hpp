@@ -115,13 +115,22 @@ constexpr Positions make_positions() {
 constexpr Positions kPositions = make_positions();
 
 // Writes the columns of eight words down, counted from the first, and up to eight entries of no meaning; returns their number.
+// The number of a byte's first column stays in a vector: as a scalar that is splat for every byte, GCC keeps it in a mask
+// register.
 inline int64_t write_columns(const uint64_t* masks, int64_t words, uint16_t* columns) {
+  typedef uint8_t Bytes __attribute__((vector_size(8)));
+  typedef uint16_t Words __attribute__((vector_size(16)));
+  Words first{};
   int64_t count = 0;
   for (int64_t word = 0; word < words; ++word)
 #pragma GCC unroll 8
     for (int byte = 0; byte < 8; ++byte) {
       const uint64_t mask = masks[word] >> 8 * byte & 0xff;
-      for (int i = 0; i < 8; ++i) columns[count + i] = static_cast<uint16_t>(kPositions.of[mask][i] + 64 * word + 8 * byte);
+      Bytes bits;
+      __builtin_memcpy(&bits, kPositions.of[mask], sizeof(bits));
+      const Words numbers = __builtin_convertvector(bits, Words) + first;
+      __builtin_memcpy(columns + count, &numbers, sizeof(numbers));
+      first += 8;
       count += __builtin_popcountll(mask);
     }
   return count;
