@@ -44,10 +44,14 @@ class Spec:
             given to `prune`.
         scope: "layer" ranks weights within their layer, "global" across all; a sequence of glob patterns on module names ranks
             the layers that match one together, and each other layer alone.
-        min_density, max_density: least and largest share that stays in any one layer, or mappings from glob pattern to share.
+        min_density, max_density: least and largest share that stays in any one layer, or mappings from glob pattern to share. Of
+            channels that are ranked together with those of other layers the best tenth of every layer goes last where
+            min_density says nothing; {"*": 0.0} says so.
         include, exclude: glob patterns on module names ("features.*", "*.fc?"); a layer is selected when some `include`
             pattern and no `exclude` pattern matches. A single string counts as one pattern.
         seed: of criterion "random".
+        round_to: with granularity "channel" a layer that loses channels keeps a multiple of this many, such as 8, and one of
+            fewer stays whole; the amount is still met.
 
     Raises:
         ValueError, TypeError: a value or combination that makes no sense, naming it and the way out.
@@ -68,6 +72,7 @@ class Spec:
     include: str | Sequence[str] = ("*",)
     exclude: str | Sequence[str] = ()
     seed: int = 0
+    round_to: int = 1
 
     def __post_init__(self) -> None:
         granularity = granularity_of(self.granularity)
@@ -85,6 +90,13 @@ class Spec:
         for name in ("min_density", "max_density"):
             object.__setattr__(self, name, _densities(name, getattr(self, name)))
         self._check_amount(granularity)
+        if not isinstance(self.round_to, Integral) or isinstance(self.round_to, bool) or self.round_to < 1:
+            raise ValueError(f"round_to = {self.round_to!r} must be a whole number of channels, at least 1")
+        if self.round_to > 1 and self.granularity != "channel":
+            raise ValueError(
+                f'round_to = {self.round_to} is of channels that really go: it needs granularity="channel", not '
+                f"{self.granularity!r}"
+            )
         if criterion.groups_only and self.granularity not in ("filter", "row", "channel"):
             raise ValueError(
                 f'criterion = {self.criterion!r} is about output channels: it needs granularity="filter", "row" or "channel", '
