@@ -152,12 +152,11 @@ def main(arguments=None):
         for criterion in CRITERIA:
             for kept in KEPT:
                 found = rows.setdefault((criterion, kept), {})
-                ways = {LAYER: lambda *a: ours(*a, "layer", batches), GLOBAL: lambda *a: ours(*a, "global", batches)}
+                ways = {LAYER: (ours, "layer"), GLOBAL: (ours, "global")}
                 if torch_pruning is not None:
-                    ways[f"{PEER}, global"] = lambda *a: theirs(*a, True, batches)
-                    ways[f"{PEER}, per layer"] = lambda *a: theirs(*a, False, batches)
-                for way, prune in ways.items():
-                    smaller = prune(model, round(kept * whole), criterion)
+                    ways |= {f"{PEER}, global": (theirs, True), f"{PEER}, per layer": (theirs, False)}
+                for way, (prune, how) in ways.items():
+                    smaller = prune(model, round(kept * whole), criterion, how, batches)
                     engine.recalibrate_batchnorm(smaller, mending)
                     right = 100 * accuracy(smaller, images, answers)
                     found.setdefault(way, []).append(right)

@@ -2,17 +2,21 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from . import _core
 from .files import stored_bytes
 from .granularity import Granularity, Scores, Shape
 from .mask import Mask
 from .spec import Spec, of_layer
+
+RELATIVE = ("filter", "row", "kernel")  # granularities whose groups are compared relative to the mean of their layer
+FLOOR = 0.1  # of a layer's weights: stays where such layers are ranked together, if the amount allows
 
 
 @dataclass(frozen=True)
@@ -25,6 +29,7 @@ class Candidates:
     granularity: Granularity
     norm: _core.Norm
     uses: list[int] | None = None  # how often a call of the model multiplies by each weight of a layer
+    relative: bool = False  # layers that are ranked together are compared relative to their means
 
     @property
     def sizes(self) -> list[int]:
@@ -33,7 +38,18 @@ class Candidates:
 
     def pick(self, layers: Sequence[int], keep: int) -> list[Mask]:
         """Masks of some of the layers, ranked together."""
-        return self.granularity.pick([self.scores[i] for i in layers], [self.shapes[i] for i in layers], keep, self.norm)
+        scores = [self._relative(self.scores[i]) if self.relative and len(layers) > 1 else self.scores[i] for i in layers]
+        return self.granularity.pick(scores, [self.shapes[i] for i in layers], keep, self.norm)
+
+    def _relative(self, scores: Scores) -> Scores:
+        """Scores divided by the layer's mean, which a factor on the whole layer does not change."""
+
+        def divided() -> NDArray[np.float32]:
+            flat = scores().reshape(-1)
+            mean = _core.score_groups(flat, (1, len(flat)), (1, len(flat)), self.norm)[0] if len(flat) else 0
+            return flat / mean if 0 < mean < np.inf else flat
+
+        return divided
 
 
 def choose(spec: Spec, found: Candidates) -> list[Mask]:
@@ -42,6 +58,7 @@ def choose(spec: Spec, found: Candidates) -> list[Mask]:
     Raises:
         ValueError: an amount that cannot be met.
     """
+    found = replace(found, relative=spec.granularity in RELATIVE)
     if spec.macs is not None:
         assert found.uses is not None
         uses = found.uses
@@ -90,9 +107,13 @@ def _bounds(spec: Spec, found: Candidates) -> tuple[list[int], list[int]]:
 
 def _within_bounds(spec: Spec, found: Candidates, layers: list[int], keep: int) -> list[Mask]:
     """Masks of layers that are ranked together, none of them beyond its bounds."""
-    if spec.min_density == 0 and spec.max_density == 1:
-        return found.pick(layers, keep)
     least, most = _bounds(spec, found)
+    if spec.min_density == 0:
+        floor = [math.ceil(FLOOR * size) for size in found.sizes]
+        if found.relative and len(layers) > 1 and sum(floor[i] for i in layers) <= keep:
+            least = [min(low, high) for low, high in zip(floor, most, strict=True)]
+        elif spec.max_density == 1:
+            return found.pick(layers, keep)
     if not sum(least[i] for i in layers) <= keep <= sum(most[i] for i in layers):
         raise ValueError(
             f"{keep} of {sum(found.sizes[i] for i in layers)} weights are to stay in "

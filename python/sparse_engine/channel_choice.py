@@ -94,15 +94,15 @@ def choose_units(
         middle = (low + high) // 2
         low, high = (low, middle) if coupling.cost(first(middle))[what] <= budget else (middle + 1, high)
     removed = first(low)
-    gone: set[int] = set()  # first units of bundles that cannot come back before later ones of their group
+    gone: set[int] = set()  # groups of which a later bundle stays out, so that an earlier one cannot come back
     for bundle in bundles[max(forced, low - RESTORED) : low][::-1]:  # the last step may have taken more than was needed
-        group = coupling.group_of(bundle[0])
-        if spec.round_to > 1 and group in gone:
+        number = coupling.group_of(bundle[0])
+        if spec.round_to > 1 and number in gone:
             continue
         removed[bundle] = False
         if coupling.cost(removed)[what] > budget:
             removed[bundle] = True
-            gone.add(group)
+            gone.add(number)
     return removed
 
 
@@ -187,8 +187,7 @@ def _order(spec: Spec, groups: Sequence[ChannelGroup], scores: NDArray[np.float6
             if least > max(most, 1):
                 raise ValueError(f"min_density exceeds max_density for {', '.join(group.names)}")
             protected |= set(ranked[count - least :].tolist())
-            said = _of_group(spec.min_density, group, None) if isinstance(spec.min_density, Mapping) else spec.min_density or None
-            if len(together) > 1 and said is None:
+            if len(together) > 1 and _of_group(spec.min_density or None, group, None) is None:
                 last |= set(ranked[count - math.ceil(FLOOR * count) :].tolist())
             forced |= set(ranked[: count - max(most, 1)].tolist())
         units = sorted((unit for group in together for unit in group.units.tolist()), key=lambda u: (scores[u], u))

@@ -36,6 +36,7 @@ def moves(tracer: Tracer, node: Any) -> Value:
     axis = next((value for value in values if isinstance(value, Axis)), None)
     if axis is None:
         return permuted(tracer, node, values)
+
     def carried(given: Any) -> Any:
         if isinstance(given, torch.fx.Node):
             return tracer.spread(tracer.value(given), size_of(given), axis.dim).contiguous()  # as a view may need it
@@ -87,11 +88,11 @@ def taken(tracer: Tracer, node: Any) -> Value:
     """Taken by number along some dimensions: channels that are taken so stay, those along others pass by."""
     x, rank = tracer.value(node.args[0]), len(size_of(node.args[0]))
     if operation(node) == "index_select":
-        along = [int(argument(node, 1, "dim")) % rank]
-        ranks = [1]
+        along, ranks = [int(argument(node, 1, "dim")) % rank], [1]
     else:
         along = [dim for dim, index in enumerate(node.args[1]) if index is not None]
-        ranks = [len(size_of(index)) if index.meta["val"].dtype is not torch.bool else 0 for index in node.args[1] if index is not None]
+        numbers = [node.args[1][dim].meta["val"] for dim in along]
+        ranks = [0 if index.dtype is torch.bool else index.dim() for index in numbers]
     given = [tracer.value(index) for index in node.all_input_nodes[1:]]
     tracer.fix(*(value for value in given if isinstance(value, Axis)))
     if isinstance(x, Held):

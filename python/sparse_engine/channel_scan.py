@@ -9,7 +9,7 @@ from torch import nn
 
 from .channel_choice import selected_groups, smallest
 from .channel_scores import unit_scores
-from .channels import couple, arguments
+from .channels import arguments, couple
 from .evidence import evaluating
 from .progress import Progress
 from .removal import shrink

@@ -36,8 +36,8 @@ def unit_scores(
     """A score for every unit, of mean about 1 in every group.
 
     A unit's slice of a weight scores the mean, or the root of the mean square, of its scores, divided by the mean over the
-    group's slices of that weight; over several weights it is their mean, each counted by the size of a slice. Groups can be
-    ranked together so, and a factor on a weight that a later normalisation undoes changes nothing.
+    group's slices of that weight; over several weights it is their mean. Groups can be ranked together so, and a factor on a
+    weight that a later normalisation undoes changes nothing.
 
     Source: Fang et al., "DepGraph: Towards Any Structural Pruning", CVPR 2023, for all coupled weights and the group's mean.
     """
@@ -67,15 +67,14 @@ def unit_scores(
     number = np.full(coupling.count, -1)
     for index, group in enumerate(groups):
         number[group.units] = index
-    total, weight = np.zeros(coupling.count), np.zeros(coupling.count)
+    total, count = np.zeros(coupling.count), np.zeros(coupling.count)
     for name, dim in wanted:
         rows, units = _rows(criterion, layers[name], evidence, name, dim), coupling.units[name, dim]
         here = (units >= 0) & (number[units] >= 0)
         rows, units = rows[here], units[here]
-        size = parameters[name].numel() / parameters[name].shape[dim]
-        np.add.at(total, units, size * _relative(rows, number[units], len(groups)))
-        np.add.at(weight, units, size)
-    return total / np.maximum(weight, 1)
+        np.add.at(total, units, _relative(rows, number[units], len(groups)))
+        np.add.at(count, units, 1)
+    return total / np.maximum(count, 1)
 
 
 def _places(criterion: Criterion, coupling: Coupling, groups: Sequence[ChannelGroup]) -> list[Place]:

@@ -72,8 +72,8 @@ def prune_channels(model: nn.Module, spec: Spec, *, data: Iterable[Any] | None, 
     if unseen:
         warnings.warn(
             f"never run on example_inputs, so that nothing is known of what they read: {', '.join(unseen)}; those that read "
-            f"channels that went will fail. Name them in exclude= where that cannot be, or the layers before them to keep these "
-            f"whole",
+            f"channels that went will fail. Name them in exclude= where that cannot be, or the layers before them to keep "
+            f"their channels",
             stacklevel=3,
         )
 

@@ -44,9 +44,9 @@ class Spec:
             given to `prune`.
         scope: "layer" ranks weights within their layer, "global" across all; a sequence of glob patterns on module names ranks
             the layers that match one together, and each other layer alone.
-        min_density, max_density: least and largest share that stays in any one layer, or mappings from glob pattern to share. Of
-            channels that are ranked together with those of other layers the best tenth of every layer goes last where
-            min_density says nothing; {"*": 0.0} says so.
+        min_density, max_density: least and largest share that stays in any one layer, or mappings from glob pattern to share.
+            Where min_density says nothing, the best tenth of every layer goes last when channels of layers are ranked together,
+            and a tenth stays of filters, rows and kernels, if the amount allows; {"*": 0.0} lifts that.
         include, exclude: glob patterns on module names ("features.*", "*.fc?"); a layer is selected when some `include`
             pattern and no `exclude` pattern matches. A single string counts as one pattern.
         seed: of criterion "random".
