@@ -15,8 +15,9 @@ from .granularity import Granularity, Scores, Shape
 from .mask import Mask
 from .spec import Spec, of_layer
 
-RELATIVE = ("filter", "row", "kernel")  # granularities whose groups are compared relative to the mean of their layer
-FLOOR = 0.1  # of a layer's weights: stays where such layers are ranked together, if the amount allows
+# Granularities whose groups are compared relative to the mean of their layer, with the first dimension inside a group.
+RELATIVE = {"filter": 1, "row": 1, "kernel": 2}
+FLOOR = 0.1  # of a layer's groups: stays where such layers are ranked together, if the amount allows
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,7 @@ def _within_bounds(spec: Spec, found: Candidates, layers: list[int], keep: int) 
     """Masks of layers that are ranked together, none of them beyond its bounds."""
     least, most = _bounds(spec, found)
     if spec.min_density == 0:
-        floor = [math.ceil(FLOOR * size) for size in found.sizes]
+        floor = [_floor(shape[: RELATIVE.get(spec.granularity, 0)], shape) for shape in found.shapes]
         if found.relative and len(layers) > 1 and sum(floor[i] for i in layers) <= keep:
             least = [min(low, high) for low, high in zip(floor, most, strict=True)]
         elif spec.max_density == 1:
@@ -129,6 +130,12 @@ def _within_bounds(spec: Spec, found: Candidates, layers: list[int], keep: int) 
     for i, count in _bounded(layers, keep, least, most, ranked).items():
         masks[i] = found.pick([i], count)[0]
     return [masks[i] for i in layers]
+
+
+def _floor(groups: Shape, shape: Shape) -> int:
+    """Weights of the least number of groups of a layer, their number given by its first dimensions."""
+    count = math.prod(groups)
+    return math.ceil(FLOOR * count) * (math.prod(shape) // count) if count else 0
 
 
 def _bounded(

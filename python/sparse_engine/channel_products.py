@@ -148,11 +148,18 @@ def attention(tracer: Tracer, node: Any) -> Value:
     heads = [value for value in (q, k, v) if isinstance(value, Axis) and value.dim < rank - 2]
     tracer.fix(*(value for value in (q, k, v) if isinstance(value, Axis) and value.dim == rank - 2))
     same = len(heads) == 3 and len({(value.dim, len(value.slots)) for value in heads}) == 1
+    mask_node = argument(node, 3, "attn_mask")
+    mask = tracer.value(mask_node)
+    behind = rank - len(size_of(mask_node)) if mask is not None else 0
     if heads and same:
+        if isinstance(mask, Axis) and mask.dim + behind == heads[0].dim and len(mask.slots) == len(heads[0].slots):
+            tracer.join(mask.slots, heads[0].slots)
+        elif mask is not None:  # such as a bias for every head that is a parameter
+            tracer.fix(mask, *heads)
         tracer.join(heads[0].slots, heads[1].slots)
         tracer.join(heads[0].slots, heads[2].slots)
         return heads[0]
-    tracer.fix(*heads)
+    tracer.fix(mask, *heads)
     return v if isinstance(v, Axis) and v.dim == rank - 1 else None
 
 

@@ -13,7 +13,7 @@ from .tracing import Axis, Held, Tracer, Value, operation, size_of
 ELEMENTWISE = """
     dropout alpha_dropout feature_dropout clone contiguous alias detach to _to_copy lift_fresh_copy prelu rrelu relu
     relu6 leaky_relu elu selu celu silu mish gelu hardswish hardsigmoid hardtanh hardshrink softshrink softplus softsign
-    logsigmoid log_sigmoid type_as
+    logsigmoid log_sigmoid type_as where masked_fill
 """
 POSITIONWISE = """
     max_pool1d max_pool2d max_pool3d avg_pool1d avg_pool2d avg_pool3d adaptive_avg_pool1d adaptive_avg_pool2d

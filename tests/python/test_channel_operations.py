@@ -207,25 +207,34 @@ def test_states_made_in_forward_keep_hidden_units_and_let_the_channels_before_go
 class Biased(nn.Module):
     """Attention with a bias for each distance and head (Raffel et al., 2020)."""
 
-    def __init__(self, heads=4, width=16):
+    def __init__(self, fused, heads=4, width=16):
         super().__init__()
-        self.heads, self.norm = heads, nn.LayerNorm(width)
+        self.width, self.norm = width // heads, nn.LayerNorm(width)
         self.q, self.k, self.v, self.out = (nn.Linear(width, width, bias=False) for _ in range(4))
-        self.table = nn.Embedding(9, heads)
+        self.table, self.fused = nn.Embedding(9, heads), fused
         self.up, self.down = nn.Linear(width, 32), nn.Linear(32, width)
 
     def forward(self, x):
         n, s, _ = x.shape
         h = self.norm(x)
-        q, k, v = (f(h).view(n, -1, self.heads, 4).transpose(1, 2) for f in (self.q, self.k, self.v))
+        q, k, v = (f(h).view(n, s, -1, self.width).transpose(1, 2) for f in (self.q, self.k, self.v))
         distance = torch.arange(s)[None] - torch.arange(s)[:, None] + 4
-        scores = q @ k.transpose(3, 2) + self.table(distance).permute(2, 0, 1).unsqueeze(0)
-        y = (scores.softmax(-1) @ v).transpose(1, 2).contiguous().view(n, -1, 16)
+        bias = self.table(distance).permute(2, 0, 1).unsqueeze(0)
+        bias = torch.where(distance < 8, bias, -1e9)
+        if self.fused:
+            y = F.scaled_dot_product_attention(q, k, v, bias)
+        else:
+            y = (q @ k.transpose(3, 2) + bias).softmax(-1) @ v
+        y = y.transpose(1, 2).reshape(n, s, -1)
         x = x + self.out(y)
         return x + self.down(F.relu(self.up(self.norm(x))))
 
 
-def test_heads_that_are_columns_of_a_bias_table_are_followed():
-    model, x = Biased().eval(), torch.randn(2, 5, 16)
-    smaller = shrunk(model, x, engine.Spec(sparsity=0.3, granularity="channel"))
-    assert smaller.up.out_features < 32
+@pytest.mark.parametrize("fused", [False, True])
+def test_heads_that_are_columns_of_a_bias_table_go_with_them(fused):
+    model, x = Biased(fused).eval(), torch.randn(2, 5, 16)
+    spec = engine.Spec(sparsity={"[qkv]": 0.5}, granularity="channel")
+    smaller = shrunk(model, x, spec)
+    assert smaller.table.weight.shape == (9, 2)
+    assert smaller.q.out_features == smaller.v.out_features == smaller.out.in_features == 8
+    assert smaller.table.embedding_dim == 2

@@ -55,7 +55,7 @@ def test_global_masks_of_rows_leave_a_tenth_of_every_layer_where_the_amount_allo
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(8, 40), nn.ReLU(), nn.Linear(40, 40), nn.ReLU(), nn.Linear(40, 40))
     with torch.no_grad():
-        model[2].weight.copy_(torch.randn(40, 1).exp() ** 3 * model[2].weight)  # a few rows hold nearly all of it
+        model[2].weight[2:] *= 1e-3  # two rows hold nearly all of it
     spec = engine.Spec(sparsity=0.7, granularity="row", scope="global")
     masks = engine.masks(engine.prune(copy.deepcopy(model), spec))
     assert min(int(mask.any(1).sum()) for mask in masks.values()) >= 4
@@ -88,7 +88,7 @@ def test_the_best_tenth_of_a_layer_goes_after_everything_else():
     assert engine.prune(copy.deepcopy(model), spec, example_inputs=x)[2].out_features == 4
     told = engine.Spec(sparsity=0.85, granularity="channel", scope="global", min_density={"*": 0.0})
     assert engine.prune(copy.deepcopy(model), told, example_inputs=x)[2].out_features < 4
-    beyond = engine.Spec(sparsity=0.985, granularity="channel", scope="global")
+    beyond = engine.Spec(sparsity=0.99, granularity="channel", scope="global")
     assert engine.prune(model, beyond, example_inputs=x)[2].out_features < 4
 
 
