@@ -33,7 +33,7 @@ except ImportError:
 KEPT = (0.7, 0.5)  # of the MACs
 CRITERIA = ("l1", "taylor")
 RATE, STEP = 0.1, 64
-SEEN, MENDING = 1000, 2000  # images that "taylor" looks at, and that batch norms are estimated on
+SEEN, MENDING = 1000, 1000  # images that "taylor" looks at, and that batch norms are estimated on
 LAYER, GLOBAL, PEER = "per layer", "global", "Torch-Pruning"
 
 

@@ -16,6 +16,7 @@ from .spec import Spec, matches, of_layer
 
 RESTORED = 64  # removed bundles that are tried whether they fit into the budget after all
 FLOOR = 0.1  # of the units of a group that is ranked with others: they go after everything else
+OWN = 1.0  # what a unit's rank in its group counts beside that among all it is ranked with
 LISTED = 4  # tensors named by an error
 Removed = NDArray[np.bool_]
 
@@ -171,11 +172,13 @@ def _budget(spec: Spec, coupling: Coupling, item_bytes: int) -> tuple[int, int]:
 def _order(spec: Spec, groups: Sequence[ChannelGroup], scores: NDArray[np.float64]) -> tuple[NDArray[np.int64], int]:
     """Units in the order in which they go, and how many go in any case.
 
-    Those that are ranked together go by score; of several such sets each loses the same share at any time. What `min_density`
-    protects never goes, and what is beyond a ceiling goes first. Where nothing is said of a group that is ranked with others,
-    the best tenth of it goes last of all: a layer of one or two channels ends what the network can tell apart.
+    Those that are ranked together go by the mean of two ranks, among all of them and within their group (`OWN`): scores tell
+    less of two layers than of two channels of one. Of several such sets each loses the same share at any time. What
+    `min_density` protects never goes, and what is beyond a ceiling goes first. Where nothing is said of a group that is ranked
+    with others, the best tenth of it goes last of all: a layer of one or two channels ends what the network can tell apart.
     """
     keys: list[tuple[float, float, int]] = []
+    own = np.zeros(len(scores))
     for together in _ranked_together(spec, groups):
         protected: set[int] = set()
         last: set[int] = set()
@@ -186,6 +189,7 @@ def _order(spec: Spec, groups: Sequence[ChannelGroup], scores: NDArray[np.float6
             most = math.floor(_of_group(spec.max_density, group, 1.0) * count)
             if least > max(most, 1):
                 raise ValueError(f"min_density exceeds max_density for {', '.join(group.names)}")
+            own[ranked] = (np.arange(count) + 0.5) / count
             protected |= set(ranked[count - least :].tolist())
             if len(together) > 1 and _of_group(spec.min_density or None, group, None) is None:
                 last |= set(ranked[count - math.ceil(FLOOR * count) :].tolist())
@@ -193,7 +197,7 @@ def _order(spec: Spec, groups: Sequence[ChannelGroup], scores: NDArray[np.float6
         units = sorted((unit for group in together for unit in group.units.tolist()), key=lambda u: (scores[u], u))
         for place, unit in enumerate(units):
             if unit not in protected:
-                share = (place + 0.5) / len(units) + (unit in last)
+                share = ((place + 0.5) / len(units) + OWN * own[unit]) / (1 + OWN) + (unit in last)
                 keys.append((-1.0 if unit in forced else share, float(scores[unit]), unit))
     return np.array([unit for _, _, unit in sorted(keys)], np.int64), sum(key < 0 for key, _, _ in keys)
 

@@ -221,10 +221,7 @@ class Biased(nn.Module):
         distance = torch.arange(s)[None] - torch.arange(s)[:, None] + 4
         bias = self.table(distance).permute(2, 0, 1).unsqueeze(0)
         bias = torch.where(distance < 8, bias, -1e9)
-        if self.fused:
-            y = F.scaled_dot_product_attention(q, k, v, bias)
-        else:
-            y = (q @ k.transpose(3, 2) + bias).softmax(-1) @ v
+        y = F.scaled_dot_product_attention(q, k, v, bias) if self.fused else (q @ k.transpose(3, 2) + bias).softmax(-1) @ v
         y = y.transpose(1, 2).reshape(n, s, -1)
         x = x + self.out(y)
         return x + self.down(F.relu(self.up(self.norm(x))))
