@@ -10,13 +10,16 @@ from numpy.typing import NDArray
 from torch import nn
 
 from .coupling import ChannelGroup, Coupling
+from .criteria import criterion_of
 from .latency import share_within
 from .removal import shrink
 from .spec import Spec, matches, of_layer
 
 RESTORED = 64  # removed bundles that are tried whether they fit into the budget after all
 FLOOR = 0.1  # of the units of a group that is ranked with others: they go after everything else
-OWN = 1.0  # what a unit's rank in its group counts beside that among all it is ranked with
+# What a unit's rank in its group counts beside that among all it is ranked with: estimates of the loss compare layers better
+# than magnitudes do.
+OWN, OWN_OF_LOSS = 2.0, 1.0
 LISTED = 4  # tensors named by an error
 Removed = NDArray[np.bool_]
 
@@ -179,6 +182,7 @@ def _order(spec: Spec, groups: Sequence[ChannelGroup], scores: NDArray[np.float6
     """
     keys: list[tuple[float, float, int]] = []
     own = np.zeros(len(scores))
+    counts = OWN_OF_LOSS if criterion_of(spec.criterion).needs == "gradients" else OWN
     for together in _ranked_together(spec, groups):
         protected: set[int] = set()
         last: set[int] = set()
@@ -197,7 +201,7 @@ def _order(spec: Spec, groups: Sequence[ChannelGroup], scores: NDArray[np.float6
         units = sorted((unit for group in together for unit in group.units.tolist()), key=lambda u: (scores[u], u))
         for place, unit in enumerate(units):
             if unit not in protected:
-                share = ((place + 0.5) / len(units) + OWN * own[unit]) / (1 + OWN) + (unit in last)
+                share = ((place + 0.5) / len(units) + counts * own[unit]) / (1 + counts) + (unit in last)
                 keys.append((-1.0 if unit in forced else share, float(scores[unit]), unit))
     return np.array([unit for _, _, unit in sorted(keys)], np.int64), sum(key < 0 for key, _, _ in keys)
 

@@ -74,9 +74,11 @@ def padding(tracer: Tracer, node: Any) -> Value:
 def channel_shuffle(tracer: Tracer, node: Any) -> Value:
     """Channels of groups take turns, so that from each group the same places go."""
     x = tracer.value(node.args[0])
-    if not isinstance(x, Axis) or x.dim != 1:
-        tracer.fix(*[] if isinstance(x, Axis) else [x])
-        return x if isinstance(x, Axis) else None
+    if not isinstance(x, Axis):
+        tracer.fix(x)
+        return None
+    if x.dim != 1:
+        return x
     rows = x.slots.reshape(int(argument(node, 1, "groups")), -1)
     for later in rows[1:]:
         tracer.join(rows[0], later)

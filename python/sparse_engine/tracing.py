@@ -205,13 +205,10 @@ def follow(model: nn.Module, inputs: Arguments) -> Tracer:
             if doubt.where not in sure:
                 tracer.slotting.fix(doubt.slots, f"{doubt.where} may need its sizes, and runs in training only")
         tracer.uses, tracer.doubts = uses, known
-    tracer.training_only = _owners(also - reached)
-    tracer.never_run = _owners(tracer.parameters - also - reached)
+    tracer.training_only = sorted({name.rpartition(".")[0] for name in also - reached})
+    unseen = tracer.parameters - also - reached
+    tracer.never_run = sorted({name.rpartition(".")[0] or name for name in unseen})
     return tracer
-
-
-def _owners(parameters: Iterable[str]) -> list[str]:
-    return sorted({name.rpartition(".")[0] for name in parameters})
 
 
 def _walk(tracer: Tracer, program: Any, model: nn.Module) -> set[str]:
