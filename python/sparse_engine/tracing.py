@@ -5,7 +5,7 @@ carried out on the slots themselves; what would make two dimensions of a tensor 
 """
 
 import operator
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
