@@ -131,6 +131,7 @@ def main(arguments=None):
     parser.add_argument("--state", type=Path, required=True, help="a directory that keeps what is trained")
     parser.add_argument("--seeds", type=int, default=3, help="networks")
     parser.add_argument("--trained-on", type=int, default=25_000, help="images of the epoch that tells the seeds apart")
+    parser.add_argument("--criteria", nargs="*", choices=CRITERIA, default=CRITERIA)
     parser.add_argument("--tested", type=int, default=2000, help="images")
     options = parser.parse_args(arguments)
     if (missing := missing_file(options.data)) is not None:
@@ -149,7 +150,7 @@ def main(arguments=None):
         chosen = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))[:MENDING]
         mending = normalised(pixels[chosen]).split(BATCH)
         batches = list(zip(mending, labels[chosen].split(BATCH), strict=True))[: SEEN // BATCH]
-        for criterion in CRITERIA:
+        for criterion in options.criteria:
             for kept in KEPT:
                 found = rows.setdefault((criterion, kept), {})
                 ways = {LAYER: (ours, "layer"), GLOBAL: (ours, "global")}

@@ -17,9 +17,7 @@ from .spec import Spec, matches, of_layer
 
 RESTORED = 64  # removed bundles that are tried whether they fit into the budget after all
 FLOOR = 0.1  # of the units of a group that is ranked with others: they go after everything else
-# What a unit's rank in its group counts beside that among all it is ranked with: estimates of the loss compare layers better
-# than magnitudes do.
-OWN, OWN_OF_LOSS = 2.0, 1.0
+OWN = 2.0  # what a unit's rank in its group counts beside that among all it is ranked with, if scores do not estimate the loss
 LISTED = 4  # tensors named by an error
 Removed = NDArray[np.bool_]
 
@@ -175,14 +173,14 @@ def _budget(spec: Spec, coupling: Coupling, item_bytes: int) -> tuple[int, int]:
 def _order(spec: Spec, groups: Sequence[ChannelGroup], scores: NDArray[np.float64]) -> tuple[NDArray[np.int64], int]:
     """Units in the order in which they go, and how many go in any case.
 
-    Those that are ranked together go by the mean of two ranks, among all of them and within their group (`OWN`): scores tell
-    less of two layers than of two channels of one. Of several such sets each loses the same share at any time. What
+    Those that are ranked together go by score where scores estimate the loss, which compares layers; otherwise by the mean of
+    two ranks, among all of them and within their group (`OWN`), as a magnitude tells little of two layers. Of several such sets each loses the same share at any time. What
     `min_density` protects never goes, and what is beyond a ceiling goes first. Where nothing is said of a group that is ranked
     with others, the best tenth of it goes last of all: a layer of one or two channels ends what the network can tell apart.
     """
     keys: list[tuple[float, float, int]] = []
     own = np.zeros(len(scores))
-    counts = OWN_OF_LOSS if criterion_of(spec.criterion).needs == "gradients" else OWN
+    counts = 0.0 if criterion_of(spec.criterion).needs == "gradients" else OWN
     for together in _ranked_together(spec, groups):
         protected: set[int] = set()
         last: set[int] = set()

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from .channel_choice import choose_units, selected_groups
-from .channel_graph import Arguments, plain_copy
+from .channel_graph import Arguments, plain_copy, tensors_of
 from .channel_scores import unit_scores
 from .coupling import Coupling, resolve
 from .evidence import Loss
@@ -123,10 +123,10 @@ def _difference(traced: nn.Module, inputs: Arguments, indices: Indices) -> float
     saved = {name: tensor.detach().clone() for name, tensor in traced.named_parameters() if name in indices}
     with torch.no_grad():
         mask_channels(traced, indices)
-        zeroed = _tensors(inputs.to(traced))
+        zeroed = tensors_of(inputs.to(traced))
         restore = shrink(traced, indices)
         try:
-            smaller = _tensors(inputs.to(traced))
+            smaller = tensors_of(inputs.to(traced))
         except Exception:  # whatever the model's own code raises at sizes it does not know
             smaller = []
         restore()
@@ -141,11 +141,3 @@ def _difference(traced: nn.Module, inputs: Arguments, indices: Indices) -> float
             scale = max(float(a.abs().max()), 1e-30)
             worst = max(worst, float((a - b).abs().max()) / scale)
     return worst
-
-
-def _tensors(value: Any) -> list[Tensor]:
-    if isinstance(value, Tensor):
-        return [value]
-    if isinstance(value, Mapping):
-        return [tensor for part in value.values() for tensor in _tensors(part)]
-    return [tensor for part in value for tensor in _tensors(part)] if isinstance(value, (list, tuple)) else []

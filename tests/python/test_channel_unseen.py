@@ -145,3 +145,24 @@ def test_example_inputs_by_name(criterion):
     smaller = engine.prune(copy.deepcopy(model), spec, example_inputs=inputs)
     assert smaller.a.out_features == 3
     assert_same(model, smaller, x.double())
+
+
+def test_what_is_returned_beside_tensors_is_no_output():
+    class Cache:
+        def __init__(self, keys):
+            self.keys = keys
+
+    class Returns(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b = nn.Linear(4, 12), nn.Linear(12, 3)
+
+        def forward(self, x, use_cache=True):
+            y = F.relu(self.a(x))
+            return {"logits": self.b(y), "cache": Cache(y) if use_cache else None}
+
+    model, x = Returns().eval(), torch.randn(2, 4)
+    engine.prune(model, SPEC, example_inputs=x)
+    assert model.a.out_features < 12
+    assert model(x)["cache"].keys.shape == (2, model.a.out_features)
+    engine.prune(model, SPEC, example_inputs={"x": x, "use_cache": False})
