@@ -5,7 +5,7 @@
 DIRECTORY of --data holds the two files of examples/lecture/cifar10.py. One network per seed: ResNet-20 with projections as
 shortcuts, which begins at the trained weights (identities where they had no weight) and is trained for an epoch at a high rate,
 so that no two are alike. Torch-Pruning is compared with where it is installed (`pip install torch-pruning`): its criterion of
-the same name, global ranking and the same share of every layer, of which the better one counts.
+the same name, with global ranking and with the same share of every layer.
 """
 
 import argparse
@@ -168,14 +168,15 @@ def main(arguments=None):
 
 
 def show(rows):
-    """A line for each criterion and amount: means over the seeds, and whether the goals hold."""
+    """A line for each criterion and amount: means over the seeds, and which goals hold."""
     for (criterion, kept), found in rows.items():
         means = {way: statistics.mean(right) for way, right in found.items()}
-        peers = [mean for way, mean in means.items() if way.startswith(PEER)]
-        reached = means[GLOBAL] >= means[LAYER] and (not peers or means[LAYER] >= max(peers) - 1)
-        cells = ", ".join(f"{way} {mean:.1f}%" for way, mean in means.items())
-        goal = "global >= per layer" + " >= Torch-Pruning - 1 point" * bool(peers)
-        print(f"{criterion}, {kept:.0%} of the MACs: {cells}; {goal}: {'yes' if reached else 'NO'}")
+        goals = {"global >= per layer": means[GLOBAL] >= means[LAYER]}
+        for way in (GLOBAL, LAYER):
+            if f"{PEER}, {way}" in means:
+                goals[f"{way} >= {PEER}'s - 1 point"] = means[way] >= means[f"{PEER}, {way}"] - 1
+        print(f"{criterion}, {kept:.0%} of the MACs: " + ", ".join(f"{way} {mean:.1f}%" for way, mean in means.items()))
+        print("    " + "; ".join(f"{goal}: {'yes' if reached else 'NO'}" for goal, reached in goals.items()))
 
 
 if __name__ == "__main__":

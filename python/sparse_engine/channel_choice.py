@@ -174,9 +174,10 @@ def _order(spec: Spec, groups: Sequence[ChannelGroup], scores: NDArray[np.float6
     """Units in the order in which they go, and how many go in any case.
 
     Those that are ranked together go by score where scores estimate the loss, which compares layers; otherwise by the mean of
-    two ranks, among all of them and within their group (`OWN`), as a magnitude tells little of two layers. Of several such sets each loses the same share at any time. What
-    `min_density` protects never goes, and what is beyond a ceiling goes first. Where nothing is said of a group that is ranked
-    with others, the best tenth of it goes last of all: a layer of one or two channels ends what the network can tell apart.
+    two ranks, among all of them and within their group (`OWN`), as a magnitude tells little of two layers. Of several such
+    sets each loses the same share at any time. What `min_density` protects never goes, and what is beyond a ceiling goes
+    first. Where nothing is said of a group that is ranked with others, the best tenth of it goes last of all: a layer of one
+    or two channels ends what the network can tell apart.
     """
     keys: list[tuple[float, float, int]] = []
     own = np.zeros(len(scores))

@@ -112,7 +112,7 @@ def test_scope_patterns_rank_their_layers_together():
         model.features[10].weight[:, :12] *= 0.01
     spec = engine.Spec(sparsity=0.2, granularity="channel", scope=["features.[57]"])
     engine.prune(model, spec, example_inputs=x)
-    assert model.features[7].out_channels < 12 < model.features[5].out_channels
+    assert model.features[7].out_channels < model.features[5].out_channels  # alone each loses the same share
 
 
 def test_masks_shrink_with_their_weights_and_still_hold():
