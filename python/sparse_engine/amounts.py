@@ -2,11 +2,12 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from . import _core
 from .compressed import stored_bytes
@@ -14,6 +15,10 @@ from .granularity import Granularity, Scores, Shape
 from .mask import Mask
 from .rows import pick_in_rows
 from .spec import Spec, of_layer
+
+# Granularities whose groups are compared relative to the mean of their layer, with the first dimension inside a group.
+RELATIVE = {"filter": 1, "row": 1, "kernel": 2}
+FLOOR = 0.1  # of a layer's groups: stays where such layers are ranked together, if the amount allows
 
 
 @dataclass(frozen=True)
@@ -28,6 +33,7 @@ class Candidates:
     uses: list[float] | None = None  # how often a call of the model multiplies by each weight of a layer
     held: list[int] | None = None  # of each layer, weights that may stay at most: those that earlier pruning left
     by_row: Sequence[bool] = ()  # whether each layer is ranked within its rows; of none where it is empty
+    relative: bool = False  # layers that are ranked together are compared relative to their means
 
     @property
     def sizes(self) -> list[int]:
@@ -38,7 +44,18 @@ class Candidates:
         """Masks of some of the layers, ranked together, or of one within its rows."""
         if len(layers) == 1 and self.by_row and self.by_row[layers[0]]:
             return [pick_in_rows(self.granularity, self.scores[layers[0]], self.shapes[layers[0]], keep, self.norm)]
-        return self.granularity.pick([self.scores[i] for i in layers], [self.shapes[i] for i in layers], keep, self.norm)
+        scores = [self._relative(self.scores[i]) if self.relative and len(layers) > 1 else self.scores[i] for i in layers]
+        return self.granularity.pick(scores, [self.shapes[i] for i in layers], keep, self.norm)
+
+    def _relative(self, scores: Scores) -> Scores:
+        """Scores divided by the layer's mean, which a factor on the whole layer does not change."""
+
+        def divided() -> NDArray[Any]:
+            flat = scores().reshape(-1)
+            mean = _core.score_groups(flat, (1, len(flat)), (1, len(flat)), self.norm)[0] if len(flat) else 0
+            return flat / mean if 0 < mean < np.inf else flat
+
+        return divided
 
 
 def choose(spec: Spec, found: Candidates) -> list[Mask]:
@@ -47,6 +64,7 @@ def choose(spec: Spec, found: Candidates) -> list[Mask]:
     Raises:
         ValueError: an amount that cannot be met.
     """
+    found = replace(found, relative=spec.granularity in RELATIVE)
     if spec.macs is not None:
         assert found.uses is not None
         uses = found.uses
@@ -109,9 +127,13 @@ def _bounds(spec: Spec, found: Candidates) -> tuple[list[int], list[int]]:
 
 def _within_bounds(spec: Spec, found: Candidates, layers: list[int], keep: int) -> list[Mask]:
     """Masks of layers that are ranked together, none of them beyond its bounds."""
-    if spec.min_density == 0 and spec.max_density == 1:
-        return found.pick(layers, keep)
     least, most = _bounds(spec, found)
+    if spec.min_density == 0:
+        floor = [_floor(shape[: RELATIVE.get(spec.granularity, 0)], shape) for shape in found.shapes]
+        if found.relative and len(layers) > 1 and sum(floor[i] for i in layers) <= keep:
+            least = [min(low, high) for low, high in zip(floor, most, strict=True)]
+        elif spec.max_density == 1:
+            return found.pick(layers, keep)
     if not sum(least[i] for i in layers) <= keep <= sum(most[i] for i in layers):
         raise ValueError(
             f"{keep} of {sum(found.sizes[i] for i in layers)} weights are to stay in "
@@ -127,6 +149,12 @@ def _within_bounds(spec: Spec, found: Candidates, layers: list[int], keep: int) 
     for i, count in _bounded(layers, keep, least, most, ranked).items():
         masks[i] = found.pick([i], count)[0]
     return [masks[i] for i in layers]
+
+
+def _floor(groups: Shape, shape: Shape) -> int:
+    """Weights of the least number of groups of a layer, their number given by its first dimensions."""
+    count = math.prod(groups)
+    return math.ceil(FLOOR * count) * (math.prod(shape) // count) if count else 0
 
 
 def _bounded(

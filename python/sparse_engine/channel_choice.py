@@ -1,25 +1,24 @@
-"""Which channels go: units scored by what makes them, put in order, and taken until an amount is met."""
+"""Which channels go: units put in order by their scores, and taken until an amount is met."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
-from . import _core
 from .coupling import ChannelGroup, Coupling
-from .criteria import Criterion, criterion_of
-from .evidence import Evidence, Loss
+from .criteria import criterion_of
 from .latency import share_within
-from .ranked import WEIGHTED, as_stored
 from .removal import shrink
 from .spec import Spec, matches, of_layer
 
-RESTORED = 64  # removed units that are tried whether they fit into the budget after all
+RESTORED = 64  # removed bundles that are tried whether they fit into the budget after all
+FLOOR = 0.1  # of the units of a group that is ranked with others: they go after everything else
+OWN = 2.0  # what a unit's rank in its group counts beside that among all it is ranked with, if scores do not estimate the loss
+LISTED = 4  # tensors named by an error
 Removed = NDArray[np.bool_]
 
 
@@ -30,7 +29,8 @@ def selected_groups(spec: Spec, coupling: Coupling) -> list[ChannelGroup]:
         names = group.names
         included = any(matches(name, spec.include) for name in names)
         mapped = not isinstance(spec.sparsity, Mapping) or _of_group(spec.sparsity, group, None) is not None
-        return included and mapped and not any(matches(name, spec.exclude) for name in names)
+        runs = any(name not in coupling.training_only for name in names)  # nothing is known of what the others are worth
+        return included and mapped and runs and not any(matches(name, spec.exclude) for name in names)
 
     groups = [group for group in coupling.groups if group.names and chosen(group)]
     if not groups:
@@ -55,117 +55,106 @@ def _of_group(value: Any, group: ChannelGroup, default: Any) -> Any:
     return next((share for share in found if share is not missing), default)
 
 
-class _Tensor:
-    """A weight without a layer that criteria know, scored like one."""
-
-    def __init__(self, weight: Tensor) -> None:
-        self.weight = weight
-
-
-def unit_scores(
-    spec: Spec,
-    model: nn.Module,
-    coupling: Coupling,
-    groups: Sequence[ChannelGroup],
-    data: Iterable[Any] | None,
-    loss: Loss | None,
-    inputs: tuple[Any, ...],
-) -> NDArray[np.float64]:
-    """A score for every unit: of its slice of each weight that makes it the mean, or the root of the mean square; over several
-    weights the mean."""
-    criterion, modules, parameters = criterion_of(spec.criterion), dict(model.named_modules()), dict(model.named_parameters())
-    places = {place for group in groups for place in group.places}
-    wanted = [place for place in coupling.made_by if place in places]  # in the order of the graph: sums round alike
-    layers: dict[str, Any] = {}
-    for name, _ in wanted:
-        owner = modules[name.rpartition(".")[0]]
-        known = isinstance(owner, WEIGHTED) and name.endswith("weight")
-        layers[name] = owner if known else _Tensor(parameters[name])
-    evidence = Evidence(list(layers.values()), spec.seed)
-    if criterion.needs is not None:
-        unknown = [name for name, layer in layers.items() if isinstance(layer, _Tensor)]
-        if unknown:
-            raise ValueError(
-                f"criterion = {spec.criterion!r} knows nothing of {unknown[0]}; exclude it or use the weights alone"
-            )
-        batches = [inputs[0] if len(inputs) == 1 else (inputs, None)] if criterion.needs == "scales" else data
-        if batches is None:
-            raise ValueError(f"criterion = {spec.criterion!r} looks at data; pass data=, an iterable of batches")
-        evidence.gather(criterion.needs, model, batches, loss)
-    total, count = np.zeros(coupling.count), np.zeros(coupling.count)
-    for name, dim in wanted:
-        rows, units = _rows(criterion, layers[name], evidence, name, dim), coupling.units[name, dim]
-        here = units >= 0
-        np.add.at(total, units[here], rows[here])
-        np.add.at(count, units[here], 1)
-    return total / np.maximum(count, 1)
-
-
-def _rows(criterion: Criterion, layer: Any, evidence: Evidence, name: str, dim: int) -> NDArray[np.float64]:
-    """A score for every index of a weight's dimension."""
-    with torch.no_grad():
-        stored = as_stored(layer, criterion.score(layer, evidence)).detach()
-        scores = stored.to("cpu", torch.float32).movedim(dim, 0).flatten(1).contiguous()
-    size, width = scores.shape
-    rows = _core.score_groups(scores.reshape(-1).numpy(), (size, width), (1, width), criterion.norm)
-    if np.isnan(rows).any():
-        raise ValueError(f"{name!r} has NaN at index {int(np.isnan(rows).argmax())} of dimension {dim}; repair the weights")
-    return rows.astype(np.float64)
-
-
 def choose_units(
     spec: Spec,
     coupling: Coupling,
     groups: Sequence[ChannelGroup],
     scores: NDArray[np.float64],
     model: nn.Module,
-    inputs: tuple[Any, ...],
+    example_inputs: Any,
 ) -> Removed:
     """The units that go."""
     removed = coupling.none_removed()
     if isinstance(spec.sparsity, Mapping):
         for group in groups:
-            removed[smallest(group, scores, _of_group(spec.sparsity, group, 0.0))] = True
+            share = _of_group(spec.sparsity, group, 0.0)
+            removed[smallest(group, scores, share, coupling.multiple(group, spec.round_to))] = True
         return removed
-    order, forced = _order(spec, groups, scores)
+    bundles, forced = _bundled(spec, coupling, groups, *_order(spec, groups, scores))
 
     def first(count: int) -> Removed:
         marks = coupling.none_removed()
-        marks[order[:count]] = True
+        for bundle in bundles[:count]:
+            marks[bundle] = True
         return marks
 
     if spec.latency_ms is not None:
 
         def smaller(copied: nn.Module, share: float) -> nn.Module:
-            shrink(copied, coupling.indices(first(round(share * len(order)))))
+            shrink(copied, coupling.indices(first(round(share * len(bundles)))))
             return copied
 
         refusal = "without all channels that can go"
-        lowest = forced / max(1, len(order))
-        share = share_within(model, spec.latency_ms, inputs, smaller, lowest, 1.0, refusal)
-        return first(round(share * len(order)))
+        lowest = forced / max(1, len(bundles))
+        share = share_within(model, spec.latency_ms, example_inputs, smaller, lowest, 1.0, refusal)
+        return first(round(share * len(bundles)))
     what, budget = _budget(spec, coupling, next(model.parameters()).element_size())
-    least = coupling.cost(first(len(order)))[what]
-    if least > budget:
-        raise ValueError(
-            f"{('parameters', 'multiply-accumulates')[what]} cannot come down to {budget:,} by removing channels: {least:,} "
-            f"are left when all that can go are gone (engine.channel_groups tells what keeps the others)"
-        )
-    low, high = forced, len(order)
+    if coupling.cost(first(len(bundles)))[what] > budget:
+        raise ValueError(_beyond_reach(what, budget, coupling, first(len(bundles))))
+    low, high = forced, len(bundles)
     while low < high:
         middle = (low + high) // 2
         low, high = (low, middle) if coupling.cost(first(middle))[what] <= budget else (middle + 1, high)
     removed = first(low)
-    for unit in order[max(forced, low - RESTORED) : low][::-1]:  # the last step may have taken more than was needed
-        removed[unit] = False
-        removed[unit] = coupling.cost(removed)[what] > budget
+    gone: set[int] = set()  # groups of which a later bundle stays out, so that an earlier one cannot come back
+    for bundle in bundles[max(forced, low - RESTORED) : low][::-1]:  # the last step may have taken more than was needed
+        number = coupling.group_of(bundle[0])
+        if spec.round_to > 1 and number in gone:
+            continue
+        removed[bundle] = False
+        if coupling.cost(removed)[what] > budget:
+            removed[bundle] = True
+            gone.add(number)
     return removed
 
 
-def smallest(group: ChannelGroup, scores: NDArray[np.float64], share: float) -> NDArray[np.int64]:
-    """The units of a group that go first, a share of them; one always stays."""
-    count = min(round(share * len(group.units)), len(group.units) - 1)
+def _beyond_reach(what: int, budget: int, coupling: Coupling, removed: Removed) -> str:
+    """How far an amount can come down, and the largest of what is left then."""
+    before, after = coupling.sizes(coupling.none_removed())[what], coupling.sizes(removed)[what]
+    largest = sorted(after, key=lambda name: -after[name])[:LISTED]
+    parts = []
+    for name in largest:
+        why = coupling.kept_whole.get(name.rpartition(".")[0], "")
+        parts.append(f"{name} {after[name]:,} of {before[name]:,}{f' ({why})' if why else ''}")
+    return (
+        f"{('parameters', 'multiply-accumulates')[what]} cannot come down to {budget:,} by removing channels: "
+        f"{sum(after.values()):,} are left when all that can go are gone, the most of them in {'; '.join(parts)} "
+        f"(engine.channel_groups tells what keeps them)"
+    )
+
+
+def smallest(group: ChannelGroup, scores: NDArray[np.float64], share: float, multiple: int = 1) -> NDArray[np.int64]:
+    """The units of a group that go first, a share of them at least; one always stays, and a multiple of `multiple`."""
+    units = len(group.units)
+    count = min(round(share * units), units - 1)
+    if count and multiple > 1:
+        count = 0 if units < multiple else units - max(multiple, (units - count) // multiple * multiple)
     return group.units[np.argsort(scores[group.units], kind="stable")[:count]]
+
+
+def _bundled(
+    spec: Spec, coupling: Coupling, groups: Sequence[ChannelGroup], order: NDArray[np.int64], forced: int
+) -> tuple[list[NDArray[np.int64]], int]:
+    """Units that go at one step, single ones but for `round_to`, in order; and how many steps are taken in any case.
+
+    With `round_to` the first bundle of a group leaves a multiple, and every later one takes a multiple.
+    """
+    if spec.round_to == 1:
+        return list(order[:, None]), forced
+    place = np.full(coupling.count, -1)
+    place[order] = np.arange(len(order))
+    found: list[tuple[bool, int, NDArray[np.int64]]] = []
+    for group in groups:
+        multiple, units = coupling.multiple(group, spec.round_to), len(group.units)
+        going = order[np.sort(place[group.units][place[group.units] >= 0])]
+        end = units % multiple or multiple
+        begin = 0
+        while units >= multiple and end <= len(going):
+            bundle = going[begin:end]
+            found.append((bool((place[bundle] >= forced).all()), int(place[bundle].max()), bundle))
+            begin, end = end, end + multiple
+    found.sort(key=lambda step: step[:2])
+    return [bundle for _, _, bundle in found], sum(not free for free, _, _ in found)
 
 
 def _budget(spec: Spec, coupling: Coupling, item_bytes: int) -> tuple[int, int]:
@@ -184,12 +173,18 @@ def _budget(spec: Spec, coupling: Coupling, item_bytes: int) -> tuple[int, int]:
 def _order(spec: Spec, groups: Sequence[ChannelGroup], scores: NDArray[np.float64]) -> tuple[NDArray[np.int64], int]:
     """Units in the order in which they go, and how many go in any case.
 
-    Those that are ranked together go by score; of several such sets each loses the same share at any time. Floors are never
-    reached, and what is beyond a ceiling goes first.
+    Those that are ranked together go by score where scores estimate the loss, which compares layers; otherwise by the mean of
+    two ranks, among all of them and within their group (`OWN`), as a magnitude tells little of two layers. Of several such
+    sets each loses the same share at any time. What `min_density` protects never goes, and what is beyond a ceiling goes
+    first. Where nothing is said of a group that is ranked with others, the best tenth of it goes last of all: a layer of one
+    or two channels ends what the network can tell apart.
     """
     keys: list[tuple[float, float, int]] = []
+    own = np.zeros(len(scores))
+    counts = 0.0 if criterion_of(spec.criterion).needs == "gradients" else OWN
     for together in _ranked_together(spec, groups):
         protected: set[int] = set()
+        last: set[int] = set()
         forced: set[int] = set()
         for group in together:
             ranked, count = group.units[np.argsort(scores[group.units], kind="stable")], len(group.units)
@@ -197,12 +192,16 @@ def _order(spec: Spec, groups: Sequence[ChannelGroup], scores: NDArray[np.float6
             most = math.floor(_of_group(spec.max_density, group, 1.0) * count)
             if least > max(most, 1):
                 raise ValueError(f"min_density exceeds max_density for {', '.join(group.names)}")
+            own[ranked] = (np.arange(count) + 0.5) / count
             protected |= set(ranked[count - least :].tolist())
+            if len(together) > 1 and _of_group(spec.min_density or None, group, None) is None:
+                last |= set(ranked[count - math.ceil(FLOOR * count) :].tolist())
             forced |= set(ranked[: count - max(most, 1)].tolist())
         units = sorted((unit for group in together for unit in group.units.tolist()), key=lambda u: (scores[u], u))
         for place, unit in enumerate(units):
             if unit not in protected:
-                keys.append((-1.0 if unit in forced else (place + 0.5) / len(units), float(scores[unit]), unit))
+                share = ((place + 0.5) / len(units) + counts * own[unit]) / (1 + counts) + (unit in last)
+                keys.append((-1.0 if unit in forced else share, float(scores[unit]), unit))
     return np.array([unit for _, _, unit in sorted(keys)], np.int64), sum(key < 0 for key, _, _ in keys)
 
 

@@ -103,7 +103,8 @@ def matmul(tracer: Tracer, node: Any) -> Value:
     a, b = (tracer.value(given) for given in nodes)
     ranks = [len(size_of(given)) for given in nodes]
     added = tracer.value(node.args[0]) if len(node.args) == 3 else None
-    if min(ranks) < 2 or isinstance(a, (Held, list)) or isinstance(b, list) or added is not None:
+    bias = isinstance(added, Held) and len(added.dims) == 1 and isinstance(b, Held) and ranks[1] == 2
+    if min(ranks) < 2 or isinstance(a, (Held, list)) or isinstance(b, list) or not (added is None or bias):
         tracer.fix(a, b, added)
         return None
     rank = len(size_of(node))
@@ -111,9 +112,10 @@ def matmul(tracer: Tracer, node: Any) -> Value:
     if isinstance(b, Held):
         summed, made = (tracer.at(b, 0), tracer.makes(b, 1)) if ranks[1] == 2 and None not in b.dims else (None, None)
         if summed is None or made is None or left is None or left[0] != -1:
-            tracer.fix(a, b)
+            tracer.fix(a, b, added)
             return None
         tracer.used(b, int(np.prod(size_of(node)[:-1])))
+        tracer.tie(added, 0, made)
         tracer.join(summed, left[1])
         return Axis(rank - 1, made)
     right = (b.dim - ranks[1], b.slots) if isinstance(b, Axis) else None
@@ -146,11 +148,18 @@ def attention(tracer: Tracer, node: Any) -> Value:
     heads = [value for value in (q, k, v) if isinstance(value, Axis) and value.dim < rank - 2]
     tracer.fix(*(value for value in (q, k, v) if isinstance(value, Axis) and value.dim == rank - 2))
     same = len(heads) == 3 and len({(value.dim, len(value.slots)) for value in heads}) == 1
+    mask_node = argument(node, 3, "attn_mask")
+    mask = tracer.value(mask_node)
+    behind = rank - len(size_of(mask_node)) if mask is not None else 0
     if heads and same:
+        if isinstance(mask, Axis) and mask.dim + behind == heads[0].dim and len(mask.slots) == len(heads[0].slots):
+            tracer.join(mask.slots, heads[0].slots)
+        elif mask is not None:  # such as a bias for every head that is a parameter
+            tracer.fix(mask, *heads)
         tracer.join(heads[0].slots, heads[1].slots)
         tracer.join(heads[0].slots, heads[2].slots)
         return heads[0]
-    tracer.fix(*heads)
+    tracer.fix(mask, *heads)
     return v if isinstance(v, Axis) and v.dim == rank - 1 else None
 
 
@@ -159,19 +168,21 @@ def recurrent(tracer: Tracer, node: Any) -> Value:
     """Hidden units: a row of every gate, a column of the recurrent weight, the same in all layers and directions."""
     x, states, weights = node.args[0], node.args[1], [tracer.value(w) for w in node.args[2]]
     layer = next(iter(reversed(node.meta.get("nn_module_stack", {}).values())), None)
-    several = isinstance(states, (list, tuple))
-    for state in states if several else [states]:
+    given = []
+    for state in states if isinstance(states, (list, tuple)) else [states]:
         own = next(iter(reversed(state.meta.get("nn_module_stack", {}).values())), None)
         if own != layer or state.all_input_nodes:  # not the zeros that the layer itself makes
-            weights.append(None)
+            given.append(state)
     directions = 2 if node.args[7] else 1
     per_direction = 4 if node.args[3] else 2
     if len(node.args[2]) != per_direction * directions * int(node.args[4]) or not all(isinstance(w, Held) for w in weights):
-        tracer.fix(tracer.value(x), *weights, reason=f"{tracer.where()} with given states or a projection")
+        tracer.fix(tracer.value(x), *weights, reason=f"{tracer.where()} with a projection")
         return [None] * 3
     held: list[Any] = weights
     gates = {"lstm": 4, "gru": 3}.get(operation(node), 1)
     hidden = tracer.at(held[1], 1)
+    if given:  # as many as it has hidden units
+        tracer.fix(*map(tracer.value, given), Axis(0, hidden), reason=f"{tracer.where()} is given its states")
     steps = int(np.prod(size_of(x)[:2]))
     below = tracer.value(x)
     for layer_number in range(int(node.args[4])):

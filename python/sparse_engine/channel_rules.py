@@ -6,12 +6,14 @@ from typing import Any
 import numpy as np
 import torch
 
+from .coupling import Doubt
+from .removal import bare_sizes
 from .tracing import Axis, Held, Tracer, Value, operation, size_of
 
 ELEMENTWISE = """
     dropout alpha_dropout feature_dropout clone contiguous alias detach to _to_copy lift_fresh_copy prelu rrelu relu
     relu6 leaky_relu elu selu celu silu mish gelu hardswish hardsigmoid hardtanh hardshrink softshrink softplus softsign
-    logsigmoid log_sigmoid type_as
+    logsigmoid log_sigmoid type_as where masked_fill
 """
 POSITIONWISE = """
     max_pool1d max_pool2d max_pool3d avg_pool1d avg_pool2d avg_pool3d adaptive_avg_pool1d adaptive_avg_pool2d
@@ -19,6 +21,7 @@ POSITIONWISE = """
     upsample_nearest1d upsample_nearest2d upsample_nearest3d _upsample_nearest_exact2d upsample_bilinear2d
     upsample_linear1d upsample_trilinear3d upsample_bicubic2d
 """
+CHECKS = ("_assert", "sym_constrain")  # operations that only look, beginning so
 
 Rule = Callable[[Tracer, Any], Value]
 RULES: dict[str, Rule] = {}
@@ -44,6 +47,8 @@ def fallback(tracer: Tracer, node: Any) -> Value:
     if torch.Tag.pointwise in getattr(node.target, "tags", ()):
         return pointwise(tracer, node)
     values = [tracer.value(given) for given in node.all_input_nodes]
+    if operation(node).startswith(CHECKS):
+        return None
     if any(isinstance(value, (Axis, Held, list)) for value in values):
         tracer.fix(*values, reason=f"{tracer.where()} is an operation that cannot be followed")
     return None
@@ -84,10 +89,37 @@ def batch_norm(tracer: Tracer, node: Any) -> Value:
         return None if not isinstance(x, Axis) else x
     for tensor in held:
         tracer.tie(tensor, 0, x.slots)
+    tie_size(tracer, node, x)
     return x
 
 
-@rule("layer_norm", "rms_norm", "group_norm", "softmax", "_softmax", "log_softmax", "_log_softmax")
+def tie_size(tracer: Tracer, node: Any, x: Axis) -> None:
+    """The number of channels that a normalisation without tensors keeps shrinks with them."""
+    name, _ = next(iter(reversed(node.meta.get("nn_module_stack", {}).values())), ("", None))
+    for own, (size,) in bare_sizes(tracer.modules.get(name, torch.nn.Identity())).items():
+        if size == len(x.slots) and "." not in own:
+            tracer.shapes[f"{name}.{own}" if name else own] = (size,)
+            tracer.tie(Held(f"{name}.{own}" if name else own, (0,)), 0, x.slots)
+
+
+@rule("group_norm")
+def group_norm(tracer: Tracer, node: Any) -> Value:
+    """Statistics of a group are those of all its channels, so that whole groups go."""
+    x, *held = (tracer.value(argument(node, i, n)) for i, n in ((0, "input"), (2, "weight"), (3, "bias")))
+    groups = int(argument(node, 1, "num_groups"))
+    if not isinstance(x, Axis) or x.dim != 1 or groups == 1:
+        tracer.fix(x, *held, reason=f"{tracer.where()} mixes its channels")
+        return None
+    rows = x.slots.reshape(groups, -1)
+    tracer.join(np.repeat(rows[:, :1], rows.shape[1], axis=1), rows)
+    for tensor in held:
+        tracer.tie(tensor, 0, x.slots)
+    tie_size(tracer, node, x)
+    tracer.doubts.append(Doubt(x.slots, tracer.where()))  # the number of groups may stand in the code
+    return x
+
+
+@rule("layer_norm", "rms_norm", "softmax", "_softmax", "log_softmax", "_log_softmax")
 def mixes(tracer: Tracer, node: Any) -> Value:
     """What makes every result depend on all of a dimension: channels along it stay."""
     values = [tracer.value(given) for given in node.all_input_nodes]
@@ -97,8 +129,6 @@ def mixes(tracer: Tracer, node: Any) -> Value:
         return None
     if name in ("layer_norm", "rms_norm"):
         mixed = x.dim >= dims - len(node.args[1])
-    elif name == "group_norm":
-        mixed = True
     else:
         mixed = x.dim == int(argument(node, 1, "dim", -1)) % dims
     if mixed:

@@ -7,8 +7,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from .channel_choice import selected_groups, smallest, unit_scores
-from .channels import couple, positional
+from .channel_choice import selected_groups, smallest
+from .channel_scores import unit_scores
+from .channels import arguments, couple
 from .evidence import evaluating
 from .progress import Progress
 from .removal import shrink
@@ -28,7 +29,7 @@ def scan_channels(
     progress: bool,
 ) -> Sensitivity:
     """Score `model` without a share of the channels of one layer, and of those that must go with them, at a time."""
-    inputs = positional(example_inputs)
+    inputs = arguments(example_inputs)
     coupling, _ = couple(model, inputs)
     groups = selected_groups(spec, coupling)
     scores = unit_scores(spec, model, coupling, groups, data, loss, inputs)
@@ -45,7 +46,7 @@ def scan_channels(
                 if share not in result.scores[name]:
                     removed = coupling.none_removed()
                     for group in found:
-                        removed[smallest(group, scores, share)] = True
+                        removed[smallest(group, scores, share, coupling.multiple(group, spec.round_to))] = True
                     restore = shrink(model, coupling.indices(removed))
                     try:
                         result.scores[name][share] = float(evaluate(model))

@@ -1,20 +1,23 @@
 """Prune channels for good: which go, tried on a copy first, so that the model either becomes smaller and right or stays."""
 
 import math
+import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from .channel_choice import choose_units, selected_groups, unit_scores
+from .channel_choice import choose_units, selected_groups
+from .channel_graph import Arguments, plain_copy, tensors_of
+from .channel_scores import unit_scores
 from .coupling import Coupling, resolve
 from .evidence import Loss
 from .removal import Indices, mask_channels, shrink
 from .reporting import table
-from .spec import Spec
-from .tracing import follow, plain_copy
+from .spec import Spec, matches
+from .tracing import follow
 
 TOLERANCE = 1e-4  # of the largest output: what sums in another order may differ
 
@@ -43,21 +46,21 @@ def channel_groups(model: nn.Module, example_inputs: Any) -> ChannelGroups:
 
     Args:
         model: any module that `torch.export` can follow; it stays as it is.
-        example_inputs: a tensor, or a tuple of positional arguments; a batch of one is enough.
+        example_inputs: a tensor, a tuple of positional arguments or a mapping of named ones; a batch of one is enough.
     Raises:
         ValueError: the graph cannot be followed, naming the operation.
     Source: Fang et al., "DepGraph: Towards Any Structural Pruning", CVPR 2023, for the idea of joined dimensions.
     """
-    return ChannelGroups(couple(model, positional(example_inputs))[0])
+    return ChannelGroups(couple(model, arguments(example_inputs))[0])
 
 
 def prune_channels(model: nn.Module, spec: Spec, *, data: Iterable[Any] | None, loss: Loss | None, example_inputs: Any) -> None:
     """`prune` for granularity "channel": `model` becomes smaller in place, or an error leaves it as it was."""
-    inputs = positional(example_inputs)
+    inputs = arguments(example_inputs)
     coupling, traced = couple(model, inputs)
     groups = selected_groups(spec, coupling)
     scores = unit_scores(spec, model, coupling, groups, data, loss, inputs)
-    removed = choose_units(spec, coupling, groups, scores, model, inputs)
+    removed = choose_units(spec, coupling, groups, scores, model, example_inputs)
     indices = coupling.indices(removed)
     if _difference(traced, inputs, indices) > TOLERANCE:
         raise ValueError(
@@ -65,26 +68,38 @@ def prune_channels(model: nn.Module, spec: Spec, *, data: Iterable[Any] | None, 
             "many there are; name the layers around it in exclude="
         )
     shrink(model, indices)
+    unseen = [name for name in coupling.never_run if not matches(name, spec.exclude)]
+    if unseen:
+        warnings.warn(
+            f"never run on example_inputs, so that nothing is known of what they read: {', '.join(unseen)}; those that read "
+            f"channels that went will fail. Name them in exclude= where that cannot be, or the layers before them to keep "
+            f"their channels",
+            stacklevel=3,
+        )
 
 
-def positional(example_inputs: Any) -> tuple[Any, ...]:
-    """Arguments of the model to follow channels with.
+def arguments(example_inputs: Any) -> Arguments:
+    """What the model is called with to follow its channels.
 
     Raises:
-        ValueError: there are none.
+        ValueError: there is nothing.
     """
     if example_inputs is None:
         raise ValueError('granularity = "channel" follows channels through the model; pass example_inputs=')
-    return example_inputs if isinstance(example_inputs, tuple) else (example_inputs,)
+    if isinstance(example_inputs, Mapping):
+        return Arguments((), dict(example_inputs))
+    return Arguments(example_inputs if isinstance(example_inputs, tuple) else (example_inputs,), {})
 
 
-def couple(model: nn.Module, inputs: tuple[Any, ...]) -> tuple[Coupling, nn.Module]:
+def couple(model: nn.Module, inputs: Arguments) -> tuple[Coupling, nn.Module]:
     """Units and groups, after one unit was tried through every place that is in doubt; and the copy they were tried on."""
     traced = plain_copy(model)
     tracer = follow(traced, inputs)
 
     def resolved() -> Coupling:
-        return resolve(tracer.slotting, tracer.shapes, tracer.parameters, tracer.uses, tracer.made_by)
+        found = resolve(tracer.slotting, tracer.shapes, tracer.parameters, tracer.uses, tracer.made_by)
+        found.training_only, found.never_run = tracer.training_only, tracer.never_run
+        return found
 
     coupling, doubts = resolved(), list(tracer.doubts)
     while doubts:
@@ -102,16 +117,16 @@ def couple(model: nn.Module, inputs: tuple[Any, ...]) -> tuple[Coupling, nn.Modu
     return coupling, traced
 
 
-def _difference(traced: nn.Module, inputs: tuple[Any, ...], indices: Indices) -> float:
+def _difference(traced: nn.Module, inputs: Arguments, indices: Indices) -> float:
     """How far the smaller model is from the one with zeros, relative to the largest output; infinite when it fails to run.
     `traced` ends as it began."""
     saved = {name: tensor.detach().clone() for name, tensor in traced.named_parameters() if name in indices}
     with torch.no_grad():
         mask_channels(traced, indices)
-        zeroed = _tensors(traced(*inputs))
+        zeroed = tensors_of(inputs.to(traced))
         restore = shrink(traced, indices)
         try:
-            smaller = _tensors(traced(*inputs))
+            smaller = tensors_of(inputs.to(traced))
         except Exception:  # whatever the model's own code raises at sizes it does not know
             smaller = []
         restore()
@@ -126,11 +141,3 @@ def _difference(traced: nn.Module, inputs: tuple[Any, ...], indices: Indices) ->
             scale = max(float(a.abs().max()), 1e-30)
             worst = max(worst, float((a - b).abs().max()) / scale)
     return worst
-
-
-def _tensors(value: Any) -> list[Tensor]:
-    if isinstance(value, Tensor):
-        return [value]
-    if isinstance(value, Mapping):
-        return [tensor for part in value.values() for tensor in _tensors(part)]
-    return [tensor for part in value for tensor in _tensors(part)] if isinstance(value, (list, tuple)) else []

@@ -7,7 +7,7 @@ removed whole or not at all; slot 0 stands for all that cannot be removed.
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -116,6 +116,8 @@ class Coupling:
     made_by: dict[Place, str]  # dimension along which a layer makes channels -> layer
     kept_whole: dict[str, str]  # layer -> why some of its channels cannot go
     by_slot: NDArray[np.int64]  # unit of every slot, -1 where it is fixed
+    training_only: list[str] = field(default_factory=list)  # layers that evaluation does not run
+    never_run: list[str] = field(default_factory=list)  # layers that ran in no graph that was followed
 
     @property
     def count(self) -> int:
@@ -161,13 +163,31 @@ class Coupling:
                 found.setdefault(name, {})[dim] = np.flatnonzero(~gone)
         return found
 
-    def cost(self, removed: NDArray[np.bool_]) -> tuple[int, int]:
-        """Parameters and multiply-accumulates that are left."""
+    def sizes(self, removed: NDArray[np.bool_]) -> tuple[dict[str, int], dict[str, int]]:
+        """Of each parameter what is left, and the multiply-accumulates with it."""
         left = {name: list(shape) for name, shape in self.shapes.items()}
         for (name, dim), units in self.units.items():
             left[name][dim] -= int(np.count_nonzero((units >= 0) & removed[units]))
         sizes = {name: math.prod(shape) for name, shape in left.items()}
-        return sum(sizes[name] for name in self.parameters), sum(sizes[name] * uses for name, uses in self.uses.items())
+        return {name: sizes[name] for name in self.parameters}, {name: sizes[name] * uses for name, uses in self.uses.items()}
+
+    def cost(self, removed: NDArray[np.bool_]) -> tuple[int, int]:
+        """Parameters and multiply-accumulates that are left."""
+        parameters, macs = self.sizes(removed)
+        return sum(parameters.values()), sum(macs.values())
+
+    def group_of(self, unit: int) -> int:
+        """Number of the group of a unit."""
+        return int(np.searchsorted([group.units[0] for group in self.groups], unit, side="right")) - 1
+
+    def multiple(self, group: ChannelGroup, channels: int) -> int:
+        """Units of which a multiple makes a multiple of `channels` in every layer that makes them."""
+        each = {
+            int(np.isin(self.units[place], group.units).sum()) // len(group.units)
+            for place in group.places
+            if place in self.made_by
+        }
+        return max(channels // math.gcd(channels, channels_each) for channels_each in each)
 
 
 def resolve(

@@ -45,8 +45,9 @@ def prune(
     again, at a higher sparsity, goes on from where the model is.
 
     With granularity "channel" nothing is masked: channels are taken out of every tensor they run through, parameters keep their
-    names and become smaller, and the amount is that of the whole model's parameters (or multiply-accumulates). Make the
-    optimizer afterwards. The smaller model is first tried on a copy, where it must compute what zeros in these channels give.
+    names and become smaller, and the amount is that of the whole model's parameters (or multiply-accumulates) as it is
+    now. The smaller model is first tried on a copy, where it must compute what zeros in these channels give. Optimizers made
+    before go on with what they keep of the channels that stay.
 
     Args:
         model: any `torch.nn.Module`.
@@ -102,9 +103,7 @@ def choose_masks(
     if not isinstance(spec, Spec):
         raise TypeError(f"spec must be an engine.Spec, not {type(spec).__name__}; for example engine.Spec(sparsity=0.9)")
     if isinstance(granularity_of(spec.granularity), Channels):
-        raise ValueError(
-            'granularity = "channel" changes shapes, which no mask does: call engine.prune once, before the optimizer is made'
-        )
+        raise ValueError('granularity = "channel" changes shapes, which no mask does: call engine.prune instead of a Pruner')
     for name in ("macs", "latency_ms"):
         if getattr(spec, name) is not None and example_inputs is None:
             raise ValueError(f"{name} is that of one call of the model; pass example_inputs=")

@@ -15,18 +15,21 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from .attachment import pruned_weights, put_masks
+from .channel_optimizers import remember
 from .mask import Mask
 
 Model = TypeVar("Model", bound=nn.Module)
 Indices = Mapping[str, Mapping[int, NDArray[np.int64]]]  # tensor by its name in state_dict -> dimension -> what stays
 RECORD = "_channels_left"
+NORMS = ((nn.modules.batchnorm._NormBase, "num_features"), (nn.GroupNorm, "num_channels"))
 
 
 def removed_channels(model: nn.Module) -> dict[str, dict[str, dict[str, Any]]]:
     """What `prune(..., granularity="channel")` removed from `model`, as plain values for JSON.
 
     Returns:
-        Name of a tensor in `state_dict` -> dimension -> {"size": the original one, "left": its indices that stay}.
+        Name of a tensor in `state_dict` -> dimension -> {"size": the original one, "left": its indices that stay}. A
+        normalisation without tensors stands there by the size it keeps, such as "norm.num_features", as if of one dimension.
     """
     found: dict[str, dict[str, dict[str, Any]]] = {}
     for name, module in model.named_modules():
@@ -56,13 +59,13 @@ def remove_again(model: nn.Module, removed: Any) -> Callable[[], None]:
         return lambda: None
     if not isinstance(removed, Mapping):
         raise ValueError(f"removed channels are a mapping by tensor, not {type(removed).__name__}")
-    tensors = dict(_tensors(model))
+    shapes = {name: tuple(tensor.shape) for name, tensor in _tensors(model)} | bare_sizes(model)
     indices: dict[str, dict[int, NDArray[np.int64]]] = {}
     for name, dims in removed.items():
-        if name not in tensors or not isinstance(dims, Mapping):
+        if name not in shapes or not isinstance(dims, Mapping):
             raise ValueError(f"channels of {name!r} were removed, which the model has not; build it with the original code")
         for dim, entry in dims.items():
-            indices.setdefault(name, {})[_dimension(dim)] = _checked(name, dim, entry, tuple(tensors[name].shape))
+            indices.setdefault(name, {})[_dimension(dim)] = _checked(name, dim, entry, shapes[name])
     return shrink(model, indices)
 
 
@@ -87,6 +90,11 @@ def shrink(model: nn.Module, indices: Indices) -> Callable[[], None]:
     masks = pruned_weights(model)
     undo: list[Callable[[], None]] = []
     modules = dict(model.named_modules())
+    for name, shape in bare_sizes(model).items():
+        if name in indices:
+            owner, _, own = name.rpartition(".")
+            undo.append(_note(modules[owner], own, shape, indices[name]))
+            undo.append(_set(modules[owner], _norm_sizes(modules[owner], len(indices[name][0]))))
     for name, tensor in _tensors(model):
         dims = indices.get(name)
         if dims is None:
@@ -96,6 +104,8 @@ def shrink(model: nn.Module, indices: Indices) -> Callable[[], None]:
         for dim, left in dims.items():
             small = small.index_select(dim, torch.from_numpy(left).to(small.device))
         undo.append(_note(modules[owner], own, tuple(tensor.shape), dims))
+        if isinstance(tensor, nn.Parameter):
+            undo.append(remember(tensor, dims))
         undo.append(_replace(tensor, small.clone(memory_format=torch.contiguous_format)))
     undo += [fit_attributes(module) for module in _owners(model, indices)]
     if any(name in indices for name in masks):
@@ -112,6 +122,23 @@ def shrink(model: nn.Module, indices: Indices) -> Callable[[], None]:
 
 def _tensors(model: nn.Module) -> list[tuple[str, Tensor]]:
     return [*model.named_parameters(), *model.named_buffers()]
+
+
+def bare_sizes(model: nn.Module) -> dict[str, tuple[int]]:
+    """Numbers of channels that normalisations without tensors keep: {"norm.num_features": (16,)}."""
+    found: dict[str, tuple[int]] = {}
+    for prefix, module in model.named_modules():
+        own = next((own for kind, own in NORMS if isinstance(module, kind)), None)
+        if own is not None and not any(t is not None for t in [*module._parameters.values(), *module._buffers.values()]):
+            found[f"{prefix}.{own}" if prefix else own] = (getattr(module, own),)
+    return found
+
+
+def _norm_sizes(layer: Any, channels: int) -> dict[str, int]:
+    """Attributes of a normalisation with so many channels; of groups whole ones went."""
+    if isinstance(layer, nn.GroupNorm):
+        return {"num_channels": channels, "num_groups": layer.num_groups * channels // layer.num_channels}
+    return {"num_features": channels}
 
 
 def _owners(model: nn.Module, indices: Indices) -> list[nn.Module]:
@@ -172,14 +199,21 @@ def fit_attributes(layer: nn.Module) -> Callable[[], None]:
             groups = first if layer.transposed else first // (layer.out_channels // groups)
         sides = (first, second * groups)
         new = {"groups": groups, "in_channels": sides[not layer.transposed], "out_channels": sides[layer.transposed]}
-    elif isinstance(layer, nn.modules.batchnorm._NormBase) and shapes:
-        new = {"num_features": next(iter(shapes.values()))[0]}
+    elif isinstance(layer, (nn.modules.batchnorm._NormBase, nn.GroupNorm)) and shapes:
+        new = _norm_sizes(layer, next(iter(shapes.values()))[0])
     elif isinstance(layer, nn.RNNBase):
         new = {"hidden_size": shapes["weight_hh_l0"][1], "input_size": shapes["weight_ih_l0"][1]}
     elif isinstance(layer, nn.Embedding):
         new = {"embedding_dim": shapes["weight"][1]}
     elif isinstance(layer, nn.PReLU):
         new = {"num_parameters": shapes["weight"][0]}
+    elif type(layer).__name__ == "Conv1D" and len(shapes.get("weight", ())) == 2:  # of transformers, a linear layer (in, out)
+        sizes = zip(("nx", "nf"), shapes["weight"], strict=True)
+        new = {name: size for name, size in sizes if isinstance(getattr(layer, name, None), int)}
+    return _set(layer, new)
+
+
+def _set(layer: nn.Module, new: Mapping[str, int]) -> Callable[[], None]:
     before = {name: getattr(layer, name) for name in new}
     for name, value in new.items():
         setattr(layer, name, value)

@@ -47,9 +47,13 @@ class Spec:
             layers that match one together, and each other layer alone. None is what the criterion is for: "layer", but for
             "wanda" the outputs of linear layers, where single weights go (Sun et al., 2024).
         min_density, max_density: least and largest share that stays in any one layer, or mappings from glob pattern to share.
+            Where min_density says nothing, the best tenth of every layer goes last when channels of layers are ranked together,
+            and a tenth stays of filters, rows and kernels, if the amount allows; {"*": 0.0} lifts that.
         include, exclude: glob patterns on module names ("features.*", "*.fc?"); a layer is selected when some `include`
             pattern and no `exclude` pattern matches. A single string counts as one pattern.
         seed: of criterion "random".
+        round_to: with granularity "channel" a layer that loses channels keeps a multiple of this many, such as 8, and one of
+            fewer stays whole; the amount is still met.
 
     Raises:
         ValueError, TypeError: a value or combination that makes no sense, naming it and the way out.
@@ -70,6 +74,7 @@ class Spec:
     include: str | Sequence[str] = ("*",)
     exclude: str | Sequence[str] = ()
     seed: int = 0
+    round_to: int = 1
 
     def __post_init__(self) -> None:
         granularity = granularity_of(self.granularity)
@@ -95,6 +100,13 @@ class Spec:
                 f'several as one: it needs "element", "N:M", "vector", "kernel" or blocks one row high, such as "1x4"'
             )
         self._check_amount(granularity)
+        if not isinstance(self.round_to, Integral) or isinstance(self.round_to, bool) or self.round_to < 1:
+            raise ValueError(f"round_to = {self.round_to!r} must be a whole number of channels, at least 1")
+        if self.round_to > 1 and self.granularity != "channel":
+            raise ValueError(
+                f'round_to = {self.round_to} is of channels that really go: it needs granularity="channel", not '
+                f"{self.granularity!r}"
+            )
         if criterion.groups_only and self.granularity not in ("filter", "row", "channel"):
             raise ValueError(
                 f'criterion = {self.criterion!r} is about output channels: it needs granularity="filter", "row" or "channel", '

@@ -4,9 +4,7 @@ Every tensor of the graph has at most one dimension whose indices are slots (cou
 carried out on the slots themselves; what would make two dimensions of a tensor depend on slots joins them until one does.
 """
 
-import copy
 import operator
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from .attachment import remove_masks
+from .channel_graph import Arguments, exported
 from .coupling import Doubt, Slots, Slotting
 
 
@@ -51,6 +49,9 @@ class Tracer:
         self.modules = dict(model.named_modules())
         self.parameters = {name for name, _ in model.named_parameters()}
         self.node: Any = None
+
+        self.training_only: list[str] = []  # layers that evaluation does not run
+        self.never_run: list[str] = []  # layers that neither evaluation nor training ran on the given inputs
 
     def value(self, node: Any) -> Value:
         """What is known of an argument; None for numbers."""
@@ -166,32 +167,54 @@ def size_of(node: Any) -> tuple[int, ...]:
     return tuple(int(side) for side in node.meta["val"].shape)
 
 
-def follow(model: nn.Module, inputs: tuple[Any, ...]) -> Tracer:
+def follow(model: nn.Module, inputs: Arguments) -> Tracer:
     """The channels of `model` that must go together; it stays as it is.
+
+    What evaluation never runs, such as auxiliary classifiers, is looked for in training, too; what is not found there either is
+    named by `Tracer.never_run`.
 
     Args:
         model: in eval mode, without masks (`plain_copy`), anything `torch.export` can follow.
-        inputs: positional arguments. A batch of one is enough.
+        inputs: a batch of one is enough.
     Raises:
         ValueError: `torch.export` cannot follow the model, with what it says.
     """
     from . import channel_moves, channel_products  # noqa: F401 -- they register rules
-    from .channel_rules import RULES, fallback
 
-    fast = torch.backends.mha.get_fastpath_enabled()  # torch's fused encoder would be one operation
+    tracer = Tracer(model)
     try:
-        torch.backends.mha.set_fastpath_enabled(False)
-        with warnings.catch_warnings(), torch.no_grad():
-            warnings.simplefilter("ignore")
-            program = torch.export.export(model, inputs, strict=False)
+        program = exported(model, inputs, training=False)
     except Exception as error:
         raise ValueError(
             f"the graph of this model cannot be followed: torch.export says {type(error).__name__}: "
             f'{(str(error).strip() or "no more").splitlines()[0]}; granularity="filter" and "row" need no graph'
         ) from error
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fast)
-    tracer = Tracer(model)
+    _keep_frozen(tracer, model)
+    reached = _walk(tracer, program, model)
+    if reached >= tracer.parameters:
+        return tracer
+    try:
+        program = exported(model, inputs, training=True)
+    except Exception:  # whatever the model's own code raises in training; never_run tells what follows from it
+        also = set()
+    else:
+        uses, known, tracer.uses = tracer.uses, list(tracer.doubts), {}
+        also = _walk(tracer, program, model)
+        sure = {doubt.where for doubt in known}
+        for doubt in tracer.doubts[len(known) :]:  # trials run in evaluation, where these operations do not
+            if doubt.where not in sure:
+                tracer.slotting.fix(doubt.slots, f"{doubt.where} may need its sizes, and runs in training only")
+        tracer.uses, tracer.doubts = uses, known
+    tracer.training_only = sorted({name.rpartition(".")[0] for name in also - reached})
+    unseen = tracer.parameters - also - reached
+    tracer.never_run = sorted({name.rpartition(".")[0] or name for name in unseen})
+    return tracer
+
+
+def _walk(tracer: Tracer, program: Any, model: nn.Module) -> set[str]:
+    """Apply the rule of every operation; returns the parameters that some operation reads."""
+    from .channel_rules import RULES, fallback
+
     _begin(tracer, program, model)
     for node in program.graph.nodes:
         tracer.node = node
@@ -200,7 +223,20 @@ def follow(model: nn.Module, inputs: tuple[Any, ...]) -> Tracer:
         elif node.op == "output":
             for argument in node.all_input_nodes:
                 tracer.fix(tracer.value(argument), reason="it is part of the model's output")
-    return tracer
+    held = (tracer.values.get(node) for node in program.graph.nodes if node.op == "placeholder" and node.users)
+    return {value.name for value in held if isinstance(value, Held)}
+
+
+def _keep_frozen(tracer: Tracer, model: nn.Module) -> None:
+    """Weights that were frozen one by one, such as a convolution that takes a fixed mean, keep their channels."""
+    parameters = dict(model.named_parameters())
+    if not any(parameter.requires_grad for parameter in parameters.values()):
+        return
+    for name, parameter in parameters.items():
+        if not parameter.requires_grad and parameter.dim() > 1:
+            tracer.shapes[name] = tuple(parameter.shape)
+            held = Held(name, tuple(range(parameter.dim())))
+            tracer.fix(held, reason=f"{name} is frozen (requires_grad=False)")
 
 
 def _begin(tracer: Tracer, program: Any, model: nn.Module) -> None:
@@ -215,8 +251,3 @@ def _begin(tracer: Tracer, program: Any, model: nn.Module) -> None:
         if node.op == "placeholder" and node.name in targets:
             tensor = own[targets[node.name]]
             tracer.values[node] = Held(names[id(tensor)], tuple(range(tensor.dim())))
-
-
-def plain_copy(model: nn.Module) -> nn.Module:
-    """A copy in eval mode without masks."""
-    return remove_masks(copy.deepcopy(model)).eval()
