@@ -25,6 +25,7 @@ from .spec import Spec
 from .version import __version__
 
 if TYPE_CHECKING:
+    from . import nn
     from .allocation import allocate
     from .attachment import masks, remove_masks
     from .attention import MaskedMultiheadAttention
@@ -77,6 +78,7 @@ _TORCH_NAMES = {
     "load": "files",
     "LotteryTicket": "lottery",
     "masks": "attachment",
+    "nn": "nn",
     "Pruner": "pruner",
     "penalty": "penalties",
     "prune": "pruning",
@@ -140,6 +142,7 @@ __all__ = [
     "linear",
     "load",
     "masks",
+    "nn",
     "num_threads",
     "penalty",
     "prune",
@@ -174,7 +177,7 @@ def __getattr__(name: str) -> Any:
             f"sparse_engine.{name} works on torch models and torch is not installed; pip install 'sparse-engine[torch]'",
             name="torch",
         ) from error
-    value = globals()[name] = getattr(module, name)
+    value = globals()[name] = module if name == "nn" else getattr(module, name)
     return value
 
 

@@ -13,9 +13,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from .kinds import KINDS, known_kind
 from .layer import Pruned
 from .masking import guard
-from .nn import PRUNED_CLASSES
 from .ranked import Part, Piece
 from .several import PrunedSeveral
 
@@ -80,9 +80,12 @@ class MaskedMultiheadAttention(PrunedSeveral, nn.MultiheadAttention):
         return super().forward(*args, **kwargs)
 
 
+KINDS[nn.MultiheadAttention] = MaskedMultiheadAttention
+
+
 def is_attention(module: nn.Module) -> bool:
     """Whether `module` is torch's attention, pruned or not."""
-    return isinstance(module, MaskedMultiheadAttention) or type(module) is nn.MultiheadAttention
+    return isinstance(module, nn.MultiheadAttention) and known_kind(module) is MaskedMultiheadAttention
 
 
 def projections(module: nn.Module) -> list[str]:
@@ -123,4 +126,4 @@ def _separate(name: str, module: nn.Module) -> Iterator[tuple[str, Heads | None,
 
 
 def _prunable(layer: Any) -> bool:
-    return isinstance(layer, nn.Linear) and (isinstance(layer, Pruned) or type(layer) in PRUNED_CLASSES)
+    return isinstance(layer, nn.Linear) and (isinstance(layer, Pruned) or known_kind(layer) is not None)

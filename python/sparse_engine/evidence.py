@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.rnn import PackedSequence
 
-from .ranked import CONVOLUTIONS, TRANSPOSED, parameters_of, view_of
+from .ranked import CONVOLUTIONS, TRANSPOSED, is_linear, parameters_of, view_of, weight_of
 
 Loss = Callable[[Any, Any], Tensor]
 
@@ -164,7 +164,7 @@ def applications(layer: Any, x: Any, output: Any) -> int:
     if isinstance(layer, (nn.RNNBase, nn.MultiheadAttention)):
         given = x.data if isinstance(x, PackedSequence) else x
         return given.numel() // max(1, given.shape[-1])
-    return output.numel() // max(1, layer.weight.shape[0])  # type: ignore[no-any-return]
+    return output.numel() // max(1, weight_of(layer).shape[0])  # type: ignore[no-any-return]
 
 
 def split_batch(batch: Any) -> tuple[tuple[Any, ...], Any]:
@@ -200,7 +200,7 @@ def padded_input(layer: Any, x: Tensor) -> Tensor:
 
 def input_squares(layer: nn.Module, x: Tensor) -> Tensor:
     """Σ x² for each weight of an output channel, over the batch and all positions; broadcasts against the weight."""
-    if isinstance(layer, nn.Linear):
+    if is_linear(layer):
         return x.reshape(-1, x.shape[-1]).square().sum(0)[None]
     if isinstance(layer, TRANSPOSED):
         return _transposed_squares(layer, x)

@@ -22,6 +22,7 @@ from .mask import Mask
 from .masking import MaskGradient, Watched, guard, guarded_by, mask_tensor, write_zeros
 
 TRAINING = "training or gradients needed: model.eval() and torch.inference_mode()"
+PARAMETRIZED = "the weight is computed by a parametrization"
 DISABLED = "engine.dense_only() is active"
 SAMPLES = 16  # weights looked at on every call
 
@@ -123,10 +124,13 @@ class Pruned(nn.Module):
 
     def _weight(self) -> Tensor:
         """The weight with zeros in place, as dense arithmetic needs it; gradients of pruned weights are zero."""
-        weight: Tensor = self._parameters["weight"]  # type: ignore[assignment]
+        state = self._sparse
+        weight: Tensor | None = self._parameters.get("weight")
+        if weight is None:  # a parametrization came after pruning: what it yields is masked
+            weight = self.weight
+            return torch.where(mask_tensor(state.mask).to(weight.device), weight, weight.new_zeros(()))
         if torch.compiler.is_compiling():
             return weight
-        state = self._sparse
         ours = type(weight) is nn.Parameter and weight.is_leaf and not weight.is_inference()
         if not ours or torch._C._functorch.is_functorch_wrapped_tensor(weight):
             # torch.func.functional_call passes a tensor of its own: that one is not ours to write to.
@@ -156,16 +160,16 @@ class Pruned(nn.Module):
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Take up the mask again after a copy or a load (deepcopy and pickle come here)."""
         super().__setstate__(state)  # type: ignore[no-untyped-call]
-        self._clean(self._parameters["weight"])
+        self._clean(self._parameters.get("weight"))
 
     def _apply(self, fn: Any, recurse: bool = True) -> Any:
         result = super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
-        self._clean(self._parameters["weight"])
+        self._clean(self._parameters.get("weight"))
         return result
 
     def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
         super()._load_from_state_dict(*args, **kwargs)
-        self._clean(self._parameters["weight"])
+        self._clean(self._parameters.get("weight"))
 
     def extra_repr(self) -> str:
         """The plain layer's, with the share of weights that stay."""
@@ -193,7 +197,10 @@ class NativePruned(Pruned):
     def forward(self, x: Tensor) -> Tensor:
         """The layer's result: dense while gradients are needed, else with the kernel that measured fastest."""
         parameters: dict[str, Any] = self._parameters
-        weight, bias = parameters["weight"], parameters["bias"]
+        weight, bias = parameters.get("weight"), parameters["bias"]
+        if weight is None:
+            self._sparse.fall_back(PARAMETRIZED)
+            return self._dense(x, self._weight())
         if torch.compiler.is_compiling():
             return self._dense(x, weight)
         state = self._sparse

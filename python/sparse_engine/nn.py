@@ -10,10 +10,22 @@ from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 from . import _core
 from .arrays import new_result
 from .formats import NARROW_COLUMNS
+from .kinds import KINDS, pruned_class, register, unpruned_class
 from .layer import NativePruned, Pruned, PrunedState
 from .mask import Mask
 from .masking import release
 from .ops import is_channels_last
+
+__all__ = [
+    "MaskedConv3d",
+    "MaskedConvTranspose1d",
+    "MaskedConvTranspose2d",
+    "MaskedConvTranspose3d",
+    "SparseConv1d",
+    "SparseConv2d",
+    "SparseLinear",
+    "register",
+]
 
 
 class SparseLinear(NativePruned, nn.Linear):
@@ -184,7 +196,7 @@ def _bias(bias: Tensor | None) -> Any:
     return None if bias is None else bias.detach().contiguous().numpy()
 
 
-# The class a layer takes when it is pruned. Keyed by exact class: a subclass with a forward of its own must keep it.
+# The class a layer of torch takes when it is pruned; what a subclass takes follows from it (kinds.py).
 PRUNED_CLASSES: dict[type[nn.Module], type[Pruned]] = {
     nn.Linear: SparseLinear,
     NonDynamicallyQuantizableLinear: SparseLinear,
@@ -195,21 +207,22 @@ PRUNED_CLASSES: dict[type[nn.Module], type[Pruned]] = {
     nn.ConvTranspose2d: MaskedConvTranspose2d,
     nn.ConvTranspose3d: MaskedConvTranspose3d,
 }
+KINDS.update(PRUNED_CLASSES)
 
 
 def attach(layer: nn.Module, mask: Mask) -> None:
     """Put `layer` under `mask`: its class becomes the pruned one, its weight is zeroed where the mask is False."""
     if not isinstance(layer, Pruned):
-        layer.__class__ = PRUNED_CLASSES[type(layer)]
+        layer.__class__ = pruned_class(layer)
     assert isinstance(layer, Pruned)
     layer._sparse = PrunedState(mask)
-    layer._clean(layer._parameters["weight"])
+    layer._clean(layer._parameters.get("weight"))
 
 
 def detach(layer: Pruned) -> None:
-    """Undo `attach`; the zeros stay."""
-    weight = layer._parameters["weight"]
+    """Undo `attach`; the layer gets the class it had, the zeros stay."""
+    weight = layer._parameters.get("weight")
     if weight is not None:
         release(weight)
     del layer._sparse
-    layer.__class__ = layer.plain  # type: ignore[assignment]
+    layer.__class__ = unpruned_class(layer)  # type: ignore[assignment]

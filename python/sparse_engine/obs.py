@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from .evidence import evaluating, padded_input, require_seen, split_batch
 from .granularity import Granularity, NofM
 from .mask import Mask, keep_largest
+from .ranked import as_stored, is_linear, weight_of
 
 BLOCK = 128  # columns whose mask is chosen together
 DAMPING = 0.01  # of the mean diagonal, so that inputs that hardly vary do not make the Hessian singular
@@ -41,8 +42,8 @@ def surgeon(
     with evaluating(model), torch.no_grad():
         for layer in _in_order(model, layers, batches[0]):
             hessians = _hessians(model, layer, batches)
-            weight, mask = solved(layer.weight, hessians, counts[layer], granularity)
-            layer.weight.copy_(weight)
+            weight, mask = solved(weight_of(layer), hessians, counts[layer], granularity)
+            layer.weight.copy_(as_stored(layer, weight))
             put(layer, mask)
 
 
@@ -132,7 +133,7 @@ def _hessians(model: nn.Module, layer: Any, batches: Sequence[Any]) -> Tensor:
 
 def input_columns(layer: Any, x: Tensor) -> Tensor:
     """The input as the columns that the weight's rows multiply: (groups, in · kernel / groups, positions)."""
-    if isinstance(layer, nn.Linear):
+    if is_linear(layer):
         return x.reshape(1, -1, x.shape[-1]).transpose(1, 2).float()
     axes = len(layer.kernel_size)
     padded = padded_input(layer, x)

@@ -125,7 +125,7 @@ class Pruner:
         if spec.sparsity is not None:
             return replace(spec, sparsity=self.schedule.sparsity(step, spec.sparsity))
         if spec.nonzeros is not None:
-            total = sum(layer.weight.numel() for layer in selected_layers(self.model, spec)[1])
+            total = sum(layer.weight.numel() for layer in selected_layers(self.model, spec, quiet=True)[1])
             final = 1 - spec.nonzeros / total if total else 0.0
             now = spec.nonzeros if step >= self.schedule.end else round(total * (1 - self.schedule.sparsity(step, final)))
             return replace(spec, nonzeros=max(now, spec.nonzeros))

@@ -20,7 +20,6 @@ from .latency import HIGHEST_SPARSITY, share_within
 from .mask import Mask
 from .obs import surgeon
 from .ranked import TRANSPOSED, held_mask, parameters_of, weight_of
-from .recurrent import Gate
 from .selection import selected_layers
 from .spec import Spec
 
@@ -127,14 +126,8 @@ def choose_masks(
 
 
 def _check_known(spec: Spec, criterion: Criterion, layers: list[Any]) -> None:
-    """Refuse what would have to be known of layers that do not tell it."""
+    """Refuse layers that a criterion does not solve."""
     what = f"criterion = {spec.criterion!r}"
-    watches = criterion.needs not in (None, "gradients")
-    if any(isinstance(layer, Gate) for layer in layers) and (watches or spec.macs is not None):
-        raise ValueError(
-            f"{what if watches else 'macs'} looks at what layers are given, which is not known of the steps inside LSTM and "
-            f"GRU: exclude them, or use a criterion of the weights alone"
-        )
     if criterion.needs == "hessians" and any(isinstance(layer, TRANSPOSED) for layer in layers):
         raise ValueError(f"{what} does not solve transposed convolutions: exclude them, or use another criterion")
 

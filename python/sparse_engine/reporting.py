@@ -13,14 +13,14 @@ from typing import Any
 import torch
 from torch import nn
 
-from .attention import REASON, MaskedMultiheadAttention, is_attention, projections
+from .attention import REASON, MaskedMultiheadAttention
 from .evidence import Call, called, evaluating
 from .layer import DISABLED, NativePruned, Pruned, dense_only
 from .pages import picture_of, write_page
-from .ranked import WEIGHTED
-from .recurrent import is_recurrent
+from .ranked import masks_on
 from .runtime import isa, num_threads
 from .several import PrunedSeveral
+from .weights import weights_of
 
 REPEATS = 5
 
@@ -174,11 +174,8 @@ def report(model: nn.Module, example_inputs: Any = None) -> Report:
 
 def _weights(module: nn.Module) -> list[torch.Tensor]:
     """What of a module can be pruned."""
-    if isinstance(module, WEIGHTED):
-        return [module.weight]
-    if is_recurrent(module):
-        return [parameter for name, parameter in module.named_parameters(recurse=False) if name.startswith("weight_")]
-    return [getattr(module, name) for name in projections(module)] if is_attention(module) else []
+    names = dict.fromkeys(weight.parameter for weight in weights_of("", module) if not weight.doubt)
+    return [getattr(module, name) for name in dict.fromkeys([*names, *masks_on(module)])]
 
 
 def _row(name: str, module: nn.Module, weights: list[torch.Tensor]) -> LayerReport:

@@ -53,7 +53,7 @@ class PrunedSeveral(nn.Module):
                 self._clean(name)
 
     def _clean(self, name: str) -> None:
-        weight: Any = self._parameters[name]
+        weight: Any = self._parameters.get(name)
         if weight is None or weight.device.type == "meta":
             return
         mask = self._sparse.masks[name]
