@@ -13,6 +13,7 @@ from .layer import Pruned
 from .mask import Mask
 from .masking import mask_tensor, release
 from .nn import attach, detach
+from .parametrized import release_computed
 from .ranked import TRANSPOSED, Part, is_turned, masks_on, pieces_of
 from .several import PrunedSeveral, SeveralState
 
@@ -62,7 +63,9 @@ def take_off(module: nn.Module) -> None:
     elif isinstance(module, PrunedSeveral):
         for name in module.masks:
             weight = module._parameters.get(name)
-            if weight is not None:
+            if weight is None:
+                release_computed(module, name)
+            else:
                 release(weight)
         del module._sparse
         module.__class__ = unpruned_class(module)  # type: ignore[assignment]

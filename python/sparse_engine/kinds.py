@@ -132,4 +132,4 @@ def unpruned_class(layer: Any) -> type[nn.Module]:
 
 def _blank(kind: type[Any], plain: type[nn.Module]) -> Any:
     cls = made(kind, plain)
-    return cls.__new__(cls)
+    return cls.__new__(cls)  # type: ignore[call-overload]

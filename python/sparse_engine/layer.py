@@ -20,6 +20,8 @@ from .choice import Choice, Choices
 from .formats import DENSE, FORMATS, candidates, fitting, modelled
 from .mask import Mask
 from .masking import MaskGradient, Watched, guard, guarded_by, mask_tensor, write_zeros
+from .parametrized import under
+from .quantisation import NotQuantised
 
 TRAINING = "training or gradients needed: model.eval() and torch.inference_mode()"
 PARAMETRIZED = "the weight is computed by a parametrization"
@@ -101,7 +103,7 @@ class PrunedState:
         self.fallbacks[reason] = self.fallbacks.get(reason, 0) + 1
 
 
-class Pruned(nn.Module):
+class Pruned(NotQuantised, nn.Module):
     """Mixin of a pruned layer. `plain` is the class it had before."""
 
     plain: ClassVar[type[nn.Module]]
@@ -127,8 +129,7 @@ class Pruned(nn.Module):
         state = self._sparse
         weight: Tensor | None = self._parameters.get("weight")
         if weight is None:  # a parametrization came after pruning: what it yields is masked
-            weight = self.weight
-            return torch.where(mask_tensor(state.mask).to(weight.device), weight, weight.new_zeros(()))
+            return under(self.weight, mask_tensor(state.mask))  # type: ignore[arg-type]
         if torch.compiler.is_compiling():
             return weight
         ours = type(weight) is nn.Parameter and weight.is_leaf and not weight.is_inference()

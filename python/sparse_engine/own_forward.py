@@ -113,11 +113,11 @@ class OwnForward(PrunedSeveral):
         matrix = self._matrix(product.factor, kernel)
         images = x if x.dim() == 4 else x.unsqueeze(2)
         y = _core.conv2d_tensors(images, matrix, shape, bias, _core.Activation.none, None)
-        return y if y is None or x.dim() == 4 else y.squeeze(2)
+        return y if y is None or x.dim() == 4 else y.squeeze(2)  # type: ignore[no-any-return]
 
     def _matrix(self, factor: Factor, kernel: str) -> _core.Matrix:
         state, weight = self._sparse, getattr(self, factor.parameter)
-        packed: _Packed | None = state.packed.get(factor)  # type: ignore[arg-type,call-overload]
+        packed: _Packed | None = state.packed.get(factor)  # type: ignore[call-overload]
         if packed is None or not packed.is_of(weight):
             write_zeros(state.masks[factor.parameter], weight)
             packed = state.packed[factor] = _Packed(weight, factor)  # type: ignore[index]
@@ -163,12 +163,12 @@ def _matrix_of(whole: Any, factor: Factor) -> Any:
     """A numpy array as (out, in) of a product."""
     import numpy as np
 
-    one = whole if factor.index is None else whole[factor.index]
+    one = whole if factor.matrix is None else whole[factor.matrix]
     return np.ascontiguousarray(one.T if factor.transposed else one.reshape(one.shape[0], -1))
 
 
 def _matrix_mask(mask: Mask, factor: Factor) -> Mask:
-    if factor.index is None and not factor.transposed:
+    if factor.matrix is None and not factor.transposed:
         return mask
     return Mask.from_numpy(_matrix_of(mask.to_numpy(), factor))
 

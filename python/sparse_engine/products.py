@@ -18,7 +18,7 @@ class Factor(NamedTuple):
     """A weight as it stands in a product: a whole parameter or one of the matrices in it, as it is or transposed."""
 
     parameter: str
-    index: int | None
+    matrix: int | None
     transposed: bool  # the factor is (in, out)
 
 
@@ -61,8 +61,8 @@ class Products(TorchFunctionMode):
         view = _VIEWS.get(function)
         if view is not None:
             result = function(*args, **kwargs)
-            found = self._factor(args[0]) if args else None
-            turned = None if found is None else view(found, *args, **kwargs)
+            whole = self._factor(args[0]) if args else None
+            turned = None if whole is None else view(whole, *args, **kwargs)
             if turned is not None:
                 self.known[id(result)] = (result, turned)
             return result
@@ -90,7 +90,7 @@ def _linear(find: Find, input: Tensor, weight: Tensor, bias: Tensor | None = Non
 
 
 def _matmul(find: Find, input: Tensor, *others: Tensor, **named: Any) -> Product | None:
-    other = others[0] if others else named.get("other", named.get("mat2", named.get("tensor2")))
+    other: Any = others[0] if others else named.get("other", named.get("mat2"))
     factor = find(other)
     if factor is None or other.dim() != 2 or "out" in named:
         return None
@@ -98,7 +98,8 @@ def _matmul(find: Find, input: Tensor, *others: Tensor, **named: Any) -> Product
 
 
 def _addmm(find: Find, input: Tensor, *factors: Tensor, **named: Any) -> Product | None:
-    x, other = (*factors, *(named[name] for name in ("mat1", "mat2") if name in named))
+    given = [*factors, *(named[name] for name in ("mat1", "mat2") if name in named)]
+    x, other = given
     if input.dim() != 1 or other.dim() != 2 or named.keys() - {"mat1", "mat2"}:
         return None
     found = _matmul(find, x, other)
@@ -137,9 +138,9 @@ def _only_two(factor: Factor, weight: Tensor, *_: Any) -> Factor | None:
 def _one_of(factor: Factor, weight: Tensor, index: Any) -> Factor | None:
     if isinstance(index, Tensor) and index.dim() == 0 and not index.is_floating_point() and index.dtype is not torch.bool:
         index = int(index)
-    if type(index) is not int or weight.dim() != 3 or factor.index is not None:
+    if type(index) is not int or weight.dim() != 3 or factor.matrix is not None:
         return None
-    return factor._replace(index=index % weight.shape[0])
+    return factor._replace(matrix=index % weight.shape[0])
 
 
 _PRODUCTS: dict[Any, Callable[..., Product | None]] = {

@@ -16,7 +16,7 @@ from torch.nn.utils.rnn import PackedSequence
 from . import _core
 from .formats import DENSE, modelled
 from .kinds import KINDS
-from .layer import DISABLED, TRAINING, Packed, native_enabled
+from .layer import DISABLED, PARAMETRIZED, TRAINING, Packed, native_enabled
 from .masking import write_zeros
 from .ranked import Part, Piece
 from .several import PrunedSeveral
@@ -67,6 +67,8 @@ class PrunedRecurrent(PrunedSeveral, nn.RNNBase):
         """Why native code does not take this call, or None."""
         if not native_enabled():
             return DISABLED
+        if any(name not in self._parameters for name in self.masks):
+            return PARAMETRIZED
         states = () if hx is None else hx if isinstance(hx, tuple) else (hx,)
         if isinstance(x, PackedSequence):
             return "a packed sequence: pad it (torch.nn.utils.rnn.pad_packed_sequence)"

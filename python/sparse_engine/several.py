@@ -7,6 +7,8 @@ from torch import nn
 from .choice import Choices
 from .mask import Mask
 from .masking import guard, guarded_by, guards_gradient, write_zeros
+from .parametrized import hold_computed
+from .quantisation import NotQuantised
 
 
 class SeveralState:
@@ -32,7 +34,7 @@ class SeveralState:
         self.fallbacks[reason] = self.fallbacks.get(reason, 0) + 1
 
 
-class PrunedSeveral(nn.Module):
+class PrunedSeveral(NotQuantised, nn.Module):
     """Mixin of a pruned layer with several weights. `plain` is the class it had before."""
 
     plain: ClassVar[type[nn.Module]]
@@ -47,6 +49,9 @@ class PrunedSeveral(nn.Module):
         """Zeros where the masks are False, whatever wrote to the weights, and in what becomes their gradient."""
         state = self._sparse
         for name, mask in state.masks.items():
+            if name not in self._parameters:
+                hold_computed(self, name, mask)
+                continue
             weight: Any = getattr(self, name)
             seen = state.clean.get(name) == (weight._version, weight.data_ptr())
             if self.training or not seen or guarded_by(weight) is not mask or not guards_gradient(weight):
