@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -16,6 +17,7 @@ from .masking import write_zeros
 from .products import Convolution, Factor, Product, Products
 from .several import PrunedSeveral, SeveralState
 
+ANY_MASK = ("csr", "bitmask")  # formats that fit every mask
 UNROUTED = "masked; its own forward does not multiply by its weights as they are"
 
 
@@ -29,11 +31,11 @@ class OwnState(SeveralState):
     @property
     def fitting(self) -> tuple[str, ...]:
         """Formats that store exactly what every mask keeps."""
-        found = tuple(FORMATS)
-        for factor in self.factors or ():
-            own = fitting(_matrix_mask(self.masks[factor.parameter], factor))
-            found = tuple(kernel for kernel in found if kernel in own)
-        return found if self.factors else tuple(kernel for kernel in found if kernel in ("csr", "bitmask"))
+        factors = self.factors or ()
+        if not factors or any(factor.matrix is not None for factor in factors):
+            return ANY_MASK  # experts that were not called yet may have other masks
+        own = [fitting(_matrix_mask(self.masks[factor.parameter], factor)) for factor in factors]
+        return tuple(kernel for kernel in FORMATS if all(kernel in fit for fit in own))
 
 
 class OwnForward(PrunedSeveral):
@@ -102,8 +104,10 @@ class OwnForward(PrunedSeveral):
         x, bias = product.x, product.bias
         if type(x) not in (Tensor, nn.Parameter) or x.dtype is not torch.float32 or not x.is_cpu or not x.numel():
             return None
-        x = x.detach()
-        bias = None if bias is None else bias.detach()
+        if product.factor not in self._sparse.factors and kernel not in ANY_MASK:  # type: ignore[attr-defined]
+            return None  # not seen when the formats were looked for
+        x = x.detach() if x.requires_grad else x
+        bias = bias.detach() if bias is not None and bias.requires_grad else bias
         if product.convolution is None:
             matrix = self._matrix(product.factor, kernel)
             return _core.linear_tensors(x, matrix, bias, _core.Activation.none, None)  # type: ignore[no-any-return]
@@ -118,9 +122,11 @@ class OwnForward(PrunedSeveral):
     def _matrix(self, factor: Factor, kernel: str) -> _core.Matrix:
         state, weight = self._sparse, getattr(self, factor.parameter)
         packed: _Packed | None = state.packed.get(factor)  # type: ignore[call-overload]
-        if packed is None or not packed.is_of(weight):
-            write_zeros(state.masks[factor.parameter], weight)
-            packed = state.packed[factor] = _Packed(weight, factor)  # type: ignore[index]
+        part = weight if factor.matrix is None else weight[factor.matrix]
+        if packed is None or not packed.is_of(part):
+            if packed is not None or part is weight:  # the first time `_hold` has just done it, for all experts at once
+                write_zeros(state.masks[factor.parameter], weight)
+            packed = state.packed[factor] = _Packed(part, factor)  # type: ignore[index]
         return packed.matrix(kernel)
 
     def _unfit(self, inputs: list[Tensor]) -> str | None:
@@ -146,31 +152,26 @@ class OwnForward(PrunedSeveral):
 class _Packed(Packed):
     """A parameter as the matrix that a product multiplies by."""
 
-    def __init__(self, weight: Tensor, factor: Factor) -> None:
-        super().__init__(weight)
-        self.factor, self.shape = factor, tuple(weight.shape)
+    def __init__(self, part: Tensor, factor: Factor) -> None:
+        super().__init__(part)
+        self.transposed, self.shape = factor.transposed, tuple(part.shape)
 
     def matrix(self, kernel: str) -> _core.Matrix:
         """In the format of `kernel`."""
         found = self.matrices.get(kernel)
         if found is None:
-            dense = _matrix_of(self.dense.reshape(self.shape), self.factor)
+            dense = _as_multiplied(self.dense.reshape(self.shape), self.transposed)
             found = self.matrices[kernel] = FORMATS[kernel].pack(dense)
         return found
 
 
-def _matrix_of(whole: Any, factor: Factor) -> Any:
+def _as_multiplied(array: Any, transposed: bool) -> Any:
     """A numpy array as (out, in) of a product."""
-    import numpy as np
-
-    one = whole if factor.matrix is None else whole[factor.matrix]
-    return np.ascontiguousarray(one.T if factor.transposed else one.reshape(one.shape[0], -1))
+    return np.ascontiguousarray(array.T if transposed else array.reshape(array.shape[0], -1))
 
 
 def _matrix_mask(mask: Mask, factor: Factor) -> Mask:
-    if factor.matrix is None and not factor.transposed:
-        return mask
-    return Mask.from_numpy(_matrix_of(mask.to_numpy(), factor))
+    return Mask.from_numpy(_as_multiplied(mask.to_numpy(), True)) if factor.transposed else mask
 
 
 def _tensors(value: Any) -> Iterator[Tensor]:

@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import nn
 from torch.nn.parameter import UninitializedParameter
+from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 from .attention import Heads, attentions
 from .criteria import criterion_of
@@ -26,6 +27,8 @@ def selected_layers(model: nn.Module, spec: Spec, *, quiet: bool = False) -> tup
         return _selected_heads(model, spec)
     every = [weight for name, module in model.named_modules() for weight in _weights_of(name, module)]
     chosen = [weight for weight in every if _chosen(spec, *_names(weight))]
+    for weight in chosen:
+        _refuse_without_values(weight)
     defaults = Defaults(model, chosen)
     chosen = [weight for weight in chosen if not defaults.is_trifle(weight) or is_named(spec, _names(weight))]
     names: list[str] = []
@@ -68,19 +71,20 @@ def _names(weight: Weight) -> tuple[str, ...]:
     return (head if found else "", weight.name)
 
 
-def _reason(weight: Weight, spec: Spec, defaults: Defaults) -> str | None:
-    """Why `weight` cannot be pruned, or would not be meant, or None.
+def _refuse_without_values(weight: Weight) -> None:
+    if isinstance(weight.tensor, UninitializedParameter):
+        raise ValueError(f"layer {weight.name!r} has no weight yet; run the model once on an input before pruning it")
+    if weight.tensor is not None and weight.tensor.device.type == "meta":
+        raise ValueError(f"the weight of layer {weight.name!r} is on the meta device; pruning needs its values")
 
-    Raises:
-        ValueError: it has no values yet.
-    """
+
+def _reason(weight: Weight, spec: Spec, defaults: Defaults) -> str | None:
+    """Why `weight` cannot be pruned, or would not be meant, or None."""
     tensor = weight.tensor
     if tensor is None:
         return PLAIN
-    if isinstance(tensor, UninitializedParameter):
-        raise ValueError(f"layer {weight.name!r} has no weight yet; run the model once on an input before pruning it")
-    if tensor.device.type == "meta":
-        raise ValueError(f"the weight of layer {weight.name!r} is on the meta device; pruning needs its values")
+    if is_traceable_wrapper_subclass(tensor):
+        return f"weights of type {type(tensor).__name__}: prune before fully_shard or whatever else made them"
     if not tensor.dtype.is_floating_point:
         return f"weights of {tensor.dtype}, which have no magnitudes to rank"
     if weight.parameter in masks_on(weight.module) or is_named(spec, _names(weight)):

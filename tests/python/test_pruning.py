@@ -154,6 +154,10 @@ def test_parametrized_and_lazy_weights_are_refused_with_the_way_out():
 
     with pytest.raises(ValueError, match="remove_parametrizations"):
         engine.prune(nn.Sequential(weight_norm(nn.Linear(4, 4))), engine.Spec(sparsity=0.5))
+    with pytest.raises(ValueError, match="run the model once on an input"):
+        engine.prune(nn.Sequential(nn.LazyLinear(4)), engine.Spec(sparsity=0.5))
+    with pytest.raises(ValueError, match="meta device"):
+        engine.prune(nn.Linear(4, 4, device="meta"), engine.Spec(sparsity=0.5))
     layer = nn.Linear(4, 4)
     torch.nn.utils.prune.l1_unstructured(layer, "weight", 0.5)
     with pytest.raises(ValueError, match="not a plain parameter"):

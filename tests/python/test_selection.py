@@ -261,6 +261,10 @@ def test_each_expert_is_ranked_apart_and_runs_natively(monkeypatch):
         for expert in (0, 2, torch.tensor(1), 2, 0):
             torch.testing.assert_close(model(x, expert), plain(x, expert), rtol=1e-4, atol=1e-3)
         assert next(iter(model._sparse.choices.exact.values())).native
+        with torch.no_grad():
+            model.down.data[1] *= 2  # no version counts this
+            plain.down[1] *= 2
+        torch.testing.assert_close(model(x, 1), plain(x, 1), rtol=1e-4, atol=1e-3)
 
 
 def test_a_frozen_layer_is_left_alone_while_others_train():
@@ -415,6 +419,20 @@ def test_weights_of_whole_numbers_are_left_alone():
     with pytest.warns(UserWarning, match=r"0: weights of torch\.int8"):
         half(model)
     assert list(engine.masks(model)) == ["1.weight"]
+
+
+def test_a_model_spread_over_processes_is_refused_with_the_way_out():
+    from torch import distributed
+    from torch.distributed.tensor import DeviceMesh, distribute_tensor
+
+    distributed.init_process_group("gloo", store=distributed.HashStore(), rank=0, world_size=1)
+    try:
+        layer = nn.Linear(4, 4)
+        layer.weight = nn.Parameter(distribute_tensor(layer.weight.detach(), DeviceMesh("cpu", [0])))
+        with pytest.raises(ValueError, match="weights of type DTensor: prune before fully_shard"):
+            half(nn.Sequential(layer))
+    finally:
+        distributed.destroy_process_group()
 
 
 def test_attention_is_left_alone_by_what_looks_at_inputs_and_the_rest_is_not():
