@@ -85,7 +85,7 @@ class OwnForward(PrunedSeveral):
         state: Any = self._sparse
         sizes = [(mask.kept, mask.size) for mask in self.masks.values()]
         density = sum(kept for kept, _ in sizes) / max(1, sum(size for _, size in sizes))
-        wide = any(weight.dim() > 2 for weight in self._weights().values())
+        wide = any(f.matrix is None and getattr(self, f.parameter).dim() > 2 for f in state.factors)  # convolutions
         columns = NARROW_COLUMNS + 1 if wide else x.numel() // max(1, x.shape[-1])
         kernels = candidates(state.fitting, density, columns)
         ways: dict[str, Any] = {kernel: partial(self._routed, kernel, plain) for kernel in kernels}

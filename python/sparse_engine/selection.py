@@ -117,7 +117,7 @@ def _chosen(spec: Spec, *names: str) -> bool:
 def _refuse_nothing(spec: Spec, prunable: list[str], names: list[str], left: LeftAlone) -> None:
     """Refuse a selection of nothing, or a pattern that speaks of nothing."""
     if not names and left:
-        raise ValueError(f"every selected layer is left alone: {left}")
+        raise ValueError(f"every selected layer is left alone; name them in include= to prune what can be: {left}")
     if not names:
         what = "attention layers" if spec.granularity == "head" else "prunable layers"
         there = ", ".join(name or "(the model itself)" for name in prunable) or "none"

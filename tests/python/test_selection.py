@@ -413,6 +413,33 @@ def test_a_layer_under_a_parametrization_is_left_alone_and_the_rest_is_pruned():
     assert list(engine.masks(recurrent)) == ["0.weight_ih_l0"]
 
 
+def test_one_warning_groups_names_by_reason_and_stays_short():
+    frozen = [nn.Linear(4, 4).requires_grad_(False) for _ in range(20)]
+    model = nn.Sequential(nn.Linear(4, 4), *frozen, nn.Bilinear(4, 4, 4), nn.Embedding(4, 4))
+    with pytest.warns(
+        UserWarning, match=r"left alone: 1, 2, 3 and 17 more: frozen .*; 21: bilinear layer.*; 22: embed"
+    ) as seen:
+        half(model)
+    assert len(seen) == 1
+    assert len(str(seen[0].message)) < 400
+
+
+def test_a_gradual_schedule_warns_as_pruning_once_does():
+    model = nn.Sequential(nn.Embedding(4, 4), nn.Linear(4, 4))
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("default")
+        pruner = engine.Pruner(model, engine.Spec(nonzeros=4), engine.Linear(0, 4))
+        for _ in range(6):
+            pruner.step()
+    assert len(seen) == 1
+
+
+def test_a_compiled_model_runs_a_forward_of_its_own():
+    model, x = half(nn.Sequential(OutputsFirst(8, 8), OwnInit(8))), torch.randn(2, 8)
+    compiled = torch.compile(model, backend="eager", fullgraph=True)
+    torch.testing.assert_close(compiled(x), model(x))
+
+
 def test_weights_of_whole_numbers_are_left_alone():
     model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
     model[0].weight = nn.Parameter(torch.ones(4, 4, dtype=torch.int8), requires_grad=False)
