@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.parameter import UninitializedParameter
 
+from . import attention, recurrent  # noqa: F401  they fill the table of kinds
 from .kinds import known_kind, pruned_class, unpruned_class
 from .layer import Pruned
 from .mask import Mask

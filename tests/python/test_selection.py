@@ -1,5 +1,7 @@
 import copy
 import pickle
+import subprocess
+import sys
 import warnings
 
 import pytest
@@ -411,6 +413,18 @@ def test_a_layer_under_a_parametrization_is_left_alone_and_the_rest_is_pruned():
     with pytest.warns(UserWarning, match="left alone: 0: not a plain parameter"):
         half(recurrent)
     assert list(engine.masks(recurrent)) == ["0.weight_ih_l0"]
+
+
+def test_a_fresh_process_gives_every_layer_its_kind_when_it_loads(tmp_path):
+    pytest.importorskip("safetensors")
+    engine.save(half(nn.Sequential(nn.LSTM(8, 8), nn.MultiheadAttention(8, 2))), tmp_path / "file")
+    code = (
+        "import sys, sparse_engine as engine; from torch import nn; "
+        "model = engine.load(sys.argv[1], nn.Sequential(nn.LSTM(8, 8), nn.MultiheadAttention(8, 2))); "
+        "print([type(layer).__name__ for layer in model])"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "file")], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "['SparseLSTM', 'MaskedMultiheadAttention']"
 
 
 def test_one_warning_groups_names_by_reason_and_stays_short():
