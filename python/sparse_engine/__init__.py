@@ -25,6 +25,7 @@ from .spec import Spec
 from .version import __version__
 
 if TYPE_CHECKING:
+    from . import nn
     from .allocation import allocate
     from .attachment import masks, remove_masks
     from .autotuning import autotune, decisions, set_decisions
@@ -79,6 +80,7 @@ _TORCH_NAMES = {
     "LotteryTicket": "lottery",
     "masks": "attachment",
     "masks_from_zeros": "given_masks",
+    "nn": "nn",
     "Pruner": "pruner",
     "penalty": "penalties",
     "prune": "pruning",
@@ -144,6 +146,7 @@ __all__ = [
     "load",
     "masks",
     "masks_from_zeros",
+    "nn",
     "num_threads",
     "penalty",
     "prune",
@@ -179,7 +182,7 @@ def __getattr__(name: str) -> Any:
             f"sparse_engine.{name} works on torch models and torch is not installed; pip install 'sparse-engine[torch]'",
             name="torch",
         ) from error
-    value = globals()[name] = getattr(module, name)
+    value = globals()[name] = module if name == "nn" else getattr(module, name)
     return value
 
 

@@ -6,27 +6,21 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn.parameter import UninitializedParameter
 
-from .attention import is_attention, projections
+from . import multihead, recurrent  # noqa: F401  they fill the table of kinds
 from .averages import forget, remember
 from .encoder import decline_fused_paths
-from .layer import Pruned, become, detach
+from .kinds import known_kind, pruned_class, turn_back
+from .layer import Pruned, become
 from .mask import Mask
-from .masking import mask_tensor
-from .multihead import MaskedMultiheadAttention
-from .nn import PRUNED_CLASSES, attach
-from .ranked import TRANSPOSED, Part, masks_on, pieces_of
-from .recurrent import RECURRENT_CLASSES, is_recurrent
-from .several import PrunedSeveral, SeveralState, detach_several
+from .masking import mask_tensor, release
+from .nn import attach, detach
+from .parametrized import release_computed
+from .ranked import TRANSPOSED, Part, is_turned, masks_on, pieces_of
+from .several import PrunedSeveral, SeveralState
 
 Model = TypeVar("Model", bound=nn.Module)
-
-
-# The class a layer with several weights takes when it is pruned.
-SEVERAL_CLASSES: dict[Any, type[PrunedSeveral]] = {
-    **RECURRENT_CLASSES,
-    nn.MultiheadAttention: MaskedMultiheadAttention,
-}
 
 
 def put_under(model: nn.Module, layers: Sequence[Any], found: Sequence[Mask]) -> None:
@@ -35,7 +29,7 @@ def put_under(model: nn.Module, layers: Sequence[Any], found: Sequence[Mask]) ->
     whole: dict[tuple[nn.Module, str], Mask] = {}
     parts: dict[tuple[nn.Module, str], NDArray[np.bool_]] = {}
     for layer, mask in zip(layers, found, strict=True):
-        if isinstance(layer, (Part, *TRANSPOSED)):
+        if isinstance(layer, (Part, *TRANSPOSED)) or is_turned(layer):
             for module, parameter, index, kept in pieces_of(layer, mask):
                 if (module, parameter) not in parts:  # what no part speaks of keeps what it has
                     before = masks_on(module).get(parameter)
@@ -45,37 +39,45 @@ def put_under(model: nn.Module, layers: Sequence[Any], found: Sequence[Mask]) ->
         else:
             whole[layer, "weight"] = mask
     whole |= {place: Mask.from_numpy(kept) for place, kept in parts.items()}
-    by_weight = {id(module.weight): mask for (module, parameter), mask in whole.items() if parameter == "weight"}
+    masks_by_weight = {id(module._parameters[parameter]): mask for (module, parameter), mask in whole.items()}
     for module in model.modules():
-        mask_of_weight = by_weight.get(id(module._parameters.get("weight")))
-        if mask_of_weight is not None and (isinstance(module, Pruned) or type(module) in PRUNED_CLASSES):
-            attach(module, mask_of_weight)
-    for (module, parameter), mask in whole.items():
-        if parameter != "weight":
-            _attach_one(module, parameter, mask)
+        for parameter, tensor in list(module._parameters.items()):
+            mask_of_weight = masks_by_weight.get(id(tensor)) if tensor is not None else None
+            if mask_of_weight is not None and ((module, parameter) in whole or _shares(module)):
+                put_on(module, parameter, mask_of_weight)
     decline_fused_paths(model)
+
+
+def _shares(module: nn.Module) -> bool:
+    """Whether a layer that shares a weight with a pruned one is pruned with it; an embedding reads the zeros as they are."""
+    return isinstance(module, (Pruned, PrunedSeveral)) or known_kind(module) is not None
 
 
 def put_on(module: nn.Module, parameter: str, mask: Mask) -> None:
     """Put one parameter of `module` under `mask`; others keep what they have."""
-    if parameter == "weight":
+    if issubclass(pruned_class(module), Pruned):
         attach(module, mask)
     else:
         _attach_one(module, parameter, mask)
 
 
 def take_off(module: nn.Module) -> None:
-    """Turn a pruned layer back into the plain one; the zeros stay."""
+    """Turn a pruned layer back into the plain one, of the class it had; the zeros stay."""
     if isinstance(module, Pruned):
         detach(module)
     elif isinstance(module, PrunedSeveral):
-        detach_several(module)
+        for weight, _ in module._sparse.under.values():
+            release(weight)
+        for name in module.masks:
+            if module._parameters.get(name) is None:
+                release_computed(module, name)
+        turn_back(module)
 
 
 def _attach_one(module: Any, parameter: str, mask: Mask) -> None:
     if not isinstance(module, PrunedSeveral):
-        become(module, SEVERAL_CLASSES[type(module)])
-        module._sparse = SeveralState({})
+        become(module, pruned_class(module))
+        module._sparse = getattr(module, "State", SeveralState)({})
     module._sparse.masks[parameter] = mask
     module._clean(parameter)
 
@@ -148,8 +150,7 @@ def can_be_masked(model: nn.Module, parameter: str) -> bool:
     module = all_modules(model).get(owner) if owner else model
     if module is None or own not in module._parameters:
         return False
-    if is_recurrent(module):
-        return own.startswith("weight_")
-    if is_attention(module):
-        return own in projections(module)
-    return own == "weight" and (isinstance(module, Pruned) or type(module) in PRUNED_CLASSES)
+    weight = module._parameters[own]
+    if weight is None or isinstance(weight, UninitializedParameter) or weight.dim() < 2 or not weight.dtype.is_floating_point:
+        return False
+    return own == "weight" or not issubclass(pruned_class(module), Pruned)

@@ -13,10 +13,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from .kinds import known_kind
 from .layer import Pruned
 from .multihead import MaskedMultiheadAttention
-from .nn import PRUNED_CLASSES
-from .ranked import Part, Piece, is_turned
+from .ranked import Part, Piece, is_linear, is_turned
+from .several import PrunedSeveral
 
 COUNTS = ("num_heads", "n_heads", "num_attention_heads", "n_head")  # how modules and their configs call their number of heads
 SHARED_COUNTS = ("num_key_value_heads", "num_kv_heads", "n_kv_heads")  # and of keys and values, where fewer
@@ -69,7 +70,7 @@ class Heads(Part):
 
 def is_attention(module: nn.Module) -> bool:
     """Whether `module` is torch's attention, pruned or not."""
-    return isinstance(module, MaskedMultiheadAttention) or type(module) is nn.MultiheadAttention
+    return isinstance(module, nn.MultiheadAttention) and known_kind(module) is MaskedMultiheadAttention
 
 
 def projections(module: nn.Module) -> list[str]:
@@ -142,5 +143,5 @@ def _rows(layer: Any) -> int:
 
 def _prunable(layer: Any) -> bool:
     """Whether `layer` is a linear one that can be masked."""
-    linear = isinstance(layer, nn.Linear) or is_turned(layer)
-    return linear and (isinstance(layer, Pruned) or type(layer) in PRUNED_CLASSES)
+    known = isinstance(layer, nn.Linear) and known_kind(layer) is not None
+    return known or is_turned(layer) or (isinstance(layer, (Pruned, PrunedSeveral)) and is_linear(layer))

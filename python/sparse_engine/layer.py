@@ -19,9 +19,12 @@ from . import _core
 from .choice import Choice, Choices
 from .formats import DENSE, FORMATS, candidates, fitting, modelled
 from .mask import Mask
-from .masking import Held, hold, mask_tensor, release
+from .masking import Held, hold, mask_tensor
+from .parametrized import under
+from .quantisation import NotQuantised
 
 TRAINING = "training or gradients needed: model.eval() and torch.inference_mode()"
+PARAMETRIZED = "the weight is computed by a parametrization"
 DISABLED = "engine.dense_only() is active"
 
 _native_enabled = True
@@ -55,9 +58,13 @@ class Packed:
         """The weight in the format of `kernel`."""
         found = self.matrices.get(kernel)
         if found is None:
-            weight = Tensor.detach(self._weight)
-            found = self.matrices[kernel] = FORMATS[kernel].pack(weight.reshape(weight.shape[0], -1).contiguous().numpy())
+            found = self.matrices[kernel] = FORMATS[kernel].pack(self.dense())
         return found
+
+    def dense(self) -> Any:
+        """The weight as a numpy matrix, (out, in · kernel)."""
+        weight = Tensor.detach(self._weight)
+        return weight.reshape(weight.shape[0], -1).contiguous().numpy()
 
 
 class PrunedState:
@@ -91,7 +98,7 @@ class PrunedState:
         self.fallbacks[reason] = self.fallbacks.get(reason, 0) + 1
 
 
-class Pruned(nn.Module):
+class Pruned(NotQuantised, nn.Module):
     """Mixin of a pruned layer. `plain` is the class it had before."""
 
     plain: ClassVar[type[nn.Module]]
@@ -114,10 +121,12 @@ class Pruned(nn.Module):
 
     def _weight(self) -> Any:
         """The weight with zeros in place, as dense arithmetic needs it."""
-        weight: Any = self._parameters["weight"]
+        state = self._sparse
+        weight: Any = self._parameters.get("weight")
+        if weight is None:  # a parametrization came after pruning: what it yields is masked
+            return under(self.weight, mask_tensor(state.mask))  # type: ignore[arg-type]
         if torch.compiler.is_compiling():
             return weight
-        state = self._sparse
         if weight is not state.parameter:
             if tuple(weight.shape) != state.mask.shape:
                 raise ValueError(
@@ -137,7 +146,7 @@ class Pruned(nn.Module):
 
     def _clean(self) -> None:
         """Take the parameter that the layer has now under the mask."""
-        weight: Any = self._parameters["weight"]
+        weight: Any = self._parameters.get("weight")
         state = self._sparse
         state.parameter = state.packed = None
         if weight is None or weight.device.type == "meta" or tuple(weight.shape) != state.mask.shape:
@@ -170,7 +179,8 @@ class Pruned(nn.Module):
         self._clean()
 
     def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
-        self._weight()
+        if "weight" in self._parameters:
+            self._weight()
         super()._save_to_state_dict(destination, prefix, keep_vars)
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -200,7 +210,10 @@ class NativePruned(Pruned):
     def forward(self, input: Tensor) -> Tensor:
         """The layer's result: dense while gradients are needed, else with the kernel that measured fastest."""
         parameters: dict[str, Any] = self._parameters
-        weight: Any = parameters["weight"]
+        weight: Any = parameters.get("weight")
+        if weight is None:
+            self._sparse.fall_back(PARAMETRIZED)
+            return self._dense(input, self._weight())
         if torch.compiler.is_compiling():
             return self._dense(input, weight)
         state = self._sparse
@@ -337,18 +350,3 @@ def become(layer: nn.Module, pruned: type[nn.Module]) -> None:
     # torch.fx takes a layer for a leaf of the graph by the module that its class comes from.
     layer.__dict__["__module__"] = type(layer).__module__
     layer.__class__ = pruned
-
-
-def become_plain(layer: Any) -> None:
-    """Give a pruned `layer` the class it had before."""
-    del layer._sparse
-    layer.__dict__.pop("__module__", None)
-    layer.__class__ = layer.plain
-
-
-def detach(layer: Pruned) -> None:
-    """Turn a pruned layer back into the plain one; the zeros stay."""
-    weight = layer._parameters["weight"]
-    if weight is not None:
-        release(weight)
-    become_plain(layer)

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from . import _core
 from .formats import DENSE, FORMATS, modelled
+from .kinds import KINDS
 from .layer import DISABLED, TRAINING, Pruned, native_enabled
 from .nn import sparse_linear
 from .several import PrunedSeveral
@@ -171,6 +172,9 @@ class MaskedMultiheadAttention(PrunedSeveral, nn.MultiheadAttention):
             assert added is not None
             total = added.reshape(shape) if total is None else total + added.reshape(shape)
         return total
+
+
+KINDS[nn.MultiheadAttention] = MaskedMultiheadAttention
 
 
 def _options(

@@ -9,9 +9,22 @@ from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 from . import _core
 from .arrays import new_result
 from .formats import NARROW_COLUMNS
+from .kinds import KINDS, pruned_class, register, turn_back
 from .layer import NativePruned, Pruned, PrunedState, become
 from .mask import Mask
+from .masking import release
 from .ops import is_channels_last
+
+__all__ = [
+    "MaskedConv3d",
+    "MaskedConvTranspose1d",
+    "MaskedConvTranspose2d",
+    "MaskedConvTranspose3d",
+    "SparseConv1d",
+    "SparseConv2d",
+    "SparseLinear",
+    "register",
+]
 
 
 class SparseLinear(NativePruned, nn.Linear):
@@ -187,7 +200,7 @@ def _bias(bias: Tensor | None) -> Any:
     return None if bias is None else bias.detach().contiguous().numpy()
 
 
-# The class a layer takes when it is pruned. Keyed by exact class: a subclass with a forward of its own must keep it.
+# The class a layer of torch takes when it is pruned; what a subclass takes follows from it (kinds.py).
 PRUNED_CLASSES: dict[type[nn.Module], type[Pruned]] = {
     nn.Linear: SparseLinear,
     NonDynamicallyQuantizableLinear: SparseLinear,
@@ -198,12 +211,20 @@ PRUNED_CLASSES: dict[type[nn.Module], type[Pruned]] = {
     nn.ConvTranspose2d: MaskedConvTranspose2d,
     nn.ConvTranspose3d: MaskedConvTranspose3d,
 }
+KINDS.update(PRUNED_CLASSES)
 
 
 def attach(layer: nn.Module, mask: Mask) -> None:
     """Put `layer` under `mask`: its class becomes the pruned one, its weight is zeroed where the mask is False."""
     if not isinstance(layer, Pruned):
-        become(layer, PRUNED_CLASSES[type(layer)])
+        become(layer, pruned_class(layer))
     assert isinstance(layer, Pruned)
     layer._sparse = PrunedState(mask)
     layer._clean()
+
+
+def detach(layer: Pruned) -> None:
+    """Undo `attach`; the layer gets the class it had, the zeros stay."""
+    if layer._sparse.parameter is not None:
+        release(layer._sparse.parameter)
+    turn_back(layer)

@@ -1,7 +1,6 @@
 """`Pruner`: pruning along a schedule while a model trains, resumable at any step."""
 
 import glob
-import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -155,9 +154,7 @@ class Pruner:
         spec, schedule = self.spec, self.schedule
         if isinstance(schedule, (OneShot, Regrowth)):
             return spec
-        with warnings.catch_warnings():  # choosing the masks says them
-            warnings.simplefilter("ignore")
-            names, layers = selected_layers(self.model, spec)
+        names, layers = selected_layers(self.model, spec, quiet=True)  # choosing the masks says what is left alone
         if self._held is None:
             self._held = {name: held_count(layer) for name, layer in zip(names, layers, strict=True)}
         sizes = {name: weight_of(layer).numel() for name, layer in zip(names, layers, strict=True)}

@@ -20,7 +20,6 @@ from .latency import HIGHEST_SPARSITY, share_within
 from .mask import Mask
 from .obs import surgeon
 from .ranked import TRANSPOSED, held_count, held_mask, is_linear, parameters_of, weight_of
-from .recurrent import Gate
 from .selection import selected_layers
 from .spec import Spec
 from .uses import called
@@ -38,11 +37,14 @@ def prune(
 ) -> Model:
     """Prune `model` in place as `spec` says, and return the same object.
 
-    Every selected Linear, convolution, LSTM and GRU layer (or attention layer, of which whole heads go) gets a mask, its pruned
-    weights become 0 and stay 0 through training, and in inference (`model.eval()` under `torch.inference_mode()` or
-    `torch.no_grad()`) all but Conv3d, transposed convolutions and torch's attention run on native sparse kernels where these
-    measure faster. Parameters, their names and `state_dict` keys do not change. Pruning
-    again, at a higher sparsity, goes on from where the model is.
+    Every selected weight that multiplies (of linear layers, convolutions, attention, recurrent layers, experts, and of classes
+    of one's own that are seen to) gets a mask, its pruned entries become 0 and stay 0 through training, and in inference
+    (`model.eval()` under `torch.inference_mode()` or `torch.no_grad()`) all but Conv3d, transposed convolutions, torch's
+    attention, RNN and cells run on native sparse kernels where these measure faster. Parameters, their names and `state_dict`
+    keys do not change. Pruning again, at a higher sparsity, goes on from where the model is.
+
+    What is rarely meant is left alone unless `include` names it, with one warning: frozen layers while others train, heads tied
+    to an embedding, adapters, embeddings, classes not seen to multiply; and weights that a parametrization computes.
 
     With granularity "channel" nothing is masked: channels are taken out of every tensor they run through, parameters keep their
     names and become smaller, and the amount is that of the whole model's parameters (or multiply-accumulates) as it is
@@ -63,8 +65,8 @@ def prune(
     Returns:
         `model`.
     Raises:
-        ValueError: no layer is selected, a weight or score is NaN, an amount that cannot be met, or a weight that is not a
-            plain parameter (weight_norm, parametrizations). The model is unchanged then.
+        ValueError: no layer is selected, or every one is left alone; a weight or score is NaN; an amount that cannot be met.
+            The model is unchanged then.
         TypeError: `model` is not a Module or `spec` not a Spec.
     Source: Han, Pool, Tran, Dally, "Learning both Weights and Connections", NeurIPS 2015.
     """
@@ -157,14 +159,8 @@ def by_row(spec: Spec, layers: list[Any]) -> list[bool]:
 
 
 def _check_known(spec: Spec, criterion: Criterion, layers: list[Any]) -> None:
-    """Refuse what would have to be known of layers that do not tell it."""
+    """Refuse layers that a criterion does not solve."""
     what = f"criterion = {spec.criterion!r}"
-    watches = criterion.needs not in (None, "gradients")
-    if any(isinstance(layer, Gate) for layer in layers) and watches:
-        raise ValueError(
-            f"{what} looks at what layers are given, which is not known of the steps inside LSTM and GRU: exclude them, or use "
-            f"a criterion of the weights alone"
-        )
     if criterion.needs == "hessians" and any(isinstance(layer, TRANSPOSED) for layer in layers):
         raise ValueError(f"{what} does not solve transposed convolutions: exclude them, or use another criterion")
 

@@ -13,8 +13,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from .kinds import plain_class, registered
 from .layer import Pruned
 from .mask import Mask
+from .products import product_of
 from .several import PrunedSeveral
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -48,16 +50,47 @@ class Part:
         return self.view(self.parameters())
 
 
-def is_linear(layer: Any) -> bool:
-    """Whether `layer` computes what a linear layer does, as far as its inputs meet its weight."""
-    return isinstance(layer, nn.Linear)
+class Slice(Part):
+    """Some rows of one parameter, or one of the matrices in it.
+
+    Args:
+        index: of the rows, a slice; of a matrix, a number; `...` for the whole.
+        transposed: what is cut out is (in, out).
+    """
+
+    def __init__(self, module: nn.Module, parameter: str, index: Any = ..., transposed: bool = False) -> None:
+        self.places = [(module, parameter)]
+        self.index, self.transposed = index, transposed
+
+    def view(self, whole: Sequence[Tensor]) -> Tensor:
+        """(out, in, ...)."""
+        cut = whole[0][self.index]
+        return cut.transpose(0, 1) if self.transposed else cut
+
+    def pieces(self, kept: NDArray[np.bool_]) -> list[Piece]:
+        """The rows or the matrix."""
+        return [(*self.places[0], self.index, kept.swapaxes(0, 1) if self.transposed else kept)]
 
 
 def is_turned(layer: Any) -> bool:
-    """Whether `layer` is a linear one in all but its class that stores its weight (in, out): the Conv1D of GPT-2."""
-    plain = getattr(type(layer), "plain", type(layer))
-    weight = getattr(layer, "weight", None)
-    return plain.__name__ == "Conv1D" and hasattr(layer, "nf") and isinstance(weight, Tensor) and weight.dim() == 2
+    """Whether `layer` is a linear one in all but its class that stores its weight (in, out)."""
+    if isinstance(layer, WEIGHTED) or not isinstance(layer, nn.Module):
+        return False
+    said = registered(layer)
+    if said is not None and said.transposed is not None:
+        return said.transposed
+    product = product_of(layer, plain_class(layer))
+    return product is not None and product.factor.transposed
+
+
+def is_linear(layer: Any) -> bool:
+    """Whether `layer` computes what a linear layer does, as far as its inputs meet its weight."""
+    if isinstance(layer, nn.Linear):
+        return True
+    if isinstance(layer, WEIGHTED) or not isinstance(layer, nn.Module):
+        return False
+    product = product_of(layer, plain_class(layer))
+    return product is not None and product.convolution is None
 
 
 def parameters_of(layer: Any) -> list[Tensor]:
@@ -77,12 +110,16 @@ def weight_of(layer: Any) -> Tensor:
 
 def outputs_first(layer: Any, weight: Tensor) -> Tensor:
     """A tensor shaped as the weight of `layer`, as (out, in / groups, kernel...)."""
-    return _swapped(weight, layer.groups) if isinstance(layer, TRANSPOSED) else weight
+    if isinstance(layer, TRANSPOSED):
+        return _swapped(weight, layer.groups)
+    return weight.transpose(0, 1) if is_turned(layer) else weight
 
 
 def as_stored(layer: Any, ranked: Tensor) -> Tensor:
     """The inverse of `outputs_first`."""
-    return _swapped(ranked, layer.groups) if isinstance(layer, TRANSPOSED) else ranked
+    if isinstance(layer, TRANSPOSED):
+        return _swapped(ranked, layer.groups)
+    return ranked.transpose(0, 1) if is_turned(layer) else ranked
 
 
 def _swapped(weight: Tensor, groups: int) -> Tensor:

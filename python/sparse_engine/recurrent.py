@@ -4,7 +4,7 @@ Every gate of every weight is pruned like a layer of its own, so that with scope
 hold through optimizer steps, loading and moving, as those of other layers do, and gradients of pruned weights are zero.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -15,19 +15,20 @@ from torch.nn.utils.rnn import PackedSequence
 
 from . import _core, scripted
 from .formats import DENSE, modelled
-from .layer import DISABLED, TRAINING, Packed, native_enabled, script_as
+from .kinds import KINDS
+from .layer import DISABLED, PARAMETRIZED, TRAINING, Packed, native_enabled, script_as
 from .mask import Mask
 from .masking import hold
 from .ranked import Part, Piece
 from .several import PrunedSeveral
 
-GATES = {nn.LSTM: "ifgo", nn.GRU: "rzn"}  # in torch's order
+GATES = {"LSTM": "ifgo", "GRU": "rzn"}  # in torch's order
 
 
 class Gate(Part):
     """The rows of one gate in one weight of a recurrent layer; scored and ranked like a layer."""
 
-    def __init__(self, layer: nn.RNNBase, parameter: str, index: int) -> None:
+    def __init__(self, layer: Any, parameter: str, index: int) -> None:
         self.places = [(layer, parameter)]
         self.rows = slice(index * layer.hidden_size, (index + 1) * layer.hidden_size)
 
@@ -70,6 +71,8 @@ class PrunedRecurrent(PrunedSeveral, nn.RNNBase):
         """Why native code does not take this call, or None."""
         if not native_enabled():
             return DISABLED
+        if any(name not in self._parameters for name in self.masks):
+            return PARAMETRIZED
         states = () if hx is None else hx if isinstance(hx, tuple) else (hx,)
         if isinstance(x, PackedSequence):
             return "a packed sequence: pad it (torch.nn.utils.rnn.pad_packed_sequence)"
@@ -137,7 +140,7 @@ class PrunedRecurrent(PrunedSeveral, nn.RNNBase):
         return "hc" if self.mode == "LSTM" else "h"
 
     def _direction(self, x: Any, suffix: str, states: list[Any], y: Any, backwards: bool) -> None:
-        gates = np.empty((x.shape[0], x.shape[1], len(GATES[self.plain]) * self.hidden_size), np.float32)
+        gates = np.empty((x.shape[0], x.shape[1], len(GATES[self.mode]) * self.hidden_size), np.float32)
         of_input, of_state = self._biases(suffix)
         flat = x.reshape(-1, x.shape[-1])
         into = gates.reshape(len(flat), gates.shape[2])
@@ -175,18 +178,4 @@ class SparseGRU(PrunedRecurrent, nn.GRU):
 script_as(SparseLSTM, scripted.lstm)
 script_as(SparseGRU, scripted.gru)
 
-RECURRENT_CLASSES: dict[type[nn.RNNBase], type[PrunedRecurrent]] = {nn.LSTM: SparseLSTM, nn.GRU: SparseGRU}
-
-
-def is_recurrent(module: nn.Module) -> bool:
-    """Whether `module` is a recurrent layer that can be pruned; one with projections is not."""
-    return isinstance(module, PrunedRecurrent) or (type(module) in RECURRENT_CLASSES and getattr(module, "proj_size", 0) == 0)
-
-
-def gates_of(name: str, layer: Any) -> Iterator[tuple[str, Gate]]:
-    """Name and gate of every gate of every weight."""
-    letters = GATES[layer.plain if isinstance(layer, PrunedRecurrent) else type(layer)]
-    for parameter, _ in layer.named_parameters(recurse=False):
-        if parameter.startswith("weight_"):
-            for index, letter in enumerate(letters):
-                yield f"{name}.{parameter}.{letter}" if name else f"{parameter}.{letter}", Gate(layer, parameter, index)
+KINDS.update({nn.LSTM: SparseLSTM, nn.GRU: SparseGRU})

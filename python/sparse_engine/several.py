@@ -6,9 +6,11 @@ import torch
 from torch import Tensor, nn
 
 from .choice import Choices
-from .layer import become_plain, own_copies
+from .layer import own_copies
 from .mask import Mask
-from .masking import Held, hold, release
+from .masking import Held, hold
+from .parametrized import hold_computed
+from .quantisation import NotQuantised
 
 
 class SeveralState:
@@ -34,7 +36,7 @@ class SeveralState:
         self.fallbacks[reason] = self.fallbacks.get(reason, 0) + 1
 
 
-class PrunedSeveral(nn.Module):
+class PrunedSeveral(NotQuantised, nn.Module):
     """Mixin of a pruned layer with several weights. `plain` is the class it had before."""
 
     plain: ClassVar[type[nn.Module]]
@@ -49,18 +51,22 @@ class PrunedSeveral(nn.Module):
 
     def _hold(self) -> None:
         """Zeros where the masks are False, whatever wrote to the weights, and in what becomes their gradient."""
-        for name, (parameter, held) in self._sparse.under.items():
-            if self._parameters[name] is parameter and (
+        state = self._sparse
+        for name, (parameter, held) in state.under.items():
+            if self._parameters.get(name) is parameter and (
                 held.version != parameter._version or (parameter.requires_grad and not held.hooked)
             ):
                 held.settle(parameter)
+        for name, mask in state.masks.items():
+            if name not in self._parameters:
+                hold_computed(self, name, mask)
 
     def _clean(self, name: str) -> None:
         """Take the parameter called `name`, as the layer has it now, under its mask."""
-        weight: Any = self._parameters[name]
+        weight: Any = self._parameters.get(name)
         state = self._sparse
         state.under.pop(name, None)
-        state.packed.pop(name, None)
+        state.packed.clear()
         if weight is None or weight.device.type == "meta" or tuple(weight.shape) != state.masks[name].shape:
             return
         if weight.is_inference():
@@ -105,10 +111,3 @@ class PrunedSeveral(nn.Module):
         kept, size = (sum(getattr(mask, what) for mask in self.masks.values()) for what in ("kept", "size"))
         own = super().extra_repr()
         return f"{own}{', ' * bool(own)}density={kept / size if size else 1.0:.4g}"
-
-
-def detach_several(layer: PrunedSeveral) -> None:
-    """Turn such a layer back into the plain one; the zeros stay."""
-    for weight, _ in layer._sparse.under.values():
-        release(weight)
-    become_plain(layer)

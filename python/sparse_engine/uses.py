@@ -15,7 +15,7 @@ from torch.nn.utils.rnn import PackedSequence
 from .attention import projections
 from .evidence import evaluating
 from .model_calls import arguments_of, every_layer_called, first_of
-from .ranked import TRANSPOSED, WEIGHTED, Part, is_turned, masks_on, parameters_of, places_of, weight_of
+from .ranked import TRANSPOSED, WEIGHTED, Part, is_linear, is_turned, masks_on, parameters_of, places_of, weight_of
 
 RECURRENT = (nn.RNNBase, nn.RNNCellBase)
 Place = tuple[nn.Module, str]  # a module and the name of one of its weights
@@ -35,7 +35,7 @@ class Call(NamedTuple):
 
 def multiplying(module: nn.Module) -> dict[str, Tensor]:
     """The parameters of `module` itself that meet its inputs, by name; none for a module that holds no such layer."""
-    if isinstance(module, WEIGHTED) or is_turned(module):
+    if isinstance(module, WEIGHTED) or is_linear(module):
         return {"weight": module.weight}  # type: ignore[dict-item]
     if isinstance(module, RECURRENT):
         return {name: p for name, p in module.named_parameters(recurse=False) if name.startswith("weight_")}

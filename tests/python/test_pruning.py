@@ -203,22 +203,29 @@ def test_parametrized_and_lazy_weights_are_refused_with_the_way_out():
     from torch.nn.utils.parametrizations import weight_norm
 
     with pytest.raises(ValueError, match="remove_parametrizations"):
-        engine.prune(nn.Sequential(weight_norm(nn.Linear(4, 4)), nn.Linear(4, 4)), engine.Spec(sparsity=0.5))
+        engine.prune(nn.Sequential(weight_norm(nn.Linear(4, 4))), engine.Spec(sparsity=0.5))
+    with pytest.raises(ValueError, match="run the model once on an input"):
+        engine.prune(nn.Sequential(nn.LazyLinear(4)), engine.Spec(sparsity=0.5))
+    with pytest.raises(ValueError, match="meta device"):
+        engine.prune(nn.Linear(4, 4, device="meta"), engine.Spec(sparsity=0.5))
     layer = nn.Linear(4, 4)
     torch.nn.utils.prune.l1_unstructured(layer, "weight", 0.5)
     with pytest.raises(ValueError, match="not a plain parameter"):
         engine.prune(layer, engine.Spec(sparsity=0.5))
 
 
-def test_a_subclass_with_its_own_forward_is_left_alone_and_named():
+def test_a_subclass_with_its_own_forward_keeps_it_and_is_masked():
     class Doubled(nn.Linear):
         def forward(self, x):
             return 2 * super().forward(x)
 
     model = nn.Sequential(Doubled(4, 4), nn.Linear(4, 4))
-    with pytest.warns(UserWarning, match=r"0 \(Doubled\)"):
-        engine.prune(model, engine.Spec(sparsity=0.5))
-    assert type(model[0]) is Doubled
+    engine.prune(model, engine.Spec(sparsity=0.5))
+    assert isinstance(model[0], Doubled)
+    assert zeros(model[0]) == 8
+    x = torch.randn(2, 4)
+    torch.testing.assert_close(model[0](x), 2 * nn.functional.linear(x, model[0].weight, model[0].bias))
+    assert type(engine.remove_masks(model)[0]) is Doubled
 
 
 def test_wrong_types_are_refused():
