@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from .attachment import can_be_masked, pruned_weights, put_named
 from .mask import Mask
 from .spec import matches
+from .weights import weights_of
 
 Model = TypeVar("Model", bound=nn.Module)
 WRAPPERS = ("module.", "_orig_mod.")  # DistributedDataParallel, DataParallel and AveragedModel; torch.compile
@@ -79,8 +80,15 @@ def masks_from_zeros(
     for name, module in model.named_modules():
         if not matches(name, patterns):
             continue
+        pruned = {weight.parameter for weight in weights_of(name, module) if not weight.doubt}
         for own, parameter in module._parameters.items():
-            if parameter is None or parameter.is_meta or not parameter.numel() or not can_be_masked(module, own):
+            if (
+                own not in pruned
+                or parameter is None
+                or parameter.is_meta
+                or not parameter.numel()
+                or not can_be_masked(module, own)
+            ):
                 continue
             kept = (parameter.detach() != 0).cpu()
             if kept.any() and 1 - int(kept.sum()) / kept.numel() >= min_sparsity:

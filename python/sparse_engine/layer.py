@@ -102,7 +102,7 @@ class Pruned(NotQuantised, nn.Module):
     """Mixin of a pruned layer. `plain` is the class it had before."""
 
     plain: ClassVar[type[nn.Module]]
-    __jit_unused_properties__ = ("mask",)
+    __jit_unused_properties__ = ("mask", "qconfig")
     __jit_ignored_attributes__ = ("_sparse", "plain")
     _sparse: PrunedState
 

@@ -47,25 +47,24 @@ _USES_OF_ONE = _storage_uses(torch.empty(1))  # of a storage that one tensor alo
 class MaskedParameter(nn.Parameter):
     """A parameter under a mask: an `nn.Parameter` in every respect, which also notes when it hands out its memory."""
 
-    _held: "Held"
-
     @property
     def data(self) -> Tensor:
         """The memory of the parameter, as of any tensor; what is written through it is found at the next forward."""
-        self._held.gave_memory()
+        _gave_memory(self)
         return _DATA.__get__(self)  # type: ignore[no-any-return]
 
     @data.setter
     def data(self, value: Tensor) -> None:
-        self._held.gave_memory()
+        _gave_memory(self)
         _DATA.__set__(self, value)
 
     @property
     def grad(self) -> Tensor | None:
         """As of any tensor, with zeros where the mask is False: clipping and optimizers see the norm of what learns."""
         gradient: Tensor | None = _GRAD.__get__(self)
-        if gradient is not None and gradient.__dict__.get("_masked") != (self._held, gradient._version):
-            gradient = self._held.mask_gradient(self, gradient)
+        held = held_by(self)
+        if gradient is not None and held is not None and gradient.__dict__.get("_masked") != (held, gradient._version):
+            gradient = held.mask_gradient(self, gradient)
         return gradient
 
     @grad.setter
@@ -78,16 +77,21 @@ class MaskedParameter(nn.Parameter):
 
     def detach(self) -> Tensor:
         """As of any tensor."""
-        self._held.version = _UNKNOWN
-        return Tensor.detach(self)
+        held = held_by(self)
+        if held is not None:
+            held.version = _UNKNOWN
+        result = Tensor.detach(self)
+        if sys._getframe(1).f_code is _NEW:  # nn.Parameter(weight) wants its own class back; under no mask, it is a plain one
+            result.__class__ = MaskedParameter
+        return result
 
     def numpy(self, *, force: bool = False) -> Any:
         """As of any tensor."""
-        self._held.gave_memory()
+        _gave_memory(self)
         return Tensor.numpy(self, force=force)
 
     def __dlpack__(self, *args: Any, **kwargs: Any) -> Any:
-        self._held.gave_memory()
+        _gave_memory(self)
         return Tensor.__dlpack__(self, *args, **kwargs)
 
     # Copies are plain parameters: masks belong to layers, which put their own copies under them again.
@@ -103,8 +107,15 @@ class MaskedParameter(nn.Parameter):
 
 _RUN = torch.autograd.graph._engine_run_backward.__code__
 _BACKWARD, _GRADIENTS = torch.autograd.backward.__code__, torch.autograd.grad.__code__
+_NEW = nn.Parameter.__new__.__code__
 _DATA: Any = Tensor.data
 _GRAD: Any = Tensor.grad
+
+
+def _gave_memory(parameter: Tensor) -> None:
+    held = held_by(parameter)
+    if held is not None:
+        held.gave_memory()
 
 
 class Held:

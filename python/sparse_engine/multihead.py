@@ -59,7 +59,7 @@ class MaskedMultiheadAttention(PrunedSeveral, nn.MultiheadAttention):
         if not native_enabled():
             return DISABLED
         held = [parameter for parameter, _ in self._sparse.under.values()]
-        if len(held) != len(self.masks) or any(self._parameters[name] is None for name in self.masks):
+        if len(held) != len(self.masks) or any(self._parameters.get(name) is None for name in self.masks):
             return "weights that are not the layer's own"
         parameters = [p for p in self.parameters() if p is not None]
         if self.training or (

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.parameter import is_lazy
 from torch.overrides import TorchFunctionMode
 
 
@@ -166,6 +167,9 @@ def product_of(module: nn.Module, plain: type[nn.Module]) -> Product | None:
 
     It is tried once on zeros. A module with buffers or modules inside could change by that and is not tried.
     """
+    weight = module._parameters.get("weight")
+    if weight is None or is_lazy(weight) or weight.is_meta or weight.dim() < 2 or not weight.dtype.is_floating_point:
+        return None
     if module not in _judged:
         _judged[module] = None if _holds_more(module) else _tried(module, plain)
     return _judged[module]

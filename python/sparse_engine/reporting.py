@@ -20,7 +20,7 @@ from .model_calls import Arguments, arguments_of
 from .pages import picture_of, write_page
 from .runtime import isa, num_threads
 from .several import PrunedSeveral
-from .uses import Call, Watch, flags_of, macs_of, multiplying
+from .uses import Call, Watch, flags_of, macs_of, reported
 
 REPEATS = 5
 
@@ -156,9 +156,9 @@ def report(model: nn.Module, example_inputs: Any = None) -> Report:
         `Report`; print it for a table. "now" is what the layer does in inference, "dense" torch's arithmetic on the same
         weights; both are medians of interleaved calls on the input this layer saw.
     """
-    flags = {m: {n: flags_of(m, n) for n in multiplying(m)} for m in model.modules() if multiplying(m)}
+    flags = {m: {n: flags_of(m, n) for n in reported(m)} for m in model.modules() if reported(m)}
     rows = {m: _row(name, m, flags[m]) for name, m in model.named_modules() if m in flags}
-    gone = {id(multiplying(m)[n]): int((~there).sum()) for m, own in flags.items() for n, there in own.items()}
+    gone = {id(getattr(m, n)): int((~there).sum()) for m, own in flags.items() for n, there in own.items()}
     parameters = sum(p.numel() for p in model.parameters())
     result = Report(layers=list(rows.values()), parameters=parameters, nonzeros=parameters - sum(gone.values()))
     seen: dict[nn.Module, Call] | None = None
@@ -174,7 +174,7 @@ def report(model: nn.Module, example_inputs: Any = None) -> Report:
 
 def _row(name: str, module: nn.Module, flags: dict[str, torch.Tensor]) -> LayerReport:
     # Several weights are shown as one above the other where they are equally wide, and as one long row otherwise.
-    weights = list(multiplying(module).values())
+    weights = list(reported(module).values())
     stacked = len({weight.shape[1:] for weight in weights}) == 1
     shown = torch.cat([w.detach() if stacked else w.detach().reshape(1, -1) for w in weights], dim=0 if stacked else 1)
     return LayerReport(
@@ -236,7 +236,9 @@ def _kernel(module: nn.Module, seen: dict[nn.Module, Call] | None) -> tuple[str,
     reasons = [reason for reason in state.fallbacks if reason != DISABLED]
     choices = state.choices.exact
     if seen is not None:
-        choice = choices.get((getattr(seen[module].x, "shape", None), torch.get_num_threads()))  # type: ignore[arg-type]
+        # Keys of attention hold more than a shape; the last decision is that of this call then.
+        key: Any = (getattr(seen[module].x, "shape", None), torch.get_num_threads())
+        choice = choices.get(key, next(reversed(choices.values()), None))
     else:
         choice = next(reversed(choices.values()), None)
     if reasons and (seen is not None or choice is None):

@@ -14,6 +14,7 @@ from .granularity import Head, granularity_of
 from .left_alone import PLAIN, Defaults, LeftAlone, is_named
 from .ranked import WEIGHTED, is_linear, masks_on, weight_of
 from .spec import Spec, matches, of_layer
+from .uses import multiplying
 from .weights import Weight, weights_of
 
 
@@ -94,13 +95,16 @@ def _reason(weight: Weight, spec: Spec, defaults: Defaults) -> str | None:
 
 def _unknown_inputs(weight: Weight, spec: Spec) -> str | None:
     """Why a criterion or amount that looks at inputs does not fit, or None."""
-    watches = criterion_of(spec.criterion).needs not in (None, "gradients")
-    if _meets_inputs(weight.layer) or not (watches or spec.macs is not None):
+    if _meets_inputs(weight.layer):
         return None
-    what = f"criterion={spec.criterion!r}" if watches else "macs="
-    return (
-        f"{what} looks at what weights are multiplied with, which is not known inside LSTM and GRU, attention and own forwards"
-    )
+    if criterion_of(spec.criterion).needs not in (None, "gradients"):
+        return (
+            f"criterion={spec.criterion!r} looks at what weights are multiplied with, which is not known inside LSTM and GRU, "
+            f"attention and own forwards"
+        )
+    if spec.macs is not None and weight.parameter not in multiplying(weight.module):
+        return "macs= counts calls, which are not known of weights inside own forwards"
+    return None
 
 
 def _meets_inputs(layer: Any) -> bool:

@@ -40,7 +40,7 @@ class PrunedSeveral(NotQuantised, nn.Module):
     """Mixin of a pruned layer with several weights. `plain` is the class it had before."""
 
     plain: ClassVar[type[nn.Module]]
-    __jit_unused_properties__: Any = ("masks", "all_weights")
+    __jit_unused_properties__: Any = ("masks", "all_weights", "qconfig")
     __jit_ignored_attributes__ = ("_sparse", "plain")
     _sparse: SeveralState
 

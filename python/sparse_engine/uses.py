@@ -44,12 +44,18 @@ def multiplying(module: nn.Module) -> dict[str, Tensor]:
     return {}
 
 
+def reported(module: nn.Module) -> dict[str, Tensor]:
+    """The parameters of `module` itself that meet its inputs or are under masks, by name."""
+    masked = {name: getattr(module, name) for name in masks_on(module)}
+    return multiplying(module) | masked
+
+
 def flags_of(module: nn.Module, name: str) -> Tensor:
     """Which entries of a weight are there, a bool tensor of its shape: those its mask keeps, or that are not 0 without a mask.
 
     A weight that is 0 throughout and under no mask has not begun to learn (a head, an adapter that starts at 0): it is there.
     """
-    weight: Tensor = multiplying(module)[name].detach()
+    weight: Tensor = getattr(module, name).detach()
     mask = masks_on(module).get(name)
     if mask is not None:
         return torch.from_numpy(mask.to_numpy()).to(weight.device)
@@ -59,6 +65,8 @@ def flags_of(module: nn.Module, name: str) -> Tensor:
 
 def uses_in(module: Any, call: Call, output: Any) -> dict[Place, tuple[int, ...]]:
     """How often one call of `module` multiplies by each of its weights; several numbers are of equal parts of the rows."""
+    if not multiplying(module):
+        return {}
     if isinstance(module, nn.MultiheadAttention):
         return _attention_uses(module, call)
     if isinstance(module, TRANSPOSED):
@@ -107,7 +115,7 @@ class Watch:
         self.calls: dict[nn.Module, Call] = {}  # the last of each
 
     def __enter__(self) -> "Watch":
-        layers = [module for module in self.model.modules() if multiplying(module)]
+        layers = [module for module in self.model.modules() if reported(module)]
         self._handles = [layer.register_forward_hook(self._see, with_kwargs=True) for layer in layers]
         self._unfused = every_layer_called()
         self._unfused.__enter__()

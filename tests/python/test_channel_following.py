@@ -10,7 +10,7 @@ from torch.nn import functional as F
 import sparse_engine as engine
 from smaller_networks import SPEC, assert_same
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = [pytest.mark.usefixtures("one_thread"), pytest.mark.filterwarnings("ignore:left alone:UserWarning")]
 
 
 class Recurrent(nn.Module):

@@ -12,7 +12,7 @@ import sparse_engine as engine
 from smaller_networks import SPEC, assert_same, size
 from topologies import network
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = [pytest.mark.usefixtures("one_thread"), pytest.mark.filterwarnings("ignore:left alone:UserWarning")]
 
 
 @pytest.mark.parametrize("name", ["vgg", "resnet20", "mobilenet", "transformer"])

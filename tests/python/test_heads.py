@@ -207,7 +207,7 @@ def test_heads_stay_off_through_copies_checkpoints_files_and_moves(tmp_path):
     assert not engine.masks(layer)
 
 
-def test_the_report_says_that_torchs_attention_runs_dense():
+def test_the_report_counts_torchs_attention_and_says_what_it_runs_on():
     class Model(nn.Module):
         def __init__(self):
             super().__init__()
@@ -218,8 +218,8 @@ def test_the_report_says_that_torchs_attention_runs_dense():
 
     model = engine.prune(Model(), engine.Spec(sparsity=0.5, granularity="head"))
     row, *_ = engine.report(model, torch.randn(2, 5, 12)).layers
-    assert (row.name, row.kernel, row.shape, row.density) == ("attention", "dense", (36, 12), 0.5)
-    assert "reads its weights itself" in row.reason
+    assert (row.name, row.shape, row.density) == ("attention", (36, 12), 0.5)
+    assert (row.kernel, row.reason) in [("csr", ""), ("dense", "dense measured faster")]
     assert (row.macs, row.nonzero_macs) == (10 * 432, 10 * 216)
     assert row.seconds is not None
 

@@ -216,6 +216,14 @@ def test_a_parameter_under_a_mask_is_a_parameter_to_everybody_else(tmp_path):
     assert type(pickle.loads(pickle.dumps(weight))) is nn.Parameter
     torch.save({"w": weight, "model": layer.state_dict()}, tmp_path / "file.pt")
     assert torch.equal(torch.load(tmp_path / "file.pt", weights_only=True)["w"], weight)
+    again = nn.Parameter(weight)
+    assert again.data_ptr() == weight.data_ptr()
+    again.data.add_(0.0)
+    assert again.grad is None
+    assert type(copy.deepcopy(again)) is nn.Parameter
+    other = nn.Linear(8, 8)
+    other.weight = nn.Parameter(weight)
+    torch.testing.assert_close(other(torch.ones(1, 8)), nn.functional.linear(torch.ones(1, 8), weight, other.bias))
     engine.remove_masks(layer)
     assert type(weight) is nn.Parameter
     assert "_held" not in weight.__dict__

@@ -11,6 +11,8 @@ from torch.nn import functional as F  # noqa: E402
 
 from sparse_engine.model_calls import arguments_of, real_positions, split_batch  # noqa: E402
 
+pytestmark = pytest.mark.filterwarnings("ignore:left alone. embed:UserWarning")
+
 
 @dataclass
 class Output:
