@@ -130,7 +130,7 @@ def main(arguments=None):
     reference, found, rows = bits(longer, held_out), {}, []
     sentence = held_out[None, :TIMED]
     for sparsity in sparsities:
-        spec = engine.Spec(sparsity=sparsity)
+        spec = engine.Spec(sparsity=sparsity, exclude="embedding")
         pruned = bits(engine.prune(copy.deepcopy(dense), spec), held_out)
         sparse = stage(f"retrained at {sparsity:.0%}", copy.deepcopy(dense), retraining, spec)
         found[sparsity] = {"pruned": pruned, "retrained": bits(sparse, held_out)}

@@ -14,11 +14,12 @@ from .encoder import decline_fused_paths
 from .kinds import known_kind, pruned_class, turn_back
 from .layer import Pruned, become
 from .mask import Mask
-from .masking import mask_tensor, release
+from .masking import release
 from .nn import attach, detach
 from .parametrized import release_computed
 from .ranked import TRANSPOSED, Part, is_turned, masks_on, pieces_of
 from .several import PrunedSeveral, SeveralState
+from .zeros import mask_tensor
 
 Model = TypeVar("Model", bound=nn.Module)
 

@@ -19,9 +19,10 @@ from . import _core
 from .choice import Choice, Choices
 from .formats import DENSE, FORMATS, candidates, fitting, modelled
 from .mask import Mask
-from .masking import Held, hold, mask_tensor
+from .masking import Held, hold
 from .parametrized import under
 from .quantisation import NotQuantised
+from .zeros import mask_tensor
 
 TRAINING = "training or gradients needed: model.eval() and torch.inference_mode()"
 PARAMETRIZED = "the weight is computed by a parametrization"

@@ -23,10 +23,9 @@ import torch
 from torch import Tensor, nn
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
-from . import _core
 from .mask import Mask
+from .zeros import apply, fingerprint, in_order, masked_gradient, order_of, write_zeros
 
-_NO_DISPATCH = Tensor.__torch_dispatch__  # of tensors that are memory, and not some other library's wrapper
 _UNKNOWN = -1  # no version of a tensor
 
 _SCANNED_BELOW = 1 << 16  # weights: to look at them takes less than to find out whether one must
@@ -186,15 +185,15 @@ class Held:
     def write_zeros(self, tensor: Tensor) -> None:
         """Zero `tensor`, of the mask's shape and any dtype, device and strides, where the mask is False."""
         mask = self.mask
-        if not _in_order(tensor):
-            order = _order(tensor)
-            if not _in_order(tensor, order):
+        if not in_order(tensor):
+            order = order_of(tensor)
+            if not in_order(tensor, order):
                 write_zeros(mask, tensor)
                 return
             if self._ordered is None or self._ordered[0] != order:
                 self._ordered = (order, Mask.from_numpy(np.ascontiguousarray(mask.to_numpy().transpose(order))))
             mask = self._ordered[1]
-        _apply(mask, tensor)
+        apply(mask, tensor)
 
     def _hook(self, parameter: Tensor) -> None:
         """Have the gradient of `parameter` be zero where the mask is False, so that clipping sees the norm of what learns."""
@@ -329,52 +328,3 @@ def _accumulates(parameter: Tensor) -> bool:
         return bool(torch._C._will_engine_execute_node(node))
     except RuntimeError:  # does not answer inside torch.autograd.grad
         return False
-
-
-def masked_gradient(mask: Mask, gradient: Tensor) -> Tensor:
-    """A new gradient, zero where the mask is False."""
-    return gradient.masked_fill(~mask_tensor(mask).to(gradient.device), 0)
-
-
-def write_zeros(mask: Mask, tensor: Tensor) -> None:
-    """Zero `tensor` in place where `mask` is False; any dtype, device and strides. What is clean already is not written to."""
-    if _in_order(tensor):
-        _apply(mask, tensor)
-        return
-    with torch.no_grad():
-        gone = ~mask_tensor(mask).to(tensor.device)
-        removed = Tensor.detach(tensor)[gone]
-        if bool((removed != 0).any()):  # NaN is not 0 either
-            tensor.masked_fill_(gone, 0)
-
-
-def _apply(mask: Mask, tensor: Tensor) -> None:
-    """Zero a tensor whose memory lies in the order of `mask`."""
-    changed = _core.apply_mask_at(mask.bits, tensor.data_ptr(), tensor.numel(), tensor.element_size())
-    if changed and not tensor.is_inference():
-        torch.autograd.graph.increment_version(tensor)
-
-
-def _in_order(tensor: Tensor, order: tuple[int, ...] | None = None) -> bool:
-    """Whether `tensor` lies in one piece of the CPU's memory, its dimensions in this order."""
-    if not tensor.is_cpu or tensor.layout is not torch.strided or type(tensor).__torch_dispatch__ is not _NO_DISPATCH:
-        return False
-    return (tensor if order is None else Tensor.detach(tensor).permute(order)).is_contiguous() and tensor.element_size() <= 8
-
-
-def _order(tensor: Tensor) -> tuple[int, ...]:
-    """The dimensions of `tensor`, those furthest apart in memory first."""
-    strides = tensor.stride()
-    return tuple(sorted(range(len(strides)), key=lambda axis: -strides[axis]))
-
-
-def fingerprint(tensor: Tensor) -> int:
-    """64 bits that tell the values of `tensor` and their order in memory."""
-    if not _in_order(tensor) and not _in_order(tensor, _order(tensor)):
-        tensor = Tensor.detach(tensor).contiguous().cpu()
-    return _core.fingerprint_at(tensor.data_ptr(), tensor.numel() * tensor.element_size())
-
-
-def mask_tensor(mask: Mask) -> Tensor:
-    """A new bool tensor of the weight's shape."""
-    return torch.from_numpy(mask.to_numpy())

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from .mask import Mask
-from .masking import mask_tensor
+from .zeros import mask_tensor
 
 
 class Masked(nn.Module):

@@ -1,0 +1,58 @@
+"""Zeros in the memory of tensors where a mask is False, and a fingerprint that tells whether that memory changed."""
+
+import torch
+from torch import Tensor
+
+from . import _core
+from .mask import Mask
+
+_NO_DISPATCH = Tensor.__torch_dispatch__  # of tensors that are memory, and not some other library's wrapper
+
+
+def masked_gradient(mask: Mask, gradient: Tensor) -> Tensor:
+    """A new gradient, zero where the mask is False."""
+    return gradient.masked_fill(~mask_tensor(mask).to(gradient.device), 0)
+
+
+def write_zeros(mask: Mask, tensor: Tensor) -> None:
+    """Zero `tensor` in place where `mask` is False; any dtype, device and strides. What is clean already is not written to."""
+    if in_order(tensor):
+        apply(mask, tensor)
+        return
+    with torch.no_grad():
+        gone = ~mask_tensor(mask).to(tensor.device)
+        removed = Tensor.detach(tensor)[gone]
+        if bool((removed != 0).any()):  # NaN is not 0 either
+            tensor.masked_fill_(gone, 0)
+
+
+def apply(mask: Mask, tensor: Tensor) -> None:
+    """Zero a tensor whose memory lies in the order of `mask`."""
+    changed = _core.apply_mask_at(mask.bits, tensor.data_ptr(), tensor.numel(), tensor.element_size())
+    if changed and not tensor.is_inference():
+        torch.autograd.graph.increment_version(tensor)
+
+
+def in_order(tensor: Tensor, order: tuple[int, ...] | None = None) -> bool:
+    """Whether `tensor` lies in one piece of the CPU's memory, its dimensions in this order."""
+    if not tensor.is_cpu or tensor.layout is not torch.strided or type(tensor).__torch_dispatch__ is not _NO_DISPATCH:
+        return False
+    return (tensor if order is None else Tensor.detach(tensor).permute(order)).is_contiguous() and tensor.element_size() <= 8
+
+
+def order_of(tensor: Tensor) -> tuple[int, ...]:
+    """The dimensions of `tensor`, those furthest apart in memory first."""
+    strides = tensor.stride()
+    return tuple(sorted(range(len(strides)), key=lambda axis: -strides[axis]))
+
+
+def fingerprint(tensor: Tensor) -> int:
+    """64 bits that tell the values of `tensor` and their order in memory."""
+    if not in_order(tensor) and not in_order(tensor, order_of(tensor)):
+        tensor = Tensor.detach(tensor).contiguous().cpu()
+    return _core.fingerprint_at(tensor.data_ptr(), tensor.numel() * tensor.element_size())
+
+
+def mask_tensor(mask: Mask) -> Tensor:
+    """A new bool tensor of the weight's shape."""
+    return torch.from_numpy(mask.to_numpy())
