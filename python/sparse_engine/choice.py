@@ -205,7 +205,7 @@ class Choices:
             choice, kernel, result = _measure(trial, ways, modelled, not unbounded)
             if choice is None:
                 return kernel, result
-            self._trials.pop(bucket, None)
+            self._trials.clear()  # what is near takes over this decision, and what is far begins again
             choice.left = math.inf if unbounded or len(ways) == 1 else choice.interval
             self.buckets[bucket] = choice
         if len(self.exact) >= MAX_REMEMBERED:

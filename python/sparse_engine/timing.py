@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from .choice import without_bound
 from .model_calls import arguments_of
 
 WARM_UP_CALLS = 2  # in the first, a pruned layer finds out which of its kernels is faster
@@ -27,9 +28,10 @@ def time_alternating(models: Sequence[nn.Module], inputs: Any, calls: int) -> li
     arguments = arguments_of(models[0], inputs)
     seconds: list[list[float]] = [[] for _ in models]
     with torch.inference_mode():
-        for model in models:
-            for _ in range(WARM_UP_CALLS):
-                arguments.call(model)
+        with without_bound():
+            for model in models:
+                for _ in range(WARM_UP_CALLS):
+                    arguments.call(model)
         while len(seconds[-1]) < calls:
             for model, times in zip(models, seconds, strict=True):
                 arguments.call(model)
