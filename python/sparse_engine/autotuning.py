@@ -10,27 +10,43 @@ from .evidence import evaluating
 from .formats import DENSE, FORMATS
 from .layer import NativePruned
 from .model_calls import arguments_of
+from .own_forward import OwnForward
+from .progress import Progress
+from .several import PrunedSeveral
 
 Decisions = dict[str, list[dict[str, Any]]]
 
 
-def autotune(model: nn.Module, example_inputs: Any) -> Decisions:
+def autotune(model: nn.Module, example_inputs: Any, *, progress: bool = False) -> Decisions:
     """Decide anew, for `example_inputs`, which kernel each pruned layer of `model` takes.
 
-    Layers do this by themselves on their first input of a size; here it happens now, and earlier decisions are dropped. With
-    SPARSE_ENGINE_AUTOTUNE=off the cost model decides and nothing is timed.
+    Layers do this by themselves on their first inputs of a size, a little in each call; here it happens now. Earlier decisions
+    are dropped, and these are not looked at again. With SPARSE_ENGINE_AUTOTUNE=off the cost model decides and nothing is timed.
 
     Args:
         model: pruned. Run in eval mode under inference_mode; its training flags are restored.
         example_inputs: a tensor, a tuple of positional arguments of `model`, or a mapping of keyword arguments.
+        progress: show on standard error how many layers have decided.
     Returns:
         The decisions, as `decisions` gives them.
     """
-    for _, layer in _layers(model):
+    deciding = [(name, m) for name, m in model.named_modules() if isinstance(m, (NativePruned, PrunedSeveral))]
+    for _, layer in deciding:
         layer._sparse.choices.clear()
     arguments = arguments_of(model, example_inputs)
-    with evaluating(model), torch.inference_mode(), without_bound():
-        arguments.call(model)
+    # The first call of a forward of somebody else's finds out what there is to decide.
+    calls = 2 if any(isinstance(layer, OwnForward) for _, layer in deciding) else 1
+    bar = Progress(calls * len(deciding)) if progress else None
+    hooks = [layer.register_forward_hook(lambda *_, n=name: bar.advance(n)) for name, layer in deciding if bar is not None]
+    try:
+        with evaluating(model), torch.inference_mode(), without_bound():
+            for _ in range(calls):
+                arguments.call(model)
+    finally:
+        for hook in hooks:
+            hook.remove()
+        if bar is not None:
+            bar.close()
     return decisions(model)
 
 

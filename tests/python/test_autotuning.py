@@ -120,6 +120,27 @@ def test_decisions_survive_json_and_are_not_timed_again(monkeypatch):
         assert engine.decisions(copied) == engine.decisions(model)
 
 
+def test_autotune_says_how_many_layers_have_decided_recurrent_ones_and_own_forwards_too(capsys):
+    class Own(nn.Linear):
+        def forward(self, input):
+            return nn.functional.linear(input, self.weight, self.bias).relu()
+
+    class Last(nn.Module):
+        def forward(self, x):
+            return x[0]
+
+    model = nn.Sequential(nn.Linear(48, 16), Own(16, 16), nn.LSTM(16, 8), Last())
+    engine.prune(model, engine.Spec(sparsity=0.5))
+    engine.autotune(model, torch.randn(20, 48))
+    assert not capsys.readouterr().err
+    engine.autotune(model, torch.randn(20, 48), progress=True)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[-1].startswith("100%")
+    assert all(any(f"%  {name}  (" in line for line in lines) for name in "012")
+    assert all(len(layer._sparse.choices.buckets) == 1 for layer in model[:3])
+    assert not any(layer._forward_hooks for layer in model)
+
+
 def test_autotune_drops_earlier_decisions_and_keeps_training_flags(untimed):
     model = pruned().train()
     engine.autotune(model, torch.randn(3, 48))
