@@ -5,10 +5,9 @@ mask and what is derived from it. `weight` itself holds zeros where the mask is 
 keeps it so is in `masking.py`. A forward compares two numbers to know that nothing was written since.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from types import FunctionType
 from typing import Any, ClassVar
 
 import torch
@@ -22,7 +21,8 @@ from .mask import Mask
 from .masking import Held, hold
 from .parametrized import under
 from .quantisation import NotQuantised
-from .zeros import mask_tensor
+from .scripted import script_as
+from .zeros import mask_tensor, own_copies
 
 TRAINING = "training or gradients needed: model.eval() and torch.inference_mode()"
 PARAMETRIZED = "the weight is computed by a parametrization"
@@ -317,33 +317,6 @@ class NativePruned(Pruned):
         if tracing or torch._C._functorch.is_functorch_wrapped_tensor(input):
             return "a torch transform or trace is active"
         return None
-
-
-def script_as(pruned: type[nn.Module], plain: Any) -> None:
-    """Have `torch.jit.script` read the source of `plain` for the forward of class `pruned`, whose own it cannot compile.
-
-    Its names are looked up in this file: `F` and `Tensor` are all that the forwards of torch's layers need.
-    """
-    own: Any = pruned.forward
-    forward = FunctionType(own.__code__, own.__globals__, own.__name__, own.__defaults__, own.__closure__)
-    forward.__kwdefaults__, forward.__doc__, forward.__annotations__ = own.__kwdefaults__, own.__doc__, own.__annotations__
-    forward.__qualname__ = f"{pruned.__qualname__}.forward"
-    forward.__wrapped__ = plain  # type: ignore[attr-defined]
-    pruned.forward = forward
-
-
-def own_copies(state_dict: Any, names: Iterable[str], local_metadata: Any) -> Any:
-    """`state_dict` with copies of the tensors called `names` where loading would take the tensors themselves (assign=True): a
-    mask writes to them, and they are the caller's."""
-    if not local_metadata.get("assign_to_params_buffers", False):
-        return state_dict
-    found = {name: state_dict[name] for name in names if name in state_dict}
-    return dict(state_dict) | {
-        name: nn.Parameter(Tensor.detach(value).clone(), value.requires_grad)
-        if isinstance(value, nn.Parameter)
-        else value.clone()
-        for name, value in found.items()
-    }
 
 
 def become(layer: nn.Module, pruned: type[nn.Module]) -> None:

@@ -13,13 +13,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
-from . import _core, scripted
+from . import _core
 from .formats import DENSE, modelled
 from .kinds import KINDS
-from .layer import DISABLED, PARAMETRIZED, TRAINING, Packed, native_enabled, script_as
+from .layer import DISABLED, PARAMETRIZED, TRAINING, Packed, native_enabled
 from .mask import Mask
 from .masking import hold
 from .ranked import Part, Piece
+from .scripted import gru, lstm, script_as
 from .several import PrunedSeveral
 
 GATES = {"LSTM": "ifgo", "GRU": "rzn"}  # in torch's order
@@ -175,7 +176,7 @@ class SparseGRU(PrunedRecurrent, nn.GRU):
     plain = nn.GRU
 
 
-script_as(SparseLSTM, scripted.lstm)
-script_as(SparseGRU, scripted.gru)
+script_as(SparseLSTM, lstm)
+script_as(SparseGRU, gru)
 
 KINDS.update({nn.LSTM: SparseLSTM, nn.GRU: SparseGRU})

@@ -1,12 +1,27 @@
-"""What `torch.jit.script` compiles for pruned recurrent layers: the dense layer on tensors, with a batch or without.
+"""What `torch.jit.script` compiles for pruned layers: the source of the plain ones.
 
-torch's own source cannot be borrowed there as it is for other layers: its overloads are tied to its own classes.
+That of torch's recurrent layers cannot be borrowed, because its overloads are tied to its own classes: here they are again, on
+tensors, with a batch or without.
 """
 
+from types import FunctionType
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+
+def script_as(pruned: type[nn.Module], plain: Any) -> None:
+    """Have `torch.jit.script` read the source of `plain` for the forward of class `pruned`, whose own it cannot compile.
+
+    Its names are looked up in the file of that forward: `F` and `Tensor` are all that the forwards of torch's layers need.
+    """
+    own: Any = pruned.forward
+    forward = FunctionType(own.__code__, own.__globals__, own.__name__, own.__defaults__, own.__closure__)
+    forward.__kwdefaults__, forward.__doc__, forward.__annotations__ = own.__kwdefaults__, own.__doc__, own.__annotations__
+    forward.__qualname__ = f"{pruned.__qualname__}.forward"
+    forward.__wrapped__ = plain  # type: ignore[attr-defined]
+    pruned.forward = forward
 
 
 def lstm(self: Any, input: Tensor, hx: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, tuple[Tensor, Tensor]]:

@@ -6,11 +6,11 @@ import torch
 from torch import Tensor, nn
 
 from .choice import Choices
-from .layer import own_copies
 from .mask import Mask
 from .masking import Held, hold
 from .parametrized import hold_computed
 from .quantisation import NotQuantised
+from .zeros import own_copies
 
 
 class SeveralState:

@@ -1,7 +1,10 @@
 """Zeros in the memory of tensors where a mask is False, and a fingerprint that tells whether that memory changed."""
 
+from collections.abc import Iterable
+from typing import Any
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from . import _core
 from .mask import Mask
@@ -56,3 +59,17 @@ def fingerprint(tensor: Tensor) -> int:
 def mask_tensor(mask: Mask) -> Tensor:
     """A new bool tensor of the weight's shape."""
     return torch.from_numpy(mask.to_numpy())
+
+
+def own_copies(state_dict: Any, names: Iterable[str], local_metadata: Any) -> Any:
+    """`state_dict` with copies of the tensors called `names` where loading would take the tensors themselves (assign=True): a
+    mask writes to them, and they are the caller's."""
+    if not local_metadata.get("assign_to_params_buffers", False):
+        return state_dict
+    found = {name: state_dict[name] for name in names if name in state_dict}
+    return dict(state_dict) | {
+        name: nn.Parameter(Tensor.detach(value).clone(), value.requires_grad)
+        if isinstance(value, nn.Parameter)
+        else value.clone()
+        for name, value in found.items()
+    }
