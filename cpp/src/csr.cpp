@@ -7,6 +7,7 @@
 #include <mutex>
 #include <numeric>
 #include <optional>
+#include <type_traits>
 #include <variant>
 
 #include "caches.hpp"
@@ -77,6 +78,27 @@ struct Csr::State {
     is_narrow() ? narrow.resize(nnz + kSlackElements) : wide.resize(nnz + kSlackElements);
     std::visit([&](auto& array) { array.resize(nnz + kSlackElements); }, values);
   }
+  // All that is not zero of a matrix that holds `count` such weights. Without branches: which weights stay cannot be foreseen.
+  void take_float32(const float* weights, Index count) {
+    nnz = count;
+    seal();
+    auto& stored = std::get<Array<float>>(values);
+    const auto take = [&](auto& columns) {
+      Index at = 0;  // stays within the slack behind the arrays: a zero is written where the next weight goes
+      for (Index row = 0; row < rows; ++row) {
+        const float* w = weights + row * cols;
+        for (Index col = 0; col < cols; ++col) {
+          columns[at] = static_cast<std::remove_reference_t<decltype(columns[0])>>(col);
+          stored[at] = w[col];
+          at += w[col] != 0.0f;
+        }
+        starts.push_back(at);
+      }
+      columns[at] = 0;
+      stored[at] = 0.0f;
+    };
+    is_narrow() ? take(narrow) : take(wide);
+  }
   template <class Use>
   auto with_entries(const Use& use) const {
     return std::visit([&](const auto& array) { return is_narrow() ? use(narrow, array) : use(wide, array); }, values);
@@ -127,9 +149,14 @@ Csr Csr::from_dense(const float* weights, Index rows, Index cols, ValueType type
   state->rows = rows;
   state->cols = cols;
   state->type = type;
-  state->reserve(size - std::count(weights, weights + size, 0.0f));
+  const Index most = size - std::count(weights, weights + size, 0.0f);
+  state->reserve(most);
   state->starts.reserve(rows + 1);
   state->starts.push_back(0);
+  if (type == ValueType::float32) {
+    state->take_float32(weights, most);
+    return Csr(std::move(state));
+  }
   for (Index row = 0; row < rows; ++row) {
     const float* w = weights + row * cols;
     for (Index col = 0; col < cols; ++col) {
