@@ -13,9 +13,8 @@ from .version import __version__
 def isa() -> str:
     """Name of the kernels in use: "baseline", "avx2", "avx512" or "neon".
 
-    The strongest that this processor and operating system run is taken: what was measured of each says that it is the fastest
-    (DESIGN.md). `SPARSE_ENGINE_ISA` in the environment forces one. "avx2" and "avx512" give the same bits, the others differ by
-    rounding.
+    The strongest that this processor and operating system can run, unless `SPARSE_ENGINE_ISA` in the environment forces one.
+    "avx2" and "avx512" give the same bits, the others differ by rounding.
     """
     return _core.isa()
 
