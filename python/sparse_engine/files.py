@@ -28,6 +28,7 @@ from .materializing import materialize
 from .plain_values import from_json, to_json
 from .removal import remove_again, removed_channels
 from .snapshot import Snapshot
+from .zeros import is_spread
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -131,6 +132,12 @@ def _sharing(values: dict[str, Tensor]) -> list[list[str]]:
     for name, value in values.items():
         if is_lazy(value) or value.is_meta:
             raise ValueError(f"{name!r} has no values to save: it is on the meta device, or of a lazy module that never ran")
+        if is_spread(value):
+            raise ValueError(
+                f"{name!r} is spread over processes (a DTensor): gather the state with torch.distributed.checkpoint.state_dict."
+                f"get_model_state_dict(model, options=StateDictOptions(full_state_dict=True)), load it into a model that "
+                f"is not spread, give that the same masks by engine.set_masks(it, engine.masks(model)), and save it"
+            )
         if value.layout is not torch.strided:
             raise ValueError(f"{name!r} is stored as {value.layout}; files hold dense tensors: make it one with to_dense()")
         key = (value.data_ptr(), value.dtype, tuple(value.shape), value.stride()) if value.numel() else name

@@ -131,11 +131,18 @@ def turn_back(layer: Any) -> None:
 
 def unpruned_class(layer: Any) -> type[nn.Module]:
     """The class that a pruned layer gets back."""
+    wrapped = type(layer).__bases__
+    if wrapped[0].__module__.startswith("torch.distributed.") and len(wrapped) == 2:
+        # fully_shard put a class of its own before the pruned one: the same one of the plain class.
+        return type(f"FSDP{layer.plain.__name__}", (wrapped[0], layer.plain), _own_names(layer))
     if not is_parametrized(layer):
         return plain_class(layer)
     # Torch made a subclass that computes the parametrized tensors: the same one of the plain class.
-    names = {name: value for name, value in vars(type(layer)).items() if name not in ("__dict__", "__weakref__")}
-    return type(f"Parametrized{layer.plain.__name__}", (layer.plain,), names)
+    return type(f"Parametrized{layer.plain.__name__}", (layer.plain,), _own_names(layer))
+
+
+def _own_names(layer: Any) -> dict[str, Any]:
+    return {name: value for name, value in vars(type(layer)).items() if name not in ("__dict__", "__weakref__")}
 
 
 def _blank(kind: type[Any], plain: type[nn.Module]) -> Any:

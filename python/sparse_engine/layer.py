@@ -22,10 +22,11 @@ from .masking import Held, hold
 from .parametrized import under
 from .quantisation import NotQuantised
 from .scripted import script_as
-from .zeros import mask_tensor, own_copies
+from .zeros import is_spread, mask_tensor, own_copies
 
 TRAINING = "training or gradients needed: model.eval() and torch.inference_mode()"
 PARAMETRIZED = "the weight is computed by a parametrization"
+NOT_OWN = "the weight is not the layer's own (functional_call, fully_shard)"
 DISABLED = "engine.dense_only() is active"
 
 _native_enabled = True
@@ -134,8 +135,8 @@ class Pruned(NotQuantised, nn.Module):
                     f"the weight has shape {tuple(weight.shape)}, its mask {state.mask.shape}: call engine.remove_masks before "
                     f"putting a weight of another shape here"
                 )
-            # torch.func.functional_call passes a tensor of its own: that one is not ours to write to.
-            return torch.where(mask_tensor(state.mask).to(weight.device), weight, weight.new_zeros(()))
+            # torch.func.functional_call passes a tensor of its own, fully_shard one during calls: not ours to write to.
+            return under(weight, mask_tensor(state.mask))
         held = state.held
         if (
             held.version != weight._version
@@ -180,7 +181,10 @@ class Pruned(NotQuantised, nn.Module):
         self._clean()
 
     def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
-        if "weight" in self._parameters:
+        weight = self._parameters.get("weight")
+        if weight is not None and weight is not self._sparse.parameter and is_spread(weight):  # of fully_shard since
+            self._clean()
+        elif weight is not None:
             self._weight()
         super()._save_to_state_dict(destination, prefix, keep_vars)
 
@@ -310,7 +314,7 @@ class NativePruned(Pruned):
         if input.numel() == 0 or weight.numel() == 0:
             return "empty input or weight"
         if weight is not self._sparse.parameter:
-            return "the weight is not the layer's own (functional_call)"
+            return NOT_OWN
         if torch.is_autocast_enabled("cpu"):
             return "autocast chooses another dtype"
         tracing = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]

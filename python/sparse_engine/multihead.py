@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -11,9 +12,9 @@ from torch.nn import functional as F
 from . import _core
 from .formats import DENSE, FORMATS, modelled
 from .kinds import KINDS
-from .layer import DISABLED, TRAINING, Pruned, native_enabled
+from .layer import DISABLED, NOT_OWN, TRAINING, Pruned, native_enabled
 from .nn import sparse_linear
-from .several import PrunedSeveral
+from .several import PrunedSeveral, on_stand_ins
 
 PACKED = "in_proj_weight"
 SEPARATE = ("q_proj_weight", "k_proj_weight", "v_proj_weight")
@@ -30,9 +31,14 @@ class MaskedMultiheadAttention(PrunedSeveral, nn.MultiheadAttention):
         if torch.compiler.is_compiling():
             return super().forward(query, key, value, *args, **kwargs)
         state = self._sparse
-        self._hold()
+        stand_ins = self._hold()
         if isinstance(self.out_proj, Pruned):  # whose own forward torch never calls
-            self.out_proj._weight()
+            weight = self.out_proj._weight()
+            if weight is not self.out_proj._parameters.get("weight", weight):
+                stand_ins.append((self.out_proj, "weight", weight))
+        if stand_ins:
+            state.fall_back(NOT_OWN)
+            return on_stand_ins(stand_ins, partial(super().forward, query, key, value, *args, **kwargs))
         reason = self._unfit(query, key, value)
         if reason is not None:
             state.fall_back(reason)

@@ -10,11 +10,11 @@ from torch import Tensor, nn
 
 from . import _core
 from .formats import DENSE, FORMATS, NARROW_COLUMNS, candidates, fitting, modelled
-from .layer import DISABLED, TRAINING, Packed, native_enabled
+from .layer import DISABLED, NOT_OWN, TRAINING, Packed, native_enabled
 from .mask import Mask
 from .masking import Held
 from .products import Convolution, Factor, Product, Products
-from .several import PrunedSeveral, SeveralState
+from .several import PrunedSeveral, SeveralState, on_stand_ins
 
 ANY_MASK = ("csr", "bitmask")  # formats that fit every mask
 UNROUTED = "masked; its own forward does not multiply by its weights as they are"
@@ -48,7 +48,10 @@ class OwnForward(PrunedSeveral):
         if torch.compiler.is_compiling():
             return plain()
         state: Any = self._sparse
-        self._hold()
+        stand_ins = self._hold()
+        if stand_ins:
+            state.fall_back(NOT_OWN)
+            return on_stand_ins(stand_ins, plain)
         inputs = list(_tensors((args, kwargs)))
         reason = self._unfit(inputs)
         if reason is None and state.factors is None:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from .mask import Mask
-from .zeros import mask_tensor
+from .zeros import alike, mask_tensor
 
 
 class Masked(nn.Module):
@@ -27,7 +27,7 @@ class Masked(nn.Module):
 
 def under(weight: Tensor, kept: Tensor) -> Tensor:
     """A new tensor, zero where `kept` is False."""
-    return torch.where(kept.to(weight.device), weight, weight.new_zeros(()))
+    return torch.where(alike(kept, weight), weight, weight.new_zeros(()))
 
 
 def hold_computed(module: nn.Module, name: str, mask: Mask) -> None:

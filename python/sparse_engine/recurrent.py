@@ -16,12 +16,12 @@ from torch.nn.utils.rnn import PackedSequence
 from . import _core
 from .formats import DENSE, modelled
 from .kinds import KINDS
-from .layer import DISABLED, PARAMETRIZED, TRAINING, Packed, native_enabled
+from .layer import DISABLED, NOT_OWN, PARAMETRIZED, TRAINING, Packed, native_enabled
 from .mask import Mask
 from .masking import hold
 from .ranked import Part, Piece
 from .scripted import gru, lstm, script_as
-from .several import PrunedSeveral
+from .several import PrunedSeveral, on_stand_ins
 
 GATES = {"LSTM": "ifgo", "GRU": "rzn"}  # in torch's order
 
@@ -52,7 +52,10 @@ class PrunedRecurrent(PrunedSeveral, nn.RNNBase):
         if torch.compiler.is_compiling():
             return super().forward(input, hx)
         state = self._sparse
-        self._hold()
+        stand_ins = self._hold()
+        if stand_ins:
+            state.fall_back(NOT_OWN)
+            return on_stand_ins(stand_ins, lambda: super(PrunedRecurrent, self).forward(input, hx))
         reason = self._unfit(input, hx)
         if reason is not None:
             state.fall_back(reason)

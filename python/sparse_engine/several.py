@@ -1,5 +1,6 @@
 """Pruned layers with several weights: a mask that holds for each parameter, as `layer.py` has it for one."""
 
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import torch
@@ -8,9 +9,11 @@ from torch import Tensor, nn
 from .choice import Choices
 from .mask import Mask
 from .masking import Held, hold
-from .parametrized import hold_computed
+from .parametrized import hold_computed, under
 from .quantisation import NotQuantised
-from .zeros import own_copies
+from .zeros import is_spread, mask_tensor, own_copies
+
+StandIns = list[tuple[nn.Module, str, Tensor]]
 
 
 class SeveralState:
@@ -19,6 +22,7 @@ class SeveralState:
     def __init__(self, masks: dict[str, Mask]) -> None:
         self.masks = masks
         self.under: dict[str, tuple[Tensor, Held]] = {}  # the parameters that are under them, and what is known of these
+        self.spread: set[str] = set()  # parameters that were a DTensor: fully_shard has whole ones stand in for them in calls
         self.packed: dict[str, Any] = {}
         self.choices = Choices()
         self.fallbacks: dict[str, int] = {}
@@ -49,17 +53,32 @@ class PrunedSeveral(NotQuantised, nn.Module):
         """Which weights stay, by parameter."""
         return self._sparse.masks
 
-    def _hold(self) -> None:
-        """Zeros where the masks are False, whatever wrote to the weights, and in what becomes their gradient."""
+    def _hold(self) -> StandIns:
+        """Zeros where the masks are False, whatever wrote to the weights, and in what becomes their gradient.
+
+        Returns:
+            Of weights that are not the layer's own (those of functional_call, or of fully_shard for the time of a call), which
+            are not ours to write to, a masked tensor to stand in for each: run what reads them with `on_stand_ins`.
+        """
         state = self._sparse
+        stand_ins: StandIns = []
         for name, (parameter, held) in state.under.items():
             if self._parameters.get(name) is parameter and (
                 held.version != parameter._version or (parameter.requires_grad and not held.hooked)
             ):
                 held.settle(parameter)
         for name, mask in state.masks.items():
+            weight = self._parameters.get(name)
             if name not in self._parameters:
                 hold_computed(self, name, mask)
+            elif weight is not None and (name not in state.under or state.under[name][0] is not weight):
+                if tuple(weight.shape) != mask.shape:
+                    raise ValueError(
+                        f"{name} has shape {tuple(weight.shape)}, its mask {mask.shape}: call engine.remove_masks before "
+                        f"putting a weight of another shape here"
+                    )
+                stand_ins.append((self, name, under(weight, mask_tensor(mask))))
+        return stand_ins
 
     def _clean(self, name: str) -> None:
         """Take the parameter called `name`, as the layer has it now, under its mask."""
@@ -68,6 +87,10 @@ class PrunedSeveral(NotQuantised, nn.Module):
         state.under.pop(name, None)
         state.packed.clear()
         if weight is None or weight.device.type == "meta" or tuple(weight.shape) != state.masks[name].shape:
+            return
+        if is_spread(weight):
+            state.spread.add(name)
+        elif name in state.spread:
             return
         if weight.is_inference():
             # No version counts what is written to such a tensor.
@@ -103,6 +126,10 @@ class PrunedSeveral(NotQuantised, nn.Module):
         self._clean_all()
 
     def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
+        for name in self.masks:
+            weight = self._parameters.get(name)
+            if weight is not None and is_spread(weight) and self._sparse.under.get(name, (None,))[0] is not weight:
+                self._clean(name)  # of fully_shard since
         self._hold()
         super()._save_to_state_dict(destination, prefix, keep_vars)
 
@@ -111,3 +138,15 @@ class PrunedSeveral(NotQuantised, nn.Module):
         kept, size = (sum(getattr(mask, what) for mask in self.masks.values()) for what in ("kept", "size"))
         own = super().extra_repr()
         return f"{own}{', ' * bool(own)}density={kept / size if size else 1.0:.4g}"
+
+
+def on_stand_ins(stand_ins: StandIns, call: Callable[[], Any]) -> Any:
+    """What `call` gives while masked tensors stand in for the weights of `PrunedSeveral._hold`."""
+    before = [module._parameters[name] for module, name, _ in stand_ins]
+    try:
+        for module, name, tensor in stand_ins:
+            module._parameters[name] = tensor  # type: ignore[assignment]
+        return call()
+    finally:
+        for (module, name, _), parameter in zip(stand_ins, before, strict=True):
+            module._parameters[name] = parameter

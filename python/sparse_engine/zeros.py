@@ -14,7 +14,22 @@ _NO_DISPATCH = Tensor.__torch_dispatch__  # of tensors that are memory, and not 
 
 def masked_gradient(mask: Mask, gradient: Tensor) -> Tensor:
     """A new gradient, zero where the mask is False."""
-    return gradient.masked_fill(~mask_tensor(mask).to(gradient.device), 0)
+    return gradient.masked_fill(~alike(mask_tensor(mask), gradient), 0)
+
+
+def is_spread(tensor: Tensor) -> bool:
+    """Whether `tensor` is a DTensor, of which each process holds a part."""
+    return type(tensor).__torch_dispatch__ is not _NO_DISPATCH and hasattr(tensor, "device_mesh")
+
+
+def alike(flags: Tensor, tensor: Tensor) -> Tensor:
+    """`flags`, of the shape of `tensor`, on its device and spread over processes as it is; nothing is sent."""
+    if not is_spread(tensor):
+        return flags.to(tensor.device)
+    from torch.distributed.tensor import distribute_tensor
+
+    where: Any = tensor
+    return distribute_tensor(flags.to(tensor.device), where.device_mesh, where.placements, src_data_rank=None)
 
 
 def write_zeros(mask: Mask, tensor: Tensor) -> None:
@@ -23,8 +38,11 @@ def write_zeros(mask: Mask, tensor: Tensor) -> None:
         apply(mask, tensor)
         return
     with torch.no_grad():
-        gone = ~mask_tensor(mask).to(tensor.device)
-        removed = Tensor.detach(tensor)[gone]
+        gone: Any = ~alike(mask_tensor(mask), tensor)
+        values: Any = Tensor.detach(tensor)
+        if is_spread(tensor):  # each process writes to its own part
+            tensor, values, gone = values.to_local(), values.to_local(), gone.to_local()
+        removed = values[gone]
         if bool((removed != 0).any()):  # NaN is not 0 either
             tensor.masked_fill_(gone, 0)
 
