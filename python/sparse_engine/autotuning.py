@@ -30,7 +30,7 @@ def autotune(model: nn.Module, example_inputs: Any, *, progress: bool = False) -
     Returns:
         The decisions, as `decisions` gives them.
     """
-    deciding = [(name, m) for name, m in model.named_modules() if isinstance(m, (NativePruned, PrunedSeveral))]
+    deciding = _layers(model)
     for _, layer in deciding:
         layer._sparse.choices.clear()
     arguments = arguments_of(model, example_inputs)
@@ -116,5 +116,5 @@ def _read(name: str, entry: Any) -> tuple[Any, Choice]:
     return bucket, Choice(kernel, seconds)
 
 
-def _layers(model: nn.Module) -> list[tuple[str, NativePruned]]:
-    return [(name, module) for name, module in model.named_modules() if isinstance(module, NativePruned)]
+def _layers(model: nn.Module) -> list[tuple[str, Any]]:
+    return [(name, module) for name, module in model.named_modules() if isinstance(module, (NativePruned, PrunedSeveral))]

@@ -17,7 +17,7 @@ from .model_calls import examples_in
 from .ranked import TRANSPOSED, is_turned
 from .reporting import table
 from .spec import of_layer
-from .uses import Call, Watch, attended, flags_of, macs_of, multiplying, uses_in
+from .uses import Call, Place, Watch, attended, flags_of, has_own_forward, macs_of, multiplying
 
 
 @dataclass
@@ -57,11 +57,12 @@ class MacCounts:
 def count_macs(model: nn.Module, data: Iterable[Any], *, input_densities: Mapping[str, float] | None = None) -> MacCounts:
     """Count the multiply-accumulates of every layer of `model` with a weight, per example, exactly.
 
-    Linear and convolution layers, recurrent ones and their cells, and what of torch's attention makes queries, keys, values and
-    the output; `report` counts the same. The three numbers are never mixed: all of them; those with a weight that is not 0;
-    those whose input is not 0 either, which depends on the data. Padding counts as an input of 0; what a transposed convolution
-    crops is counted. The states inside recurrent layers and what attention gives its output projection are not seen and count
-    as inputs that are not 0.
+    Linear and convolution layers, recurrent ones and their cells, what of torch's attention makes queries, keys, values and the
+    output, and products in forwards of your own as far as they are seen (`F.linear`, `@`, `addmm`, `bmm`, `conv1d`, `conv2d`);
+    `report` counts the same. The three numbers are never mixed: all of them; those with a weight that is not 0; those whose
+    input is not 0 either, which depends on the data. Padding counts as an input of 0; what a transposed convolution crops is
+    counted. The states inside recurrent layers, what attention gives its output projection and inputs inside forwards of your
+    own are not seen and count as inputs that are not 0.
 
     Args:
         model: pruned or not; run in eval mode.
@@ -77,10 +78,12 @@ def count_macs(model: nn.Module, data: Iterable[Any], *, input_densities: Mappin
     layers: dict[nn.Module, str] = {m: name for name, m in model.named_modules() if multiplying(m)}
     given = _given(layers, input_densities or {})
     flags = {(layer, name): flags_of(layer, name) for layer in layers for name in multiplying(layer)}
+    seen: set[nn.Module] = set()
     sums: dict[nn.Module, list[float]] = {layer: [0.0] * 5 for layer in layers}
 
-    def add(module: nn.Module, call: Call, output: Any) -> None:
-        for (layer, name), uses in uses_in(module, call, output).items():
+    def add(module: nn.Module, call: Call, found: Mapping[Place, tuple[int, ...]]) -> None:
+        for (layer, name), uses in found.items():
+            seen.add(layer)
             if layer not in sums:  # an output projection that is no linear layer
                 continue
             there, total, share = flags[layer, name], sums[layer], given[layer]
@@ -92,11 +95,11 @@ def count_macs(model: nn.Module, data: Iterable[Any], *, input_densities: Mappin
                 total[3] += share * there.numel()
                 total[4] += there.numel()
                 continue
-            found = _seen(layer, name, call) if layer is module else None
-            if found is None:
+            in_sight = _seen(layer, name, call) if layer is module else None
+            if in_sight is None:
                 total[2] += met
             else:
-                inputs, parts = found
+                inputs, parts = in_sight
                 total[2] += sum(_products(layer, x != 0, there.t() if is_turned(layer) else there[rows]) for x, rows in parts)
                 total[3] += sum(int(torch.count_nonzero(x)) for x in inputs)
                 total[4] += sum(x.numel() for x in inputs)
@@ -112,6 +115,7 @@ def count_macs(model: nn.Module, data: Iterable[Any], *, input_densities: Mappin
         [
             MacCount(name, all_ / examples, weights / examples, both / examples, nonzero / size if size else 1.0)
             for layer, name in layers.items()
+            if layer in seen or not has_own_forward(layer)  # which may multiply in ways that are not seen
             for all_, weights, both, nonzero, size in [sums[layer]]
         ]
     )
@@ -133,7 +137,7 @@ def _seen(layer: Any, name: str, call: Call) -> tuple[list[Tensor], list[tuple[T
             return [given["qkv".index(name[0])]], [(given["qkv".index(name[0])], every)]
         width = layer.embed_dim
         return given, [(x, slice(i * width, (i + 1) * width)) for i, x in enumerate(given)]
-    return [call.x], [(call.x, every)]
+    return None if has_own_forward(layer) else ([call.x], [(call.x, every)])
 
 
 def _given(layers: Mapping[nn.Module, str], densities: Mapping[str, float]) -> dict[nn.Module, float | None]:

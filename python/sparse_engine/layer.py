@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.autograd import forward_ad
 from torch.nn import functional as F  # noqa: F401 - for torch.jit.script, see `script_as`
 
 from . import _core
@@ -46,6 +47,12 @@ def dense_only() -> Iterator[None]:
 def native_enabled() -> bool:
     """Whether no `dense_only` block is active."""
     return _native_enabled
+
+
+def transformed(x: Tensor) -> bool:
+    """Whether torch follows what becomes of `x` in a way that native code would cut: a trace, a transform, forward-mode AD."""
+    tracing = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+    return tracing or forward_ad._current_level >= 0 or torch._C._functorch.is_functorch_wrapped_tensor(x)
 
 
 class Packed:
@@ -317,8 +324,7 @@ class NativePruned(Pruned):
             return NOT_OWN
         if torch.is_autocast_enabled("cpu"):
             return "autocast chooses another dtype"
-        tracing = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
-        if tracing or torch._C._functorch.is_functorch_wrapped_tensor(input):
+        if transformed(input):
             return "a torch transform or trace is active"
         return None
 

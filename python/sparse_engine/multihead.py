@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from . import _core
 from .formats import DENSE, FORMATS, modelled
 from .kinds import KINDS
-from .layer import DISABLED, NOT_OWN, TRAINING, Pruned, native_enabled
+from .layer import DISABLED, NOT_OWN, TRAINING, Pruned, native_enabled, transformed
 from .nn import sparse_linear
 from .several import PrunedSeveral, on_stand_ins
 
@@ -85,8 +85,7 @@ class MaskedMultiheadAttention(PrunedSeveral, nn.MultiheadAttention):
         tokens = query.dim() == key.dim() == value.dim() and key.shape[:-1] == value.shape[:-1]
         if not tokens or [x.shape[-1] for x in inputs] != [self.embed_dim, self.kdim, self.vdim]:
             return "sizes that torch refuses"
-        tracing = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
-        if torch.is_autocast_enabled("cpu") or tracing or torch._C._functorch.is_functorch_wrapped_tensor(query):
+        if torch.is_autocast_enabled("cpu") or any(map(transformed, inputs)):
             return "autocast, a torch transform or a trace"
         return None
 

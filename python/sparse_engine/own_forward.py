@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from . import _core
 from .formats import DENSE, FORMATS, NARROW_COLUMNS, candidates, fitting, modelled
-from .layer import DISABLED, NOT_OWN, TRAINING, Packed, native_enabled
+from .layer import DISABLED, NOT_OWN, TRAINING, Packed, native_enabled, transformed
 from .mask import Mask
 from .masking import Held
 from .products import Convolution, Factor, Product, Products
@@ -30,7 +30,11 @@ class OwnState(SeveralState):
     @property
     def fitting(self) -> tuple[str, ...]:
         """Formats that store exactly what every mask keeps."""
-        factors = self.factors or ()
+        if self.factors is None:  # which way round the weights are multiplied by is not known yet
+            masks = [mask for mask in self.masks.values() if len(mask.shape) == 2]
+            either = [{*fitting(mask), *fitting(_turned(mask))} for mask in masks]
+            return tuple(kernel for kernel in FORMATS if kernel in ANY_MASK or all(kernel in fit for fit in either))
+        factors = self.factors
         if not factors or any(factor.matrix is not None for factor in factors):
             return ANY_MASK  # experts that were not called yet may have other masks
         own = [fitting(_matrix_mask(self.masks[factor.parameter], factor)) for factor in factors]
@@ -82,6 +86,10 @@ class OwnForward(PrunedSeveral):
         with Products(self._weights(), watch):
             result = plain()
         state.factors = tuple(found)
+        fit = (DENSE, *state.fitting)
+        decided = state.choices.buckets  # taken up from elsewhere
+        for bucket in [bucket for bucket, choice in decided.items() if choice.kernel not in fit]:
+            del decided[bucket]
         if not found:
             state.fall_back(UNROUTED)
         return result
@@ -151,8 +159,7 @@ class OwnForward(PrunedSeveral):
             return "native kernels take torch.float32 on the CPU"
         if torch.is_autocast_enabled("cpu"):
             return "autocast chooses another dtype"
-        tracing = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
-        if tracing or any(type(t) is not Tensor or torch._C._functorch.is_functorch_wrapped_tensor(t) for t in inputs):
+        if any(type(t) is not Tensor or transformed(t) for t in inputs):
             return "a torch transform or trace is active, or an input is no plain tensor"
         return None
 
@@ -177,7 +184,11 @@ def _as_multiplied(array: Any, transposed: bool) -> Any:
 
 
 def _matrix_mask(mask: Mask, factor: Factor) -> Mask:
-    return Mask.from_numpy(_as_multiplied(mask.to_numpy(), True)) if factor.transposed else mask
+    return _turned(mask) if factor.transposed else mask
+
+
+def _turned(mask: Mask) -> Mask:
+    return Mask.from_numpy(_as_multiplied(mask.to_numpy(), True))
 
 
 def _tensors(value: Any) -> Iterator[Tensor]:

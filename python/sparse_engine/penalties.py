@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from .granularity import Blocks, granularity_of, matrix_of
-from .ranked import WEIGHTED, outputs_first
+from .ranked import places_of, view_of
+from .selection import chosen_by, prunable
 from .spec import Spec, matches
 
 KINDS = ("l1", "l2", "group", "bn_l1")
@@ -22,6 +23,9 @@ def penalty(
     exclude: str | Sequence[str] = (),
 ) -> Tensor:
     """A differentiable sum over the selected layers; multiply it by a strength and add it to the loss.
+
+    What `prune` prunes by default is added up, attention's in-projections, gates, experts and own layers included, and what is
+    under a mask; other weights, such as embeddings, are where `include` names them.
 
     Args:
         model: any module.
@@ -45,21 +49,22 @@ def penalty(
         )
     terms: list[Tensor] = []
     for name, module in model.named_modules():
-        if not matches(name, chosen.include) or matches(name, chosen.exclude):
-            continue
-        weight = module._parameters.get("weight")
-        if weight is None:
-            continue
         if kind == "bn_l1":
-            if isinstance(module, nn.modules.batchnorm._BatchNorm):
-                terms.append(weight.abs().sum())
-        elif isinstance(module, WEIGHTED):
+            gamma = module._parameters.get("weight")
+            selected = matches(name, chosen.include) and not matches(name, chosen.exclude)
+            if selected and gamma is not None and isinstance(module, nn.modules.batchnorm._BatchNorm):
+                terms.append(gamma.abs().sum())
+            continue
+        for own in prunable(name, module):
+            if not chosen_by(chosen, own):
+                continue
+            weight = view_of(own.layer, [getattr(part, parameter) for part, parameter in places_of(own.layer)])
             if kind == "l1":
                 terms.append(weight.abs().sum())
             elif kind == "l2":
                 terms.append(weight.square().sum())
-            elif isinstance(blocks, Blocks) and blocks.refusal(tuple(outputs_first(module, weight).shape)) is None:
-                terms.append(_group_lasso(outputs_first(module, weight), blocks))
+            elif isinstance(blocks, Blocks) and blocks.refusal(tuple(weight.shape)) is None:
+                terms.append(_group_lasso(weight, blocks))
     if not terms:
         raise ValueError(f"kind = {kind!r} finds nothing to add up in the selected layers")
     return torch.stack(terms).sum()

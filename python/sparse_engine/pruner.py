@@ -9,20 +9,20 @@ import numpy as np
 import torch
 from torch import distributed, nn
 
-from .attachment import can_be_masked, pruned_layers, pruned_weights, put_masks, put_under
+from .attachment import can_be_masked, pruned_weights, put_masks, put_under
 from .averages import remember, watch_averages
 from .criteria import criterion_of
 from .evidence import Loss
 from .granularity import Channels, granularity_of
 from .identity import identity_of
-from .layer import Pruned
 from .mask import Mask, keep_largest
-from .masking import Watched
+from .masking import Watched, held_by
 from .pruning import choose_masks
-from .ranked import held_count, weight_of
+from .ranked import held_count, held_mask, masks_on, parameters_of, view_of, weight_of
 from .schedules import OneShot, Regrowth, Schedule
-from .selection import selected_layers
+from .selection import chosen_by, prunable, selected_layers
 from .spec import Spec, of_layer
+from .weights import Weight
 
 
 class Pruner:
@@ -177,37 +177,56 @@ class Pruner:
 
     def _watch(self) -> None:
         if getattr(self.schedule, "grows_by", "") == "gradient":
-            for _, layer in pruned_layers(self.model):
-                if layer._sparse.held.watched is None:
-                    layer._sparse.held.watched = Watched()
+            for weight in self._exchanging():
+                for parameter in parameters_of(weight.layer):
+                    held = held_by(parameter)
+                    if held is not None and held.watched is None:
+                        held.watched = Watched()
+
+    def _exchanging(self) -> list[Weight]:
+        """What is under masks and selected, each weight once; gates, experts and the like one by one."""
+        found: dict[Any, Weight] = {}
+        for name, module in self.model.named_modules():
+            masked = masks_on(module)
+            for weight in prunable(name, module) if masked else ():
+                tensor = weight.tensor
+                if weight.parameter in masked and tensor is not None and chosen_by(self.spec, weight):
+                    part = "" if weight.layer is module else weight.name.rpartition(weight.parameter)[2]
+                    found.setdefault((id(tensor), part), weight)  # shared: once
+        return list(found.values())
 
     def _exchanged(self, step: int) -> tuple[list[Any], list[Mask]]:
         assert isinstance(self.schedule, Regrowth)
         share = self.schedule.exchanged(step)
-        named = [(name, layer) for name, layer in pruned_layers(self.model) if self.spec.selects(name)]
-        named = list({id(layer.weight): (name, layer) for name, layer in reversed(named)}.values())[::-1]  # shared: once
-        masks = [self._exchanged_in(layer, round(share * layer.mask.kept), step, i) for i, (_, layer) in enumerate(named)]
-        return [layer for _, layer in named], masks
+        layers = [weight.layer for weight in self._exchanging()]
+        return layers, [self._exchanged_in(layer, share, step, place) for place, layer in enumerate(layers)]
 
-    def _exchanged_in(self, layer: Pruned, count: int, step: int, place: int) -> Mask:
+    def _exchanged_in(self, layer: Any, share: float, step: int, place: int) -> Mask:
+        """The new mask of a layer or part, as it is ranked."""
         assert isinstance(self.schedule, Regrowth)
-        weight: Any = layer.weight
-        kept = layer.mask.to_numpy().reshape(-1)
+        mask = held_mask(layer)
+        assert mask is not None
+        kept = mask.reshape(-1).numpy().copy()
         held, free = np.flatnonzero(kept), np.flatnonzero(~kept)
-        count = min(count, len(free))
-        sizes = np.abs(weight.detach().cpu().float().reshape(-1).numpy())
+        count = min(round(share * len(held)), len(free))
+        sizes = np.abs(weight_of(layer).detach().cpu().float().reshape(-1).numpy())
         # Equal ones go and come spread over the weight, not from one end of it; NaN, as after an overflow, stays or comes last.
         gone = held[~keep_largest(np.nan_to_num(sizes[held], nan=np.inf), len(held) - count)]
         if self.schedule.grows_by == "gradient":
-            watched = layer._sparse.held.watched
-            if watched is None or watched.gradient is None:
-                raise RuntimeError("RigL grows where the gradient is large: run a backward pass before pruner.step()")
-            worth = np.abs(watched.gradient.cpu().float().reshape(-1).numpy())[free]
+            gradients = [_watched_gradient(parameter) for parameter in parameters_of(layer)]
+            worth = np.abs(view_of(layer, gradients).cpu().float().reshape(-1).numpy())[free]
         else:
             worth = np.random.default_rng((self.spec.seed, step, place)).random(len(free))
         come = free[keep_largest(np.nan_to_num(worth, nan=0.0, posinf=np.inf), count)]
         kept[gone], kept[come] = False, True
-        return Mask.from_numpy(kept.reshape(layer.mask.shape))
+        return Mask.from_numpy(kept.reshape(tuple(mask.shape)))
+
+
+def _watched_gradient(parameter: torch.Tensor) -> torch.Tensor:
+    held = held_by(parameter)
+    if held is None or held.watched is None or held.watched.gradient is None:
+        raise RuntimeError("RigL grows where the gradient is large: run a backward pass before pruner.step()")
+    return held.watched.gradient
 
 
 def _agreed(layers: list[Any], masks: list[Mask]) -> list[Mask]:

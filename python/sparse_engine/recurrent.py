@@ -16,7 +16,7 @@ from torch.nn.utils.rnn import PackedSequence
 from . import _core
 from .formats import DENSE, modelled
 from .kinds import KINDS
-from .layer import DISABLED, NOT_OWN, PARAMETRIZED, TRAINING, Packed, native_enabled
+from .layer import DISABLED, NOT_OWN, PARAMETRIZED, TRAINING, Packed, native_enabled, transformed
 from .mask import Mask
 from .masking import hold
 from .ranked import Part, Piece
@@ -93,8 +93,7 @@ class PrunedRecurrent(PrunedSeveral, nn.RNNBase):
         shape = (self.num_layers * (2 if self.bidirectional else 1), *batch, self.hidden_size)
         if any(tuple(s.shape) != shape for s in states) or len(states) not in (0, 2 if self.mode == "LSTM" else 1):
             return "a state of a size that torch refuses"
-        tracing = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
-        if tracing or torch._C._functorch.is_functorch_wrapped_tensor(x):
+        if transformed(x):
             return "a torch transform or trace is active"
         return None
 

@@ -16,7 +16,7 @@ from torch import nn
 from .choice import without_bound
 from .evidence import evaluating
 from .layer import DISABLED, NativePruned, Pruned, dense_only
-from .model_calls import Arguments, arguments_of
+from .model_calls import Arguments, arguments_of, every_layer_called
 from .pages import picture_of, write_page
 from .runtime import isa, num_threads
 from .several import PrunedSeveral
@@ -208,10 +208,12 @@ def _measure_layers(
     model: nn.Module, rows: dict[nn.Module, LayerReport], flags: dict[nn.Module, dict[str, torch.Tensor]], arguments: Arguments
 ) -> dict[nn.Module, Call]:
     """Fill in MACs and times; returns what each called layer was called with."""
+    with Watch(model) as watch:
+        arguments.call(model)
     for module in rows:
         if isinstance(module, (Pruned, PrunedSeveral)):
             module._sparse.fallbacks.clear()  # so that what is there afterwards is about these inputs
-    with without_bound(), Watch(model) as watch:
+    with without_bound(), every_layer_called():
         arguments.call(model)
     for module, row in rows.items():
         uses = {name: watch.uses[module, name] for name in flags[module] if (module, name) in watch.uses}

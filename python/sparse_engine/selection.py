@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from fnmatch import fnmatchcase
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.parameter import UninitializedParameter
 from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
@@ -57,6 +57,20 @@ def selected_layers(model: nn.Module, spec: Spec, *, quiet: bool = False) -> tup
     if not quiet:
         left.warn()
     return names, layers
+
+
+def prunable(name: str, module: nn.Module) -> Iterator[Weight]:
+    """The weights of `module` itself that have a shape and are real numbers, computed ones included."""
+    for weight in _weights_of(name, module):
+        tensor = getattr(weight.module, weight.parameter)
+        if isinstance(tensor, Tensor) and not isinstance(tensor, UninitializedParameter) and tensor.dtype.is_floating_point:
+            yield weight
+
+
+def chosen_by(spec: Spec, weight: Weight) -> bool:
+    """Whether `spec` selects `weight`, and it is pruned by default, named or under a mask."""
+    sure = not weight.doubt or weight.parameter in masks_on(weight.module) or is_named(spec, _names(weight))
+    return sure and _chosen(spec, *_names(weight))
 
 
 def _weights_of(name: str, module: nn.Module) -> Iterator[Weight]:

@@ -27,6 +27,11 @@ class SeveralState:
         self.choices = Choices()
         self.fallbacks: dict[str, int] = {}
 
+    @property
+    def fitting(self) -> tuple[str, ...]:
+        """Formats that store exactly what every mask keeps, of those that such a layer takes."""
+        return ("csr",)
+
     def __getstate__(self) -> dict[str, Any]:
         masks = {name: (mask.bits, mask.shape) for name, mask in self.masks.items()}
         return {"masks": masks, "decisions": self.choices.buckets}

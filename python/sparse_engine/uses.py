@@ -1,21 +1,27 @@
 """How often a call multiplies by each weight: the one count behind every number of multiply-accumulates.
 
 A product is counted where a weight meets an input: linear layers, convolutions (what a transposed one crops is counted, as
-padding is), recurrent layers and cells once a step, and what makes queries, keys, values and the output of torch's attention.
+padding is), recurrent layers and cells once a step, what makes queries, keys, values and the output of torch's attention, and
+the products that a forward of somebody else's is seen to make (`products.py`, and batched ones).
 Products without a weight, such as those of queries and keys, are not counted.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 from torch.nn.utils.rnn import PackedSequence
 
 from .attention import projections
 from .evidence import evaluating
+from .layer import dense_only
 from .model_calls import arguments_of, every_layer_called, first_of
+from .products import Convolution, Product, Products
 from .ranked import TRANSPOSED, WEIGHTED, Part, is_linear, is_turned, masks_on, parameters_of, places_of, weight_of
+from .weights import weights_of
 
 RECURRENT = (nn.RNNBase, nn.RNNCellBase)
 Place = tuple[nn.Module, str]  # a module and the name of one of its weights
@@ -41,7 +47,22 @@ def multiplying(module: nn.Module) -> dict[str, Tensor]:
         return {name: p for name, p in module.named_parameters(recurse=False) if name.startswith("weight_")}
     if isinstance(module, nn.MultiheadAttention):
         return {name: getattr(module, name) for name in projections(module)}
-    return {}
+    return _inside(module)
+
+
+def _inside(module: nn.Module) -> dict[str, Tensor]:
+    """The weights by which a forward of somebody else's is expected to multiply, or that are under masks there."""
+    if isinstance(module, RECURRENT) or "parametrizations" in vars(module).get("_modules", {}):
+        return {}
+    masked = masks_on(module)
+    found = {weight.parameter for weight in weights_of("", module) if not weight.doubt or weight.parameter in masked}
+    return {name: p for name, p in module.named_parameters(recurse=False) if name in found and p.dim() > 1 and not is_lazy(p)}
+
+
+def has_own_forward(module: nn.Module) -> bool:
+    """Whether what `module` multiplies by is known only from the products that its forward makes."""
+    known = isinstance(module, (*WEIGHTED, *RECURRENT, nn.MultiheadAttention)) or is_linear(module)
+    return not known and bool(_inside(module))
 
 
 def reported(module: nn.Module) -> dict[str, Tensor]:
@@ -65,7 +86,7 @@ def flags_of(module: nn.Module, name: str) -> Tensor:
 
 def uses_in(module: Any, call: Call, output: Any) -> dict[Place, tuple[int, ...]]:
     """How often one call of `module` multiplies by each of its weights; several numbers are of equal parts of the rows."""
-    if not multiplying(module):
+    if not multiplying(module) or has_own_forward(module):
         return {}
     if isinstance(module, nn.MultiheadAttention):
         return _attention_uses(module, call)
@@ -102,37 +123,109 @@ def macs_of(flags: Tensor, uses: Sequence[int]) -> int:
     return sum(count * int(part.sum()) for count, part in zip(uses, flags.chunk(len(uses)), strict=True))
 
 
+class _Counted(Products):
+    """Counts the products that a forward makes with some weights, and lets torch make them."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self.module, self.uses = module, dict[Place, tuple[int, ...]]()
+        self.weights = _inside(module)
+        super().__init__(self.weights, self._note)
+
+    def __torch_function__(self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
+        """Torch's call; batched products, which no kernel here takes, are counted too."""
+        if function in _BATCHED and len(args) == 2 and isinstance(args[1], Tensor) and args[1].dim() == 3:
+            factor = self._factor(args[1])
+            if factor is not None:
+                self._add(factor.parameter, (args[0].shape[-2] if args[0].dim() > 1 else 1,) * len(args[1]))
+        return super().__torch_function__(function, types, args, kwargs)
+
+    def _note(self, product: Product) -> None:
+        name, matrix, _ = product.factor
+        weight = self.weights[name]
+        if product.convolution is None:
+            count = product.x.numel() // max(1, product.x.shape[-1])
+        else:
+            count = positions(product.x, weight, product.convolution)
+        counts = (count,) if matrix is None else tuple(count * (index == matrix) for index in range(len(weight)))
+        self._add(name, counts)
+
+    def _add(self, name: str, counts: tuple[int, ...]) -> None:
+        self.uses[self.module, name] = _sum(self.uses.get((self.module, name)), counts)
+
+
+_BATCHED = (torch.bmm, Tensor.bmm, torch.matmul, Tensor.matmul, Tensor.__matmul__)
+
+
+def _sum(before: tuple[int, ...] | None, counts: tuple[int, ...]) -> tuple[int, ...]:
+    return counts if before is None else tuple(a + b for a, b in zip(before, counts, strict=True))
+
+
+def positions(x: Tensor, weight: Tensor, how: Convolution) -> int:
+    """Of all images together, where a convolution is computed."""
+    axes = weight.dim() - 2
+    count = x.shape[0] if x.dim() == axes + 2 else 1
+    for axis, (side, taps) in enumerate(zip(x.shape[-axes:], weight.shape[2:], strict=True)):
+        if how.padding == "same":
+            count *= side
+            continue
+        stride, padding, dilation = (
+            value if isinstance(value, int) else value[axis % len(value)]
+            for value in (how.stride, 0 if how.padding == "valid" else how.padding, how.dilation)
+        )
+        count *= (side + 2 * padding - dilation * (taps - 1) - 1) // stride + 1
+    return count
+
+
 class Watch:
-    """Hooks on every layer of a model that multiplies; counts calls inside the `with` block, torch's fused path being off.
+    """Hooks on every layer of a model that multiplies; counts calls inside the `with` block.
+
+    Everything runs dense there, on torch's unfused paths: what is counted is what the model asks for, whichever kernel is
+    fastest and however often it is tried.
 
     Args:
-        also: called with module, call and output each time.
+        also: called with module, call and what it multiplied by each time.
     """
 
-    def __init__(self, model: nn.Module, also: Callable[[nn.Module, Call, Any], None] | None = None) -> None:
+    def __init__(
+        self, model: nn.Module, also: Callable[[nn.Module, Call, Mapping[Place, tuple[int, ...]]], None] | None = None
+    ) -> None:
         self.model, self.also = model, also
         self.uses: dict[Place, tuple[int, ...]] = {}
         self.calls: dict[nn.Module, Call] = {}  # the last of each
 
     def __enter__(self) -> "Watch":
         layers = [module for module in self.model.modules() if reported(module)]
-        self._handles = [layer.register_forward_hook(self._see, with_kwargs=True) for layer in layers]
-        self._unfused = every_layer_called()
-        self._unfused.__enter__()
+        self._handles: list[Any] = [layer.register_forward_hook(self._see, with_kwargs=True) for layer in layers]
+        self._handles += [layer.register_forward_pre_hook(self._begin) for layer in layers if has_own_forward(layer)]
+        self._counting: list[_Counted] = []
+        self._modes = ExitStack()
+        self._modes.enter_context(dense_only())
+        self._modes.enter_context(every_layer_called())
         return self
 
     def __exit__(self, *error: Any) -> None:
-        self._unfused.__exit__(*error)
+        while self._counting:  # of calls that failed
+            self._counting.pop().__exit__(*error)  # type: ignore[no-untyped-call]
+        self._modes.__exit__(*error)
         for handle in self._handles:
             handle.remove()
 
+    def _begin(self, module: nn.Module, _args: tuple[Any, ...]) -> None:
+        self._counting.append(_Counted(module))
+        self._counting[-1].__enter__()  # type: ignore[no-untyped-call]
+
     def _see(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
         call = self.calls[module] = Call(args, kwargs)
+        if self._counting and self._counting[-1].module is module:
+            counted = self._counting.pop()
+            counted.__exit__(None, None, None)  # type: ignore[no-untyped-call]
+            uses = counted.uses
+        else:
+            uses = uses_in(module, call, output)
         if self.also is not None:
-            self.also(module, call, output)
-        for place, counts in uses_in(module, call, output).items():
-            before = self.uses.get(place, (0,) * len(counts))
-            self.uses[place] = tuple(a + b for a, b in zip(before, counts, strict=True))
+            self.also(module, call, uses)
+        for place, counts in uses.items():
+            self.uses[place] = _sum(self.uses.get(place), counts)
 
 
 def called(model: nn.Module, layers: Sequence[Any], example_inputs: Any) -> tuple[list[float], dict[nn.Module, Call]]:
