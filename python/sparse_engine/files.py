@@ -56,7 +56,13 @@ def save(model: nn.Module, path: "str | os.PathLike[str]") -> None:
     values = {name: value for name, value in state.items() if isinstance(value, Tensor)}
     for name in pruned:
         if name not in values:
-            raise ValueError(f"{name!r} is under a mask, but not among the tensors of state_dict; engine.remove_masks it first")
+            raise ValueError(
+                f"{name!r} is under a mask, but not among the tensors of state_dict, as something computes it (weight_norm, a "
+                f"parametrization, torch's own pruning): make it a parameter again and save then "
+                f"(torch.nn.utils.parametrize.remove_parametrizations(layer, {name.rpartition('.')[2]!r}), "
+                f"torch.nn.utils.remove_weight_norm, remove_spectral_norm or torch.nn.utils.prune.remove), the mask stays; or "
+                f"call engine.remove_masks(model) first, which gives the mask up"
+            )
     tensors: dict[str, Tensor] = {}
     sparse: dict[str, dict[str, Any]] = {}
     aliases: dict[str, str] = {}

@@ -107,3 +107,36 @@ def test_attention_and_recurrent_layers_take_a_parametrization_after_pruning():
         assert (getattr(layer, name)[mask] != 0).all()
         with torch.inference_mode():
             layer(*inputs)
+
+
+def parametrization_removed(layer):
+    return parametrize.remove_parametrizations(layer, "weight")
+
+
+WAYS_OUT = {
+    "weight_norm": parametrization_removed,
+    "spectral_norm": parametrization_removed,
+    "low rank": parametrization_removed,
+    "old spectral_norm": nn.utils.remove_spectral_norm,
+    "torch's pruning": lambda layer: torch_prune.remove(layer, "weight"),
+}
+
+
+@pytest.mark.parametrize("name", WAYS_OUT)
+def test_a_model_whose_masked_weight_is_computed_is_saved_by_the_way_out_that_is_told(tmp_path, name):
+    torch.manual_seed(0)
+    model, x = (
+        engine.prune(nn.Sequential(nn.Linear(8, 8), nn.Linear(8, 4)), engine.Spec(sparsity=0.5)).eval(),
+        torch.randn(2, 8),
+    )
+    masks = engine.masks(model)
+    WRAPS[name](model[0])
+    expected = model(x)
+    with pytest.raises(ValueError, match="make it a parameter again and save then"):
+        engine.save(model, tmp_path / "model.safetensors")
+    assert not list(tmp_path.iterdir())
+    WAYS_OUT[name](model[0])
+    engine.save(model, tmp_path / "model.safetensors")
+    again = engine.load(tmp_path / "model.safetensors", nn.Sequential(nn.Linear(8, 8), nn.Linear(8, 4))).eval()
+    torch.testing.assert_close(again(x), expected)
+    assert all(torch.equal(engine.masks(again)[name], kept) for name, kept in masks.items())

@@ -71,3 +71,27 @@ def test_a_layer_without_qconfig_has_no_such_attribute():
         layer.qconfig = None
     del layer.qconfig
     assert not hasattr(layer, "qconfig")
+
+
+def convolutional():
+    torch.manual_seed(0)
+    layers = nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), nn.Linear(128, 4)
+    return engine.remove_masks(engine.prune(nn.Sequential(*layers), engine.Spec(sparsity=0.75)))
+
+
+def test_without_masks_modules_are_fused_with_their_zeros():
+    model, x = convolutional().eval(), torch.randn(2, 3, 4, 4)
+    fused = quantization.fuse_modules(copy.deepcopy(model), [["0", "1", "2"]])
+    torch.testing.assert_close(fused(x), model(x))
+    assert int((fused[0][0].weight == 0).sum()) == 162
+
+
+@pytest.mark.skipif("x86" not in torch.backends.quantized.supported_engines, reason="torch without x86 quantisation")
+def test_without_masks_training_for_quantisation_and_conversion_take_every_layer():
+    model, x = convolutional().train(), torch.randn(2, 3, 4, 4)
+    model.qconfig = quantization.get_default_qat_qconfig("x86")
+    trained = quantization.prepare_qat(model)
+    assert [type(trained[place]).__module__.split(".")[3] for place in (0, 4)] == ["qat", "qat"]
+    trained(x)
+    converted = quantization.convert(trained.eval())
+    assert int((converted[4].weight().int_repr() == 0).sum()) >= 384
