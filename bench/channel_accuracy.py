@@ -20,7 +20,7 @@ from torch import nn
 from torch.nn import functional as F
 
 import sparse_engine as engine
-from sparse_engine.progress import Progress
+from sparse_engine.measure.progress import Progress
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "examples" / "lecture"))  # where the network is at home
 from cifar10 import BATCH, DATA, Block, ResNet20, accuracy, load_images, load_network, load_pixels, missing_file, normalised
@@ -122,7 +122,7 @@ def theirs(model, macs, criterion, together, batches):
 
 
 def counted(model, example):
-    return engine.count_macs(model, [example]).total("macs")
+    return engine.analysis.count_macs(model, [example]).total("macs")
 
 
 def main(arguments=None):
@@ -158,7 +158,7 @@ def main(arguments=None):
                     ways |= {f"{PEER}, global": (theirs, True), f"{PEER}, per layer": (theirs, False)}
                 for way, (prune, how) in ways.items():
                     smaller = prune(model, round(kept * whole), criterion, how, batches)
-                    engine.recalibrate_batchnorm(smaller, mending)
+                    engine.analysis.recalibrate_batchnorm(smaller, mending)
                     right = 100 * accuracy(smaller, images, answers)
                     found.setdefault(way, []).append(right)
                     left = counted(smaller, images[:1]) / whole

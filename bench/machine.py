@@ -18,4 +18,4 @@ def describe() -> str:
     except OSError:
         pass
     versions = f"sparse-engine {engine.__version__}, torch {torch.__version__}"
-    return f"{cpu}, {torch.get_num_threads()} threads, {engine.isa()}, {versions}, {datetime.date.today().isoformat()}."
+    return f"{cpu}, {torch.get_num_threads()} threads, {engine.runtime.isa()}, {versions}, {datetime.date.today().isoformat()}."

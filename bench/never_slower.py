@@ -208,7 +208,7 @@ PARTS = {"layouts": layouts, "sizes": sizes, "memory": memory, "gradients": grad
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--parts", nargs="+", choices=list(PARTS), default=list(PARTS))
-    print(f"{engine.isa()}, {torch.get_num_threads()} threads, sparsity {SPARSITY:.0%}")
+    print(f"{engine.runtime.isa()}, {torch.get_num_threads()} threads, sparsity {SPARSITY:.0%}")
     for part in parser.parse_args().parts:
         PARTS[part]()
 

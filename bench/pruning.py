@@ -18,8 +18,9 @@ from machine import describe
 from torch import nn
 
 import sparse_engine as engine
-from sparse_engine import _core, latency
-from sparse_engine.latency import alternating, milliseconds
+from sparse_engine import _core
+from sparse_engine.measure import latency
+from sparse_engine.measure.latency import alternating, milliseconds
 
 CALLS, TRIALS = 101, 5
 

@@ -65,9 +65,9 @@ def check(y: torch.Tensor, w: torch.Tensor, x: torch.Tensor, apply: Callable[...
 
 def one_thread(call: Callable[[], Any]) -> Callable[[], Any]:
     def run() -> None:
-        engine.set_num_threads(1)
+        engine.runtime.set_num_threads(1)
         call()
-        engine.set_num_threads(0)
+        engine.runtime.set_num_threads(0)
 
     return run
 

@@ -101,7 +101,7 @@ def main() -> None:
         start = time.perf_counter()
         ways[name](pruned)
         seconds = time.perf_counter() - start
-        with torch.inference_mode(), engine.dense_only():
+        with torch.inference_mode(), engine.nn.dense_only():
             error = float((pruned(held_out) - dense).square().mean() / dense.square().mean())
         print(f"{name:6} {seconds:6.2f} s  relative error of the outputs {error:.4f}", flush=True)
 

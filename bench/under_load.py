@@ -78,7 +78,7 @@ def main() -> None:
                     for busy in (False, True):
                         os.kill(neighbour.pid, signal.SIGCONT if busy else signal.SIGSTOP)
                         for name, (threads, call, before) in contestants.items():
-                            engine.set_num_threads(threads)
+                            engine.runtime.set_num_threads(threads)
                             timed(call, before, 0.1)
                             times = timed(call, before, options.seconds)
                             result = times[len(times) // 2], times[len(times) * 99 // 100]

@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 
 import sparse_engine as engine
-from sparse_engine.timing import time_alternating
+from sparse_engine.measure.timing import time_alternating
 
 sys.path.append(str(Path(__file__).resolve().parent / "lecture"))  # where the network and its images are at home
 from cifar10 import BATCH, DATA, accuracy, load_images, load_network, missing_file
@@ -47,14 +47,14 @@ def measure(network, dense, sparsity, mended, images, labels, calls):
     before = accuracy(network, images, labels)
     after = None
     if mended is not None:
-        engine.recalibrate_batchnorm(network, mended.split(BATCH))
+        engine.analysis.recalibrate_batchnorm(network, mended.split(BATCH))
         after = accuracy(network, images, labels)
     times = {size: time_alternating([dense, network], images[:size], calls) for size in TIMED}
     return Row(sparsity, counts.nonzeros, counts.nonzero_macs, before, after, times)
 
 
 def report(rows, arguments, images, mending, calls):
-    config = engine.show_config()
+    config = engine.runtime.show_config()
     lines = [
         "# ResNet-20 on CIFAR-10, pruned in one shot",
         "",
@@ -96,7 +96,7 @@ def main(arguments=None):
         return 1
     if options.threads is not None:
         torch.set_num_threads(options.threads)
-        engine.set_num_threads(options.threads)
+        engine.runtime.set_num_threads(options.threads)
 
     count, mending, sparsities, calls = (256, 256, (0.5, 0.9), 3) if options.quick else (10_000, 2_000, SPARSITIES, 51)
     network = load_network(options.data)

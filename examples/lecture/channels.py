@@ -15,7 +15,7 @@ from resnet20 import SCANNED, SEEN, allocated, retrain, teach
 from sections import BLUE, GREY, ORANGE, RED, circumstances, fail, markdown, parser, picture, settle, write_section
 
 import sparse_engine as engine
-from sparse_engine.timing import time_alternating
+from sparse_engine.measure.timing import time_alternating
 
 UNIFORM, RANKED, ALLOCATED = "the same share of every layer", "ranked over the whole network", "allocated by sensitivity"
 SEEDS = (0, 1, 2)

@@ -115,7 +115,7 @@ def load_images(folder, part, count=None, cache=None):
 def mended(network, spec, images, **options):
     """A copy of `network` pruned as `spec` says, its batch-norm statistics estimated again on `images`; nothing is trained."""
     pruned = engine.prune(copy.deepcopy(network), spec, **options)
-    return engine.recalibrate_batchnorm(pruned, images.split(BATCH))
+    return engine.analysis.recalibrate_batchnorm(pruned, images.split(BATCH))
 
 
 def accuracy(network, images, labels):

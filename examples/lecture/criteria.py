@@ -31,7 +31,7 @@ from sections import (
 from torch.nn import functional as F
 
 import sparse_engine as engine
-from sparse_engine.progress import Progress
+from sparse_engine.measure.progress import Progress
 
 # By granularity: the criteria that fit it, and the shares removed. Of single weights l2 ranks as l1 does.
 WEIGHTS = ("element", ("l1", "taylor", "wanda", "obs", "random"), (0.5, 0.7, 0.8))
@@ -48,7 +48,7 @@ def compared(network, granularity, criteria, sparsities, data, images, labels, p
 
     def exact(criterion, sparsity):
         spec = engine.Spec(sparsity=sparsity, granularity=granularity, criterion=criterion, exclude=left_alone)
-        with engine.dense_only():  # nothing is timed here, and deciding which kernel is faster takes time
+        with engine.nn.dense_only():  # nothing is timed here, and deciding which kernel is faster takes time
             return 100 * accuracy(mended(network, spec, data[0], data=batches, loss=F.cross_entropy), images, labels)
 
     for criterion, sparsity in product(criteria, sparsities):

@@ -19,8 +19,8 @@ from networks import LeNet5
 from sections import BLUE, GREY, ORANGE, RED, circumstances, fail, markdown, parser, picture, settle, write_section
 
 import sparse_engine as engine
-from sparse_engine.demo_training import accuracy, steps_per_epoch
-from sparse_engine.progress import Progress
+from sparse_engine.cli.demo_training import accuracy, steps_per_epoch
+from sparse_engine.measure.progress import Progress
 
 SPARSITIES = (0.5, 0.7, 0.8, 0.9, 0.95, 0.97, 0.98, 0.99)
 SEEDS = (0, 1)

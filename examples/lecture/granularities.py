@@ -32,8 +32,8 @@ from sections import (
 from torch import nn
 
 import sparse_engine as engine
-from sparse_engine.progress import Progress
-from sparse_engine.timing import time_alternating
+from sparse_engine.measure.progress import Progress
+from sparse_engine.measure.timing import time_alternating
 
 GRANULARITIES = {"element": BLUE, "4x1": ORANGE, "vector": GREEN, "kernel": PURPLE, "filter": RED}
 SPARSITIES = (0.3, 0.5, 0.7, 0.8)
@@ -55,7 +55,7 @@ def accuracies(network, sparsities, mending, images, labels, path):
     found = {}
 
     def exact(spec):
-        with engine.dense_only():  # nothing is timed here, and deciding which kernel is faster takes time
+        with engine.nn.dense_only():  # nothing is timed here, and deciding which kernel is faster takes time
             return 100 * accuracy(mended(network, spec, mending), images, labels)
 
     for granularity, sparsity in wanted:

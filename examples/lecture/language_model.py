@@ -18,8 +18,8 @@ from torch import nn
 from torch.nn import functional as F
 
 import sparse_engine as engine
-from sparse_engine.progress import Progress
-from sparse_engine.timing import time_alternating
+from sparse_engine.measure.progress import Progress
+from sparse_engine.measure.timing import time_alternating
 
 SPARSITIES = (0.8, 0.9, 0.95)
 UNITS, EMBEDDED = 256, 64
@@ -63,7 +63,7 @@ def train(model, text, steps, bar, label, spec=None):
     """Adam, its rate falling to 0 along a cosine; with a `spec` weights go up to the middle, the same share of what is left."""
     pruner = None
     if spec is not None:
-        pruner = engine.Pruner(model, spec, engine.Exponential(begin=0, end=steps // 2, every=max(1, steps // 20)))
+        pruner = engine.Pruner(model, spec, engine.schedules.Exponential(begin=0, end=steps // 2, every=max(1, steps // 20)))
     optimizer = torch.optim.Adam(model.parameters(), lr=RATE)
     generator = torch.Generator().manual_seed(0)
     places = torch.arange(LENGTH + 1)
@@ -87,7 +87,7 @@ def bits(model, text):
     """Bits per character over `text`, in sequences of 256 that each begin without a state."""
     rows = text[: len(text) // 257 * 257].reshape(-1, 257)
     total = 0.0
-    with torch.inference_mode(), engine.dense_only():
+    with torch.inference_mode(), engine.nn.dense_only():
         for part in rows.split(32):
             total += float(F.cross_entropy(model(part[:, :-1]).flatten(0, 1), part[:, 1:].flatten(), reduction="sum"))
     return total / (256 * len(rows)) / math.log(2)

@@ -22,8 +22,8 @@ from table import weights_of
 from torch.nn import functional as F
 
 import sparse_engine as engine
-from sparse_engine.demo_training import accuracy, steps_per_epoch, train
-from sparse_engine.progress import Progress
+from sparse_engine.cli.demo_training import accuracy, steps_per_epoch, train
+from sparse_engine.measure.progress import Progress
 
 TIMES = 12  # fewer parameters
 
@@ -59,7 +59,7 @@ def trained(model, digits, epochs, rate, seed, bar, label, spec=None):
     steps = epochs * steps_per_epoch(digits)
     pruner = None
     if spec is not None:
-        pruner = engine.Pruner(model, spec, engine.Exponential(begin=0, end=steps // 2, every=max(1, steps // 20)))
+        pruner = engine.Pruner(model, spec, engine.schedules.Exponential(begin=0, end=steps // 2, every=max(1, steps // 20)))
 
     def after_step():
         bar.advance(label)
@@ -108,7 +108,7 @@ def run(name, digits, epochs, seed, state, bar):
 @torch.inference_mode()
 def loss(model, digits):
     """Mean cross-entropy of the test images, which says more than a handful of errors does."""
-    with engine.dense_only():
+    with engine.nn.dense_only():
         return float(F.cross_entropy(model(digits.test_images), digits.test_labels))
 
 

@@ -8,7 +8,7 @@ import torch
 from cifar10 import DATA  # noqa: F401  (the folder of both data sets)
 from torch.nn import functional as F
 
-from sparse_engine.demo_training import DEVIATION, MEAN, SHIFT, Digits
+from sparse_engine.cli.demo_training import DEVIATION, MEAN, SHIFT, Digits
 
 FILE, TEST = "mnist10k.npz", 2_000
 TURN, STRETCH, SHEAR = math.radians(12), 0.12, 0.15  # at most, as is SHIFT

@@ -16,7 +16,7 @@ from sections import circumstances, markdown, parser, settle, write_section
 from torch import nn
 
 import sparse_engine as engine
-from sparse_engine.timing import time_alternating
+from sparse_engine.measure.timing import time_alternating
 
 FEATURES, UNITS, WORDS = 4096, 600, 8791
 DENSITIES = {"We": 0.10, "lstm*": 0.10, "Wd": 0.11}  # Han et al., "EIE", ISCA 2016, table 3
@@ -116,7 +116,7 @@ def measure(dense, sparse, size, calls):
         pruned = parts(sparse, size)[name][0]
         with torch.inference_mode():
             found = pruned(x)
-            with engine.dense_only():
+            with engine.nn.dense_only():
                 expected = pruned(x)
         if found.dtype == torch.float32 and not (found - expected).abs().max() <= CLOSE * expected.abs().max():
             raise RuntimeError(f"{name}: the pruned decoder's outputs are not those of dense arithmetic on its weights")

@@ -21,8 +21,8 @@ from sections import circumstances, fail, markdown, parser, settle, write_sectio
 from torch.nn import functional as F
 
 import sparse_engine as engine
-from sparse_engine.progress import Progress
-from sparse_engine.timing import time_alternating
+from sparse_engine.measure.progress import Progress
+from sparse_engine.measure.timing import time_alternating
 
 CHANNELS = "channels, half the MACs"
 # By the name of a row: what is pruned. Batch normalisation and biases always stay; "2:4" leaves conv1 alone, whose 27 inputs
@@ -96,7 +96,7 @@ def allocated(network, pixels, labels, state):
     images, labels = normalised(pixels[:SCANNED]), labels[:SCANNED]
 
     def score(model):
-        with torch.inference_mode(), engine.dense_only():
+        with torch.inference_mode(), engine.nn.dense_only():
             return -float(F.cross_entropy(model(images), labels))
 
     found = engine.sensitivity(
@@ -115,8 +115,8 @@ def allocated(network, pixels, labels, state):
 def schedule(spec, steps):
     """Gradual up to the middle of the training; 2:4 has one amount only."""
     if spec.granularity == "2:4":
-        return engine.OneShot()
-    return engine.Cubic(begin=0, end=steps // 2, every=max(1, steps // 50))
+        return engine.schedules.OneShot()
+    return engine.schedules.Cubic(begin=0, end=steps // 2, every=max(1, steps // 50))
 
 
 def retrain(name, spec, network, pixels, labels, taught, epochs, state, seed=0):

@@ -51,7 +51,7 @@ def settle(options):
 
     if options.threads is not None:
         torch.set_num_threads(options.threads)
-        engine.set_num_threads(options.threads)
+        engine.runtime.set_num_threads(options.threads)
     if options.quick:
         options.state = Path(tempfile.mkdtemp(prefix="sparse-engine-lecture-"))
     options.state.mkdir(parents=True, exist_ok=True)
@@ -68,7 +68,7 @@ def circumstances(script, options, more=""):
     given = (
         (" --quick" if options.quick else "") + (f" --threads {options.threads}" if options.threads is not None else "") + more
     )
-    config = engine.show_config()
+    config = engine.runtime.show_config()
     versions = ", ".join(f"{name} {config[name]}" for name in ("sparse_engine", "torch", "python"))
     return (
         f"Written by `python examples/lecture/{Path(script).name}{given}` on {datetime.date.today().isoformat()} "

@@ -29,8 +29,8 @@ from sections import circumstances, markdown, parser, remember, settle, write_se
 from torch import nn
 
 import sparse_engine as engine
-from sparse_engine.progress import Progress
-from sparse_engine.timing import time_alternating
+from sparse_engine.measure.progress import Progress
+from sparse_engine.measure.timing import time_alternating
 
 NETWORKS = {"AlexNet": AlexNet, "VGG-16": VGG16, "GoogLeNet": GoogLeNet, "ResNet-50": ResNet50, "SqueezeNet": SqueezeNet}
 PUBLISHED = {"AlexNet": ALEXNET, "VGG-16": VGG_16}
@@ -81,7 +81,7 @@ def measure(variant, batches, counted):
     network = drawn(NETWORKS[variant.network])
     pruned = engine.prune(copy.deepcopy(network), variant.spec(network))
     found = {"before": sum(p.numel() for p in network.parameters()), "after": engine.report(pruned).nonzeros}
-    macs = engine.count_macs(pruned, [images(network, counted)])
+    macs = engine.analysis.count_macs(pruned, [images(network, counted)])
     found |= {what: macs.total(what) for what in ("macs", "with_weight", "with_both")}
     found["seconds"], found["apart"] = {}, 0.0
     for size, calls in batches.items():
@@ -99,7 +99,7 @@ def apart(pruned, x):
     """
     with torch.inference_mode():
         engine_output = pruned(x)
-        with engine.dense_only():
+        with engine.nn.dense_only():
             expected = pruned(x)
     found = float((engine_output - expected).abs().max() / expected.abs().max())
     if not found <= CLOSE:
@@ -140,7 +140,7 @@ def han_table(networks):
         network, layers, printed = HAN[name]
         model = drawn(network)
         engine.prune(model, engine.Spec(sparsity={layer: 1 - kept / 100 for layer, (kept, _) in layers.items()}))
-        macs = engine.count_macs(model, [images(network, 1)], input_densities=input_densities(layers))
+        macs = engine.analysis.count_macs(model, [images(network, 1)], input_densities=input_densities(layers))
         whole, weights, both = (macs.total(what) for what in ("macs", "with_weight", "with_both"))
         cells = [name, f"{whole / 1e6:,.1f} M", f"{weights / whole:.1%}", f"{both / whole:.1%}", f"{printed:.0%}"]
         rows.append([*cells, times(whole, weights), times(whole, both)])
@@ -193,7 +193,7 @@ def main(arguments=None):
         *sizes_table(found),
         "",
         "Counted with the shares of weights and activations that Han et al. print for each layer",
-        "(`engine.count_macs(..., input_densities=...)`):",
+        "(`engine.analysis.count_macs(..., input_densities=...)`):",
         "",
         *han_table(list(HAN)[:2] if options.quick else HAN),
         "",

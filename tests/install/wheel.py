@@ -31,8 +31,8 @@ def check_products():
         (engine.BitmaskMatrix.from_dense(w), w),
         (engine.NMMatrix.from_dense(pairs.reshape(w.shape)), pairs.reshape(w.shape)),
     ]
-    for isa in engine.supported_isas():
-        engine.set_isa(isa)
+    for isa in engine.runtime.supported_isas():
+        engine.runtime.set_isa(isa)
         for matrix, dense in formats:
             for batch in (1, 5, 200):
                 x = rng.standard_normal((batch, 320)).astype(np.float32)
@@ -55,7 +55,7 @@ def check_one_runtime_with_torch(site_packages):
     import torch
 
     torch.set_num_threads(1)
-    assert engine.num_threads() == 1, engine.num_threads()
+    assert engine.runtime.num_threads() == 1, engine.runtime.num_threads()
     (torch.ones(600, 600) @ torch.ones(600, 600)).sum()
     check_products()
     assert len(openmp_runtimes()) == 1, openmp_runtimes()
@@ -74,7 +74,7 @@ def main():
     if arguments.torch:
         check_one_runtime_with_torch(arguments.torch)
     compilers = [name for name in ("g++", "c++", "cc", "gcc", "clang") if shutil.which(name)]
-    print(f"{package}: {engine.isa()}, {Path(runtime).name}, compilers: {', '.join(compilers) or 'none'}")
+    print(f"{package}: {engine.runtime.isa()}, {Path(runtime).name}, compilers: {', '.join(compilers) or 'none'}")
 
 
 if __name__ == "__main__":

@@ -6,12 +6,12 @@ import pytest
 import sparse_engine as engine
 
 
-@pytest.fixture(params=engine.supported_isas())
+@pytest.fixture(params=engine.runtime.supported_isas())
 def every_isa(request):
-    before = engine.isa()
-    engine.set_isa(request.param)
+    before = engine.runtime.isa()
+    engine.runtime.set_isa(request.param)
     yield request.param
-    engine.set_isa(before)
+    engine.runtime.set_isa(before)
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def rng():
 def native_always(monkeypatch):
     """Layers take the native kernels whatever they measure, so that these are what is tested."""
     torch = pytest.importorskip("torch")
-    from sparse_engine import choice
+    from sparse_engine.nn import dispatch as choice
 
     def measure(trial, ways, modelled, bounded):
         kernel = next((kernel for kernel in ways if kernel != "dense"), "dense")

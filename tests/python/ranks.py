@@ -23,7 +23,7 @@ def main(rank, port, folder):
     model = nn.parallel.DistributedDataParallel(nn.Sequential(nn.Linear(20, 30), nn.ReLU(), nn.Linear(30, 10)))
     optimizer = torch.optim.SGD(model.parameters(), 0.1)
     spec = engine.Spec(sparsity=0.7, criterion="taylor")
-    pruner = engine.Pruner(model, spec, engine.Cubic(0, 6, 2), data=[batch(100 + rank)], loss=F.cross_entropy)
+    pruner = engine.Pruner(model, spec, engine.schedules.Cubic(0, 6, 2), data=[batch(100 + rank)], loss=F.cross_entropy)
     for step in range(8):
         x, y = batch(2 * step + rank)
         optimizer.zero_grad()

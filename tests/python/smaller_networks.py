@@ -17,7 +17,7 @@ def with_zeros(model, smaller):
     """The original with zeros at all indices that are not left in the smaller one, in float64; by its record alone."""
     zeroed = copy.deepcopy(model).double()
     tensors = dict(zeroed.named_parameters())
-    for name, dims in engine.removed_channels(smaller).items():
+    for name, dims in engine.channels.removed_channels(smaller).items():
         for dim, entry in dims.items():
             if name in tensors:
                 gone = [i for i in range(entry["size"]) if i not in set(entry["left"])]

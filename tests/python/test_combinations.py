@@ -6,8 +6,8 @@ torch = pytest.importorskip("torch")
 
 import sparse_engine as engine  # noqa: E402
 from combinations import AMOUNTS, CRITERIA, GRANULARITIES, INPUTS, attempt, cells, network  # noqa: E402
-from sparse_engine.attachment import pruned_weights  # noqa: E402
-from sparse_engine.compressed import stored_bytes  # noqa: E402
+from sparse_engine.masking.encoding import stored_bytes  # noqa: E402
+from sparse_engine.pruning.attachment import pruned_weights  # noqa: E402
 
 GROUP = {"element": 1, "2:4": 2, "4x1": 4, "1x4": 4, "4x4": 16, "vector": 3, "kernel": 9, "filter": 72, "row": 32} | {
     "pattern": 9,
@@ -61,7 +61,7 @@ def check_channels(model, amount):
     elif amount == "per layer":
         assert [m.out_channels for m in model if isinstance(m, torch.nn.Conv2d)] == [3, 3, 3]
     elif amount == "macs":
-        assert engine.count_macs(model, [INPUTS[:1]]).total("macs") <= 20_000
+        assert engine.analysis.count_macs(model, [INPUTS[:1]]).total("macs") <= 20_000
     else:
         assert (amount, left) == ("latency_ms", before)  # fast enough as it is
 

@@ -19,29 +19,29 @@ def run(script, **environment):
 
 def test_an_unknown_or_unsupported_isa_is_refused():
     with pytest.raises(ValueError, match="'sse9' is not one of: "):
-        engine.set_isa("sse9")
-    assert engine.isa() in engine.supported_isas()
+        engine.runtime.set_isa("sse9")
+    assert engine.runtime.isa() in engine.runtime.supported_isas()
 
 
 def test_a_forced_isa_is_the_one_running():
-    for name in engine.supported_isas():
-        result = run("import sparse_engine as engine; print(engine.isa())", SPARSE_ENGINE_ISA=name)
+    for name in engine.runtime.supported_isas():
+        result = run("import sparse_engine as engine; print(engine.runtime.isa())", SPARSE_ENGINE_ISA=name)
         assert result.stdout.strip() == name, result.stderr
-    refused = run("import sparse_engine as engine; print(engine.isa())", SPARSE_ENGINE_ISA="nonsense")
+    refused = run("import sparse_engine as engine; print(engine.runtime.isa())", SPARSE_ENGINE_ISA="nonsense")
     assert refused.returncode != 0
     assert "SPARSE_ENGINE_ISA = 'nonsense' is not one of" in refused.stderr
 
 
 def test_threads_are_set_bounded_and_reset():
-    default = engine.num_threads()
-    engine.set_num_threads(3)
-    assert engine.num_threads() == 3
-    engine.set_num_threads(0)
-    assert engine.num_threads() == default
+    default = engine.runtime.num_threads()
+    engine.runtime.set_num_threads(3)
+    assert engine.runtime.num_threads() == 3
+    engine.runtime.set_num_threads(0)
+    assert engine.runtime.num_threads() == default
     for n in (-1, 5000):
         with pytest.raises(ValueError, match="outside"):
-            engine.set_num_threads(n)
-    result = run("import sparse_engine as engine; print(engine.num_threads())", SPARSE_ENGINE_NUM_THREADS="5")
+            engine.runtime.set_num_threads(n)
+    result = run("import sparse_engine as engine; print(engine.runtime.num_threads())", SPARSE_ENGINE_NUM_THREADS="5")
     assert result.stdout.strip() == "5"
     assert run("import sparse_engine as e; e.num_threads()", SPARSE_ENGINE_NUM_THREADS="many").returncode != 0
 
@@ -54,9 +54,9 @@ import {order}
 import numpy as np
 engine = sparse_engine
 torch.set_num_threads(1)
-assert engine.num_threads() == 1, engine.num_threads()
+assert engine.runtime.num_threads() == 1, engine.runtime.num_threads()
 torch.set_num_threads(2)
-assert engine.num_threads() == 2, engine.num_threads()
+assert engine.runtime.num_threads() == 2, engine.runtime.num_threads()
 a = engine.CSRMatrix.from_dense(np.ones((600, 600), np.float32))
 a @ np.ones((600, 600), np.float32)
 torch.ones(600, 600) @ torch.ones(600, 600)
@@ -98,9 +98,9 @@ def test_every_public_name_resolves():
 
 
 def test_the_configuration_is_plain_data():
-    config = engine.show_config()
+    config = engine.runtime.show_config()
     assert json.loads(json.dumps(config)) == config
-    assert config["isa"] == engine.isa()
+    assert config["isa"] == engine.runtime.isa()
 
 
 def test_subnormals_survive_and_the_callers_rng_is_left_alone(every_isa):
@@ -116,10 +116,10 @@ def test_subnormals_survive_and_the_callers_rng_is_left_alone(every_isa):
 WIDE = {"avx2", "avx512"}
 
 
-@pytest.mark.skipif(not set(engine.supported_isas()) >= WIDE, reason="needs a processor with AVX-512")
+@pytest.mark.skipif(not set(engine.runtime.supported_isas()) >= WIDE, reason="needs a processor with AVX-512")
 @pytest.mark.parametrize("columns", [1, 2, 5, 8, 9, 70, 200])
 def test_avx2_and_avx512_give_the_same_bits(rng, columns):
-    before = engine.isa()
+    before = engine.runtime.isa()
     w = sparse_weights(rng, (260, 1200), 0.8)
     blocks = w * np.kron(rng.random((65, 1200)) < 0.3, np.ones((4, 1), np.float32))
     pairs = w * np.tile([1, 1, 0, 0], 300).astype(np.float32)
@@ -132,12 +132,12 @@ def test_avx2_and_avx512_give_the_same_bits(rng, columns):
     ]:
         results = []
         for isa in sorted(WIDE):
-            engine.set_isa(isa)
+            engine.runtime.set_isa(isa)
             results.append(engine.linear(x, make(dense), activation="gelu"))
-        engine.set_isa(before)
+        engine.runtime.set_isa(before)
         np.testing.assert_array_equal(results[0].view(np.uint32), results[1].view(np.uint32))
 
 
 def test_the_strongest_kernels_of_the_machine_are_the_default():
-    result = run("import sparse_engine as engine; print(engine.isa())", SPARSE_ENGINE_ISA="")
-    assert result.stdout.strip() == engine.supported_isas()[-1], result.stderr
+    result = run("import sparse_engine as engine; print(engine.runtime.isa())", SPARSE_ENGINE_ISA="")
+    assert result.stdout.strip() == engine.runtime.supported_isas()[-1], result.stderr

@@ -1,0 +1,106 @@
+"""What units of channels are worth: of every weight that makes or reads them, relative to the other units there."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from .. import _core
+from ..pruning.calibration import Evidence, Loss
+from ..pruning.criteria import Criterion, criterion_of
+from ..pruning.spec import Spec
+from ..pruning.targets import WEIGHTED, as_stored
+from .export import Arguments
+from .groups import ChannelGroup, Coupling, Place
+
+
+class _Tensor:
+    """A weight without a layer that criteria know, scored like one."""
+
+    def __init__(self, weight: Tensor) -> None:
+        self.weight = weight
+
+
+def unit_scores(
+    spec: Spec,
+    model: nn.Module,
+    coupling: Coupling,
+    groups: Sequence[ChannelGroup],
+    data: Iterable[Any] | None,
+    loss: Loss | None,
+    inputs: Arguments,
+) -> NDArray[np.float64]:
+    """A score for every unit, of mean about 1 in every group.
+
+    A unit's slice of a weight scores the mean, or the root of the mean square, of its scores, divided by the mean over the
+    group's slices of that weight; over several weights it is their mean. Groups can be ranked together so, and a factor on a
+    weight that a later normalisation undoes changes nothing.
+
+    Source: Fang et al., "DepGraph: Towards Any Structural Pruning", CVPR 2023, for all coupled weights and the group's mean.
+    """
+    criterion, modules, parameters = criterion_of(spec.criterion), dict(model.named_modules()), dict(model.named_parameters())
+    layers: dict[str, Any] = {}
+    wanted = _places(criterion, coupling, groups)
+    for name, _ in wanted:
+        owner = modules[name.rpartition(".")[0]]
+        known = isinstance(owner, WEIGHTED) and name.endswith("weight")
+        layers[name] = owner if known else _Tensor(parameters[name])
+    if criterion.needs is not None:
+        unknown = {name for name, layer in layers.items() if isinstance(layer, _Tensor)}
+        makers = [name for name, dim in wanted if (name, dim) in coupling.made_by and name in unknown]
+        if makers:
+            raise ValueError(
+                f"criterion = {spec.criterion!r} knows nothing of {makers[0]}; exclude it or use the weights alone"
+            )
+        wanted = [place for place in wanted if place[0] not in unknown]
+        layers = {name: layer for name, layer in layers.items() if name not in unknown}
+    evidence = Evidence(list(layers.values()), spec.seed)
+    if criterion.needs is not None:
+        called = inputs.named or inputs.positional
+        batches = [(called, None)] if criterion.needs == "scales" else data
+        if batches is None:
+            raise ValueError(f"criterion = {spec.criterion!r} looks at data; pass data=, an iterable of batches")
+        evidence.gather(criterion.needs, model, batches, loss)
+    number = np.full(coupling.count, -1)
+    for index, group in enumerate(groups):
+        number[group.units] = index
+    total, count = np.zeros(coupling.count), np.zeros(coupling.count)
+    for name, dim in wanted:
+        rows, units = _rows(criterion, layers[name], evidence, name, dim), coupling.units[name, dim]
+        here = (units >= 0) & (number[units] >= 0)
+        rows, units = rows[here], units[here]
+        np.add.at(total, units, _relative(rows, number[units], len(groups)))
+        np.add.at(count, units, 1)
+    return total / np.maximum(count, 1)
+
+
+def _places(criterion: Criterion, coupling: Coupling, groups: Sequence[ChannelGroup]) -> list[Place]:
+    """Weights that make the channels of some groups, and those that read them where the criterion is not about outputs."""
+    there = {place for group in groups for place in group.places}
+    runs = {place for place, layer in coupling.made_by.items() if layer not in coupling.training_only}
+    makers = [place for place in coupling.made_by if place in there & runs]  # in the order of the graph: sums round alike
+    if criterion.groups_only:
+        return makers
+    return makers + [place for place in coupling.units if place in there and place not in makers and place[0] in coupling.uses]
+
+
+def _relative(rows: NDArray[np.float64], groups: NDArray[np.int64], count: int) -> NDArray[np.float64]:
+    """Scores divided by the mean of their group; where that is 0 they are."""
+    members = np.bincount(groups, minlength=count)
+    means: NDArray[np.float64] = (np.bincount(groups, rows, count) / np.maximum(members, 1))[groups]
+    return np.divide(rows, means, out=np.zeros_like(rows), where=means > 0)
+
+
+def _rows(criterion: Criterion, layer: Any, evidence: Evidence, name: str, dim: int) -> NDArray[np.float64]:
+    """A score for every index of a weight's dimension."""
+    with torch.no_grad():
+        stored = as_stored(layer, criterion.score(layer, evidence)).detach()
+        scores = stored.to("cpu", torch.float32).movedim(dim, 0).flatten(1).contiguous()
+    size, width = scores.shape
+    rows = _core.score_groups(scores.reshape(-1).numpy(), (size, width), (1, width), criterion.norm)
+    if np.isnan(rows).any():
+        raise ValueError(f"{name!r} has NaN at index {int(np.isnan(rows).argmax())} of dimension {dim}; repair the weights")
+    return rows.astype(np.float64)

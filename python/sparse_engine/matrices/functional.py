@@ -1,0 +1,242 @@
+"""The operations, on numpy arrays and torch tensors."""
+
+import math
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import _core
+from .arrays import float32_view, is_tensor, new_result
+from .base import Matrix
+
+Sides: TypeAlias = int | Sequence[int]
+Padding: TypeAlias = int | str | Sequence[int | Sequence[int]]
+
+ACTIVATIONS = {None if name == "none" else name: a for name, a in _core.Activation.__members__.items()}
+
+
+def linear(x: Any, matrix: Matrix, bias: Any = None, activation: str | None = None, residual: Any = None) -> Any:
+    """y = act(x · Wᵀ + b + residual), the sparse `torch.nn.functional.linear`.
+
+    Args:
+        x: float32 (..., K), any strides; numpy or torch.
+        matrix: W, shape (M, K).
+        bias: float32 (M,), or None.
+        activation: None, "relu", "relu6", "gelu" (exact, not the tanh approximation), "silu", "sigmoid", "tanh" or "hardswish".
+        residual: float32 of the result's shape, added before the activation, or None.
+    Returns:
+        float32 (..., M), the kind of `x`. No gradients.
+    Raises:
+        ValueError: shapes that disagree, unknown activation. TypeError: not float32, not on the CPU.
+    """
+    kind = _activation(activation)
+    y = _core.linear_tensors(x, matrix._native, bias, kind, residual)
+    if y is not None:
+        return y
+    rows, cols = matrix.shape
+    view = float32_view(x, "x")
+    if view.ndim == 0 or view.shape[-1] != cols:
+        raise ValueError(f"x has shape {view.shape}; W of shape {matrix.shape} needs (..., {cols})")
+    lead = view.shape[:-1]
+    y, out = new_result((*lead, rows), is_tensor(x))
+    added = _residual(residual, out, out.shape)
+    if view.ndim != 2:
+        count = math.prod(lead)
+        view, out = view.reshape(count, cols), out.reshape(count, rows)
+        added = None if added is None else added.reshape(count, rows)
+    _core.linear(view, matrix._native, _bias(bias, rows), kind, out, added)
+    return y
+
+
+def conv2d(
+    x: Any,
+    matrix: Matrix,
+    kernel_size: Sides,
+    bias: Any = None,
+    stride: Sides = 1,
+    padding: Padding = 0,
+    dilation: Sides = 1,
+    groups: int = 1,
+    activation: str | None = None,
+    residual: Any = None,
+) -> Any:
+    """act(conv(x, W) + b + residual), the sparse `torch.nn.functional.conv2d`, without an im2col matrix.
+
+    Args:
+        x: float32 (N, Cin, H, W) or (Cin, H, W), any strides (channels_last included); numpy or torch.
+        matrix: the weight (Cout, Cin / groups, kh, kw) flattened to (Cout, Cin / groups · kh · kw).
+        kernel_size, stride, dilation: one number or (height, width), in cells.
+        bias: float32 (Cout,), or None.
+        padding: the same, or ((top, bottom), (left, right)); "valid" is none, "same" keeps the size at stride 1 and puts an odd
+            cell at the bottom or right, as torch does.
+        groups: blocks of channels that do not see each other; divides Cin and Cout.
+        activation, residual: as for `linear`.
+    Returns:
+        float32 (N, Cout, H', W') or (Cout, H', W'), the kind and memory order of `x`. No gradients.
+    Raises:
+        ValueError: shapes or geometry that make no sense. TypeError: not float32, not on the CPU.
+    Source: direct sparse convolution, Park et al., ICLR 2017.
+    """
+    shape = _conv_shape(2, kernel_size, stride, padding, dilation, groups)
+    kind = _activation(activation)
+    y = _core.conv2d_tensors(x, matrix._native, shape, bias, kind, residual)
+    if y is not None:
+        return y
+    view = float32_view(x, "x")
+    if view.ndim not in (3, 4):
+        raise ValueError(f"x has shape {view.shape}; convolution takes (N, C, H, W) or (C, H, W)")
+    batched = view if view.ndim == 4 else view[None]
+    size = (batched.shape[0], matrix.shape[0], *shape.output_size(batched.shape[2], batched.shape[3]))
+    y, out = new_result(size, is_tensor(x), view.ndim == 4 and is_channels_last(x))
+    added = _residual(residual, out, size if view.ndim == 4 else size[1:])
+    _core.conv2d(batched, matrix._native, shape, _bias(bias, matrix.shape[0]), kind, out, added)
+    return y if view.ndim == 4 else y[0]
+
+
+def conv1d(
+    x: Any,
+    matrix: Matrix,
+    kernel_size: Sides,
+    bias: Any = None,
+    stride: Sides = 1,
+    padding: Padding = 0,
+    dilation: Sides = 1,
+    groups: int = 1,
+    activation: str | None = None,
+    residual: Any = None,
+) -> Any:
+    """act(conv(x, W) + b + residual), the sparse `torch.nn.functional.conv1d`: `conv2d` of images one row high.
+
+    Args:
+        x: float32 (N, Cin, L) or (Cin, L), any strides; numpy or torch.
+        matrix: the weight (Cout, Cin / groups, k) flattened to (Cout, Cin / groups · k).
+        kernel_size, stride, dilation: one number, in cells.
+        bias: float32 (Cout,), or None.
+        padding: the same, (before, after), "valid" or "same", see `conv2d`.
+        groups, activation, residual: as for `conv2d`.
+    Returns:
+        float32 (N, Cout, L') or (Cout, L'), contiguous, the kind of `x`. No gradients.
+    Raises:
+        ValueError: shapes or geometry that make no sense. TypeError: not float32, not on the CPU.
+    """
+    view = float32_view(x, "x")
+    if view.ndim not in (2, 3):
+        raise ValueError(f"x has shape {view.shape}; convolution takes (N, C, L) or (C, L)")
+    shape = _conv_shape(1, kernel_size, stride, padding, dilation, groups)
+    images = (view if view.ndim == 3 else view[None])[:, :, None]
+    _, length = shape.output_size(1, images.shape[3])
+    size = (images.shape[0], matrix.shape[0], length)
+    y, out = new_result(size if view.ndim == 3 else size[1:], is_tensor(x))
+    added = _residual(residual, out, out.shape)
+    rows = (size[0], size[1], 1, size[2])
+    _core.conv2d(
+        images,
+        matrix._native,
+        shape,
+        _bias(bias, matrix.shape[0]),
+        _activation(activation),
+        out.reshape(rows),
+        None if added is None else added.reshape(rows),
+    )
+    return y
+
+
+def is_channels_last(x: Any) -> bool:
+    """Whether torch would give a result for `x` in the channels_last memory format."""
+    if not is_tensor(x) or x.is_contiguous():
+        return False
+    import torch
+
+    return bool(x.is_contiguous(memory_format=torch.channels_last))
+
+
+def _conv_shape(
+    axes: int, kernel_size: Sides, stride: Sides, padding: Padding, dilation: Sides, groups: int
+) -> _core.Conv2dShape:
+    """The native geometry; a convolution over one axis is one row high."""
+    key = repr((axes, kernel_size, stride, padding, dilation, groups))  # unlike the values, tells 3 from 3.0 and True
+    shape = _shapes.get(key)
+    if shape is None:
+        shape = _new_conv_shape(axes, kernel_size, stride, padding, dilation, groups)
+        if len(_shapes) >= _KEPT_SHAPES:
+            _shapes.clear()
+        _shapes[key] = shape
+    return shape
+
+
+# Checking the arguments takes longer than a small convolution; a network asks for few geometries, again and again.
+_KEPT_SHAPES = 256
+_shapes: dict[str, _core.Conv2dShape] = {}
+
+
+def _new_conv_shape(
+    axes: int, kernel_size: Sides, stride: Sides, padding: Padding, dilation: Sides, groups: int
+) -> _core.Conv2dShape:
+    kernel, steps, reach = (
+        _sides(name, value, axes) for name, value in (("kernel_size", kernel_size), ("stride", stride), ("dilation", dilation))
+    )
+    if padding == "same":
+        if any(step != 1 for step in steps):
+            raise ValueError(f"padding = 'same' needs stride 1, not {stride!r}; give the padding in numbers")
+        total = [d * (k - 1) for k, d in zip(kernel, reach, strict=True)]
+        pads = [(t // 2, t - t // 2) for t in total]
+    else:
+        pads = _pads(0 if padding == "valid" else padding, axes)
+    if axes == 1:
+        kernel, steps, reach, pads = (1, *kernel), (1, *steps), (1, *reach), [(0, 0), *pads]
+    (top, bottom), (left, right) = pads
+    pair = [(sides[0], sides[1]) for sides in (kernel, steps, reach)]
+    return _core.Conv2dShape(pair[0], pair[1], (top, left, bottom, right), pair[2], groups)
+
+
+def _sides(name: str, value: Sides, axes: int) -> tuple[int, ...]:
+    sides = (value,) * axes if isinstance(value, int) else value
+    if not isinstance(sides, (tuple, list)) or len(sides) != axes or not all(isinstance(v, int) for v in sides):
+        raise ValueError(f"{name} = {value!r} must be one integer{' or two (height, width)' if axes == 2 else ''}")
+    return tuple(sides)
+
+
+def _pads(padding: Padding, axes: int) -> list[tuple[int, int]]:
+    """Cells before and after, axis by axis."""
+    sides: Any = (padding,) * axes if isinstance(padding, int) else padding
+    if axes == 1 and isinstance(sides, (tuple, list)) and len(sides) == 2:  # (before, after) of the only axis
+        sides = (sides,)
+    pads = []
+    if isinstance(sides, (tuple, list)) and len(sides) == axes:
+        pads = [(side, side) if isinstance(side, int) else side for side in sides]
+    if not pads or not all(isinstance(p, (tuple, list)) and len(p) == 2 and all(isinstance(v, int) for v in p) for p in pads):
+        forms = "two (height, width), ((top, bottom), (left, right))" if axes == 2 else "two (before, after)"
+        raise ValueError(f"padding = {padding!r} must be one integer, {forms}, 'same' or 'valid'")
+    return [(before, after) for before, after in pads]
+
+
+def _bias(bias: Any, rows: int) -> Any:
+    if bias is None:
+        return None
+    view = float32_view(bias, "bias")
+    if view.shape != (rows,):
+        raise ValueError(f"bias has shape {view.shape}; W with {rows} rows needs ({rows},)")
+    return view if view.flags.c_contiguous else view.copy()
+
+
+def _residual(residual: Any, out: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np.float32] | None:
+    """`residual` in the memory order of `out`, a copy where it has another; `shape` is what the caller calls the result's."""
+    if residual is None:
+        return None
+    view = float32_view(residual, "residual")
+    if view.shape != shape:
+        raise ValueError(f"residual has shape {view.shape}; it needs the result's, {shape}")
+    view = view.reshape(out.shape)
+    if view.strides == out.strides:
+        return view
+    laid_out = np.empty_like(out)  # keeps the order of the axes
+    laid_out[...] = view
+    return laid_out
+
+
+def _activation(name: str | None) -> _core.Activation:
+    if name not in ACTIVATIONS:
+        raise ValueError(f"activation = {name!r} is not one of: None, {', '.join(a for a in ACTIVATIONS if a)}")
+    return ACTIVATIONS[name]

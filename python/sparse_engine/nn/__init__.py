@@ -1,0 +1,34 @@
+"""The layers that pruned models consist of, and which kernels they take."""
+
+from .attention import MaskedMultiheadAttention
+from .autotune import autotune, decisions, set_decisions
+from .base import dense_only
+from .conv import (
+    MaskedConv3d,
+    MaskedConvTranspose1d,
+    MaskedConvTranspose2d,
+    MaskedConvTranspose3d,
+    SparseConv1d,
+    SparseConv2d,
+)
+from .convert import register
+from .linear import SparseLinear
+from .recurrent import SparseGRU, SparseLSTM
+
+__all__ = [
+    "MaskedConv3d",
+    "MaskedConvTranspose1d",
+    "MaskedConvTranspose2d",
+    "MaskedConvTranspose3d",
+    "MaskedMultiheadAttention",
+    "SparseConv1d",
+    "SparseConv2d",
+    "SparseGRU",
+    "SparseLSTM",
+    "SparseLinear",
+    "autotune",
+    "decisions",
+    "dense_only",
+    "register",
+    "set_decisions",
+]

@@ -1,0 +1,199 @@
+"""A pruned `torch.nn.MultiheadAttention`: dense torch while gradients are needed, projections on sparse weights otherwise."""
+
+import math
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .. import _core
+from .base import DISABLED, NOT_OWN, TRAINING, Pruned, native_enabled, transformed
+from .convert import KINDS
+from .formats import DENSE, FORMATS, modelled
+from .linear import sparse_linear
+from .several import PrunedSeveral, on_stand_ins
+
+PACKED = "in_proj_weight"
+SEPARATE = ("q_proj_weight", "k_proj_weight", "v_proj_weight")
+
+
+class MaskedMultiheadAttention(PrunedSeveral, nn.MultiheadAttention):
+    """A pruned `torch.nn.MultiheadAttention`: same parameters, same results within rounding; in inference its projections run
+    on native sparse kernels where these measure faster."""
+
+    plain = nn.MultiheadAttention
+
+    def forward(self, query: Any, key: Any, value: Any, *args: Any, **kwargs: Any) -> Any:
+        """As torch's layer: (output, attention weights or None)."""
+        if torch.compiler.is_compiling():
+            return super().forward(query, key, value, *args, **kwargs)
+        state = self._sparse
+        stand_ins = self._hold()
+        if isinstance(self.out_proj, Pruned):  # whose own forward torch never calls
+            weight = self.out_proj._weight()
+            if weight is not self.out_proj._parameters.get("weight", weight):
+                stand_ins.append((self.out_proj, "weight", weight))
+        if stand_ins:
+            state.fall_back(NOT_OWN)
+            return on_stand_ins(stand_ins, partial(super().forward, query, key, value, *args, **kwargs))
+        reason = self._unfit(query, key, value)
+        if reason is not None:
+            state.fall_back(reason)
+            return super().forward(query, key, value, *args, **kwargs)
+        options = _options(*args, **kwargs)
+        ways = {
+            DENSE: lambda: super(MaskedMultiheadAttention, self).forward(query, key, value, **options),
+            "csr": lambda: self._native(query, key, value, **options),
+        }
+        # One projection serves where all three are of one tensor, three otherwise.
+        shape = (*query.shape, *key.shape, query is key is value)
+        choice = state.choices.exact.get((shape, torch.get_num_threads()))
+        if choice is None:
+            density = sum(m.kept for m in self.masks.values()) / max(1, sum(m.size for m in self.masks.values()))
+            tokens = query.numel() // self.embed_dim
+            size = (tokens, key.numel() // self.kdim)
+            kernel, result = state.choices.decide(shape, size, ways, modelled(["csr"], density, tokens))
+            return ways[kernel]() if result is None else result
+        choice.left -= 1
+        return state.choices.look_again(choice, ways) if choice.left < 0 else ways[choice.kernel]()
+
+    def _unfit(self, *inputs: Any) -> str | None:
+        """Why native code does not take this call, or None."""
+        if not native_enabled():
+            return DISABLED
+        held = [parameter for parameter, _ in self._sparse.under.values()]
+        if len(held) != len(self.masks) or any(self._parameters.get(name) is None for name in self.masks):
+            return "weights that are not the layer's own"
+        parameters = [p for p in self.parameters() if p is not None]
+        if self.training or (
+            torch.is_grad_enabled() and any(getattr(t, "requires_grad", False) for t in (*inputs, *parameters))
+        ):
+            return TRAINING
+        for x in inputs:
+            if type(x) is not Tensor or x.layout is not torch.strided or x.dim() not in (2, 3) or x.numel() == 0:
+                return "an input of another kind"
+            if x.dtype is not torch.float32 or not x.is_cpu:
+                return "native kernels take torch.float32 on the CPU"
+        if any(t.dtype is not torch.float32 or not t.is_cpu for t in held):
+            return "native kernels take torch.float32 on the CPU"
+        if self.bias_k is not None or self.bias_v is not None or self.add_zero_attn:
+            return "keys or values beside those of the input"
+        query, key, value = inputs
+        tokens = query.dim() == key.dim() == value.dim() and key.shape[:-1] == value.shape[:-1]
+        if not tokens or [x.shape[-1] for x in inputs] != [self.embed_dim, self.kdim, self.vdim]:
+            return "sizes that torch refuses"
+        if torch.is_autocast_enabled("cpu") or any(map(transformed, inputs)):
+            return "autocast, a torch transform or a trace"
+        return None
+
+    def _matrix(self, name: str, part: int | None = None) -> _core.Matrix:
+        """A projection's weight, or a third of the packed one, as native kernels read it."""
+        parameter, held = self._sparse.under[name]
+        key = name if part is None else f"{name}.{part}"
+        packed = self._sparse.packed.get(key)
+        if packed is None or packed[0] != held.epoch:
+            held.remember_values(parameter)
+            weight = Tensor.detach(parameter)
+            if part is not None:
+                weight = weight[part * self.embed_dim : (part + 1) * self.embed_dim]
+            packed = self._sparse.packed[key] = (held.epoch, FORMATS["csr"].pack(weight.contiguous().numpy()))
+        matrix: _core.Matrix = packed[1]
+        return matrix
+
+    def _projected(self, inputs: tuple[Tensor, Tensor, Tensor]) -> list[Tensor]:
+        """Queries, keys and values, (batch, tokens, features) each."""
+        bias: Tensor | None = self.in_proj_bias
+        masked = self.masks
+        if PACKED in masked and inputs[0] is inputs[1] is inputs[2]:
+            return list(sparse_linear(inputs[0], self._matrix(PACKED), bias).chunk(3, dim=-1))
+        found = []
+        for part, x in enumerate(inputs):
+            own = None if bias is None else bias[part * self.embed_dim : (part + 1) * self.embed_dim]
+            if PACKED in masked:
+                found.append(sparse_linear(x, self._matrix(PACKED, part), own))
+            elif SEPARATE[part] in masked:
+                found.append(sparse_linear(x, self._matrix(SEPARATE[part]), own))
+            else:
+                packed: Any = self._parameters[PACKED]
+                rows = slice(part * self.embed_dim, (part + 1) * self.embed_dim)
+                weight: Any = self._parameters[SEPARATE[part]] if packed is None else packed[rows]
+                found.append(F.linear(x, weight, own))
+        return found
+
+    def _native(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        key_padding_mask: Tensor | None = None,
+        need_weights: bool = True,
+        attn_mask: Tensor | None = None,
+        average_attn_weights: bool = True,
+        is_causal: bool = False,
+    ) -> tuple[Tensor, Tensor | None]:
+        batched = query.dim() == 3
+        inputs = (query, key, value)
+        if not batched:
+            inputs = tuple(x[None] for x in inputs) if query is not key or key is not value else (query[None],) * 3  # type: ignore[assignment]
+        elif not self.batch_first:
+            turned = {id(x): x.transpose(0, 1) for x in inputs}
+            inputs = tuple(turned[id(x)] for x in inputs)  # type: ignore[assignment]
+        batch, length = inputs[0].shape[:2]
+        heads, width = self.num_heads, self.embed_dim // self.num_heads
+        q, k, v = (x.reshape(batch, -1, heads, width).transpose(1, 2) for x in self._projected(inputs))
+        mask = self._mask(attn_mask, key_padding_mask, batch, length, k.shape[2], q.dtype)
+        weights: Tensor | None = None
+        if need_weights:
+            scores = (q / math.sqrt(width)) @ k.transpose(2, 3)
+            weights = torch.softmax(scores if mask is None else scores + mask, dim=-1)
+            out = weights @ v
+            weights = weights.mean(dim=1) if average_attn_weights else weights
+            weights = weights if batched else weights[0]
+        else:
+            out = F.scaled_dot_product_attention(q, k, v, mask)
+        y = self.out_proj(out.transpose(1, 2).reshape(batch, length, self.embed_dim))
+        y = y[0] if not batched else y if self.batch_first else y.transpose(0, 1)
+        return y, weights
+
+    def _mask(
+        self, attention: Tensor | None, padding: Tensor | None, batch: int, length: int, keys: int, dtype: torch.dtype
+    ) -> Tensor | None:
+        """What is added to the scores, broadcast over (batch, heads, length, keys)."""
+        total: Tensor | None = None
+        for name, given, shape in (
+            (
+                "attn_mask",
+                attention,
+                (-1, self.num_heads, length, keys) if attention is not None and attention.dim() == 3 else (1, 1, length, keys),
+            ),
+            ("key_padding_mask", padding, (batch, 1, 1, keys)),
+        ):
+            if given is None:
+                continue
+            added = F._canonical_mask(given, name, None, "", dtype, check_other=False)
+            assert added is not None
+            total = added.reshape(shape) if total is None else total + added.reshape(shape)
+        return total
+
+
+KINDS[nn.MultiheadAttention] = MaskedMultiheadAttention
+
+
+def _options(
+    key_padding_mask: Tensor | None = None,
+    need_weights: bool = True,
+    attn_mask: Tensor | None = None,
+    average_attn_weights: bool = True,
+    is_causal: bool = False,
+) -> Mapping[str, Any]:
+    """The arguments of a call by name, wherever they stood."""
+    return {
+        "key_padding_mask": key_padding_mask,
+        "need_weights": need_weights,
+        "attn_mask": attn_mask,
+        "average_attn_weights": average_attn_weights,
+        "is_causal": is_causal,
+    }

@@ -1,0 +1,159 @@
+"""The pruned convolutions: one and two axes run on native sparse kernels, three axes and transposed ones dense under masks."""
+
+from typing import Any
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .. import _core
+from ..matrices.arrays import new_result
+from ..matrices.functional import is_channels_last
+from .base import NativePruned, Pruned
+from .convert import KINDS
+from .formats import NARROW_COLUMNS
+from .linear import bias_of, numpy_of, sparse_linear
+
+
+class SparseConv2d(NativePruned, nn.Conv2d):
+    """A pruned `torch.nn.Conv2d`: same parameters, same results within rounding, native sparse kernels in inference."""
+
+    plain = nn.Conv2d
+
+    def _dense(self, input: Tensor, weight: Tensor) -> Tensor:
+        return self._conv_forward(input, weight, self._parameters["bias"])  # type: ignore[no-any-return]
+
+    def _geometry(self, x: Tensor) -> tuple[_core.Conv2dShape, tuple[int, int]]:
+        """The native description of this convolution and its output size; ValueError where there is none."""
+        if x.dim() not in (3, 4) or x.shape[-3] != self.in_channels:
+            raise ValueError
+        left, right, top, bottom = self._reversed_padding_repeated_twice
+        height, width = x.shape[-2], x.shape[-1]
+        pads = (top, left, bottom, right)
+        if self.padding_mode != "zeros":  # padded by torch first
+            height, width, pads = height + top + bottom, width + left + right, (0, 0, 0, 0)
+        shape = _core.Conv2dShape(self.kernel_size, self.stride, pads, self.dilation, self.groups)  # type: ignore[arg-type]
+        return shape, shape.output_size(height, width)
+
+    def _columns(self, geometry: tuple[_core.Conv2dShape, tuple[int, int]], x: Tensor) -> int:
+        batch = x.shape[0] if x.dim() == 4 else 1
+        height, width = geometry[1]
+        return batch if self._is_one_row(x) else _wide(batch * height * width)
+
+    def _is_one_row(self, x: Tensor) -> bool:
+        """Whether each image is a row that every filter covers whole, as in squeeze-and-excite: that is a linear layer."""
+        return x.shape[-2:] == self.kernel_size and self.groups == 1 and not any(self._reversed_padding_repeated_twice)
+
+    def _native(
+        self, x: Tensor, matrix: _core.Matrix, bias: Tensor | None, geometry: tuple[_core.Conv2dShape, tuple[int, int]]
+    ) -> Tensor:
+        shape, (height, width) = geometry
+        images = x.detach() if x.requires_grad else x
+        if self._is_one_row(x):
+            rows = images.reshape(-1, matrix.cols)
+            y = sparse_linear(rows, matrix, bias)
+            return y.reshape(*x.shape[:-3], matrix.rows, 1, 1)
+        if self.padding_mode != "zeros":
+            images = F.pad(images, self._reversed_padding_repeated_twice, mode=self.padding_mode)
+        if x.dim() == 3:
+            images = images.unsqueeze(0)
+        elif (plain := _core.conv2d_tensors(images, matrix, shape, bias, _core.Activation.none, None)) is not None:
+            return plain  # type: ignore[no-any-return]
+        y, target = new_result((images.shape[0], matrix.rows, height, width), True, is_channels_last(images))
+        _core.conv2d(numpy_of(images), matrix, shape, bias_of(bias), _core.Activation.none, target)
+        result: Tensor = y if x.dim() == 4 else y.squeeze(0)
+        return result
+
+
+class SparseConv1d(NativePruned, nn.Conv1d):
+    """A pruned `torch.nn.Conv1d`: same parameters, same results within rounding, native sparse kernels in inference."""
+
+    plain = nn.Conv1d
+
+    def _dense(self, input: Tensor, weight: Tensor) -> Tensor:
+        return self._conv_forward(input, weight, self._parameters["bias"])  # type: ignore[no-any-return]
+
+    def _geometry(self, x: Tensor) -> tuple[_core.Conv2dShape, int]:
+        """The native description of this convolution, over images one row high, and its output length."""
+        if x.dim() not in (2, 3) or x.shape[-2] != self.in_channels:
+            raise ValueError
+        left, right = self._reversed_padding_repeated_twice
+        length, pads = x.shape[-1], (0, left, 0, right)
+        if self.padding_mode != "zeros":  # padded by torch first
+            length, pads = length + left + right, (0, 0, 0, 0)
+        kernel, stride, dilation = ((1, sides[0]) for sides in (self.kernel_size, self.stride, self.dilation))
+        shape = _core.Conv2dShape(kernel, stride, pads, dilation, self.groups)
+        return shape, shape.output_size(1, length)[1]
+
+    def _columns(self, geometry: tuple[_core.Conv2dShape, int], x: Tensor) -> int:
+        return _wide((x.shape[0] if x.dim() == 3 else 1) * geometry[1])
+
+    def _native(self, x: Tensor, matrix: _core.Matrix, bias: Tensor | None, geometry: tuple[_core.Conv2dShape, int]) -> Tensor:
+        shape, length = geometry
+        rows = x.detach() if x.requires_grad else x
+        if self.padding_mode != "zeros":
+            rows = F.pad(rows, self._reversed_padding_repeated_twice, mode=self.padding_mode)
+        if x.dim() == 2:
+            rows = rows.unsqueeze(0)
+        y, target = new_result((rows.shape[0], matrix.rows, length), tensor=True)
+        _core.conv2d(numpy_of(rows.unsqueeze(2)), matrix, shape, bias_of(bias), _core.Activation.none, target[:, :, None])
+        result: Tensor = y if x.dim() == 3 else y.squeeze(0)
+        return result
+
+
+class MaskedConv3d(Pruned, nn.Conv3d):
+    """A pruned `torch.nn.Conv3d`: masked, computed dense."""
+
+    plain = nn.Conv3d
+
+    def _dense(self, input: Tensor, weight: Tensor) -> Tensor:
+        return self._conv_forward(input, weight, self._parameters["bias"])  # type: ignore[no-any-return]
+
+
+class _MaskedTransposed(Pruned, nn.modules.conv._ConvTransposeNd):
+    """A pruned transposed convolution of any rank: masked, computed dense."""
+
+    def forward(self, input: Tensor, output_size: Any = None) -> Tensor:
+        """As torch's layer, on the masked weight."""
+        x, weight = input, self._weight()
+        axes = len(self.kernel_size)
+        sides: Any = (self.stride, self.padding, self.kernel_size, axes, self.dilation)
+        extra = self._output_padding(x, output_size, *sides)
+        convolve: Any = (F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d)[axes - 1]
+        bias = self._parameters["bias"]
+        result: Tensor = convolve(x, weight, bias, self.stride, self.padding, extra, self.groups, self.dilation)
+        return result
+
+
+class MaskedConvTranspose1d(_MaskedTransposed, nn.ConvTranspose1d):
+    """A pruned `torch.nn.ConvTranspose1d`: masked, computed dense."""
+
+    plain = nn.ConvTranspose1d
+
+
+class MaskedConvTranspose2d(_MaskedTransposed, nn.ConvTranspose2d):
+    """A pruned `torch.nn.ConvTranspose2d`: masked, computed dense."""
+
+    plain = nn.ConvTranspose2d
+
+
+class MaskedConvTranspose3d(_MaskedTransposed, nn.ConvTranspose3d):
+    """A pruned `torch.nn.ConvTranspose3d`: masked, computed dense."""
+
+    plain = nn.ConvTranspose3d
+
+
+def _wide(positions: int) -> int:
+    """Convolutions run as wide products however few their positions are."""
+    return max(positions, NARROW_COLUMNS + 1)
+
+
+KINDS.update(
+    {
+        nn.Conv1d: SparseConv1d,
+        nn.Conv2d: SparseConv2d,
+        nn.Conv3d: MaskedConv3d,
+        nn.ConvTranspose1d: MaskedConvTranspose1d,
+        nn.ConvTranspose2d: MaskedConvTranspose2d,
+        nn.ConvTranspose3d: MaskedConvTranspose3d,
+    }
+)

@@ -1,0 +1,94 @@
+"""How a layer's weights can be packed, and which of these are worth timing for an input."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import _core
+from ..masking.mask import Mask
+
+DENSE = "dense"
+NARROW_COLUMNS = 8  # up to here a product is bound by the bytes of W
+SAMPLED_ROWS = 64
+
+
+@dataclass(frozen=True)
+class Format:
+    """A way to pack weights, and the cost model's view of it.
+
+    Times are counted in multiply-accumulates of dense arithmetic with many columns, and in bytes read with few: with density d
+    a wide product costs `wide * d + overhead`, a narrow one reads `narrow * d + narrow_fixed` bytes for each dense weight's 4.
+    """
+
+    pack: Callable[[NDArray[np.float32]], _core.Matrix]
+    wide: float
+    overhead: float
+    narrow: float
+    narrow_fixed: float = 0.0
+
+    def cost(self, density: float, columns: int) -> float:
+        """Modelled time relative to dense."""
+        if columns <= NARROW_COLUMNS:
+            return (self.narrow * density + self.narrow_fixed) / 4
+        return self.wide * density + self.overhead
+
+
+# The constants are what two Zen 3 cores measured (docs/regimes.md), so that the model alone decides about as timing would.
+FORMATS = {
+    "csr": Format(_core.Csr.from_dense, wide=1.35, overhead=0.03, narrow=5.0),
+    "bitmask": Format(_core.Bitmask.from_dense, wide=1.5, overhead=0.05, narrow=4.2, narrow_fixed=0.25),
+    "bsr4x1": Format(lambda w: _core.Bsr.from_dense(w, 4, 1), wide=1.1, overhead=0.03, narrow=5.5),
+    "nm2:4": Format(lambda w: _core.Nm.from_dense(w, 2, 4), wide=1.35, overhead=0.03, narrow=4.3),
+}
+
+
+def fitting(mask: Mask) -> tuple[str, ...]:
+    """Formats that store exactly what `mask` keeps, so that a pruned weight stays absent."""
+    rows = mask.shape[0]
+    cols = mask.size // rows if rows else 0
+    found = ["csr", "bitmask"]
+    if mask.kept and rows % 4 == 0 and _all_rows(mask, rows, cols, _in_strips_of_four):
+        found.append("bsr4x1")
+    if mask.kept * 2 == mask.size and cols % 4 == 0 and _all_rows(mask, rows, cols, _two_of_four):
+        found.append("nm2:4")
+    return tuple(found)
+
+
+def _all_rows(mask: Mask, rows: int, cols: int, holds: Callable[[NDArray[np.bool_]], bool]) -> bool:
+    """Whether `holds` for some rows at a time; most masks fail at once, and none is unpacked whole."""
+    if cols % 2 == 1 and rows % 8 != 0:  # rows would begin inside a byte
+        return holds(mask.to_numpy().reshape(rows, cols))
+    for first in range(0, rows, SAMPLED_ROWS):
+        count = min(SAMPLED_ROWS, rows - first)
+        begin = first * cols
+        bits = np.unpackbits(mask.bits[begin // 8 : (begin + count * cols + 7) // 8], bitorder="little")
+        part = bits[begin % 8 : begin % 8 + count * cols].view(np.bool_).reshape(count, cols)
+        if not holds(part):
+            return False
+    return True
+
+
+def _in_strips_of_four(kept: NDArray[np.bool_]) -> bool:
+    strips = kept.reshape(-1, 4, kept.shape[1])
+    return bool((strips == strips[:, :1]).all())
+
+
+def _two_of_four(kept: NDArray[np.bool_]) -> bool:
+    return bool((kept.reshape(-1, 4).sum(1) == 2).all())
+
+
+def candidates(fitting_formats: tuple[str, ...], density: float, columns: int) -> list[str]:
+    """Formats worth timing for `columns` columns, cheapest first by the model; none within reach of dense is an empty list."""
+    if columns > NARROW_COLUMNS:  # laid out alike: single weights for wide products are csr's
+        fitting_formats = tuple(f for f in fitting_formats if f != "bitmask")
+    costs = {name: FORMATS[name].cost(density, columns) for name in fitting_formats}
+    best = min(costs.values())
+    worth = [name for name, cost in costs.items() if cost <= 1.6 * best and cost <= 1.6]
+    return sorted(worth, key=costs.__getitem__)
+
+
+def modelled(names: list[str], density: float, columns: int) -> str:
+    """What the model alone takes: the cheapest of `names`, or dense."""
+    return names[0] if names and FORMATS[names[0]].cost(density, columns) < 1 else DENSE

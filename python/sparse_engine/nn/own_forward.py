@@ -1,0 +1,220 @@
+"""Pruned layers whose own forward runs as it is; where it multiplies by a masked weight, native kernels do that."""
+
+from collections.abc import Iterable, Iterator
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from .. import _core
+from ..masking.hooks import Held
+from ..masking.mask import Mask
+from .base import DISABLED, NOT_OWN, TRAINING, Packed, native_enabled, transformed
+from .formats import DENSE, FORMATS, NARROW_COLUMNS, candidates, fitting, modelled
+from .products import Convolution, Factor, Product, Products
+from .several import PrunedSeveral, SeveralState, on_stand_ins
+
+ANY_MASK = ("csr", "bitmask")  # formats that fit every mask
+UNROUTED = "masked; its own forward does not multiply by its weights as they are"
+
+
+class OwnState(SeveralState):
+    """What was found out about the forward, besides."""
+
+    def __init__(self, masks: dict[str, Mask]) -> None:
+        super().__init__(masks)
+        self.factors: tuple[Factor, ...] | None = None  # weights it multiplies by; none is an empty tuple
+
+    @property
+    def fitting(self) -> tuple[str, ...]:
+        """Formats that store exactly what every mask keeps."""
+        if self.factors is None:  # which way round the weights are multiplied by is not known yet
+            masks = [mask for mask in self.masks.values() if len(mask.shape) == 2]
+            either = [{*fitting(mask), *fitting(_turned(mask))} for mask in masks]
+            return tuple(kernel for kernel in FORMATS if kernel in ANY_MASK or all(kernel in fit for fit in either))
+        factors = self.factors
+        if not factors or any(factor.matrix is not None for factor in factors):
+            return ANY_MASK  # experts that were not called yet may have other masks
+        own = [fitting(_matrix_mask(self.masks[factor.parameter], factor)) for factor in factors]
+        return tuple(kernel for kernel in FORMATS if all(kernel in fit for fit in own))
+
+
+class OwnForward(PrunedSeveral):
+    """Mixin of a pruned layer of any class, put before that class."""
+
+    State = OwnState
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """What the plain class gives for the same arguments, on the masked weights."""
+        plain = partial(super().forward, *args, **kwargs)
+        if torch.compiler.is_compiling():
+            return plain()
+        state: Any = self._sparse
+        stand_ins = self._hold()
+        if stand_ins:
+            state.fall_back(NOT_OWN)
+            return on_stand_ins(stand_ins, plain)
+        inputs = list(_tensors((args, kwargs)))
+        reason = self._unfit(inputs)
+        if reason is None and state.factors is None:
+            return self._first(plain)
+        if reason is None and not state.factors:
+            reason = UNROUTED
+        if reason is not None:
+            state.fall_back(reason)
+            return plain()
+        x = inputs[0]
+        choice = state.choices.exact.get((x.shape, torch.get_num_threads()))
+        if choice is None:
+            return self._decide(x, plain)
+        choice.left -= 1
+        if choice.left < 0:
+            return state.choices.look_again(choice, self._ways(choice.seconds, plain))
+        return self._routed(choice.kernel, plain) if choice.native else plain()
+
+    def _first(self, plain: Any) -> Any:
+        """The first call in inference finds out what the forward multiplies by."""
+        state: Any = self._sparse
+        found: dict[Factor, None] = {}
+
+        def watch(product: Product) -> None:
+            if product.factor.parameter in state.masks:
+                found[product.factor] = None
+
+        with Products(self._weights(), watch):
+            result = plain()
+        state.factors = tuple(found)
+        fit = (DENSE, *state.fitting)
+        decided = state.choices.buckets  # taken up from elsewhere
+        for bucket in [bucket for bucket, choice in decided.items() if choice.kernel not in fit]:
+            del decided[bucket]
+        if not found:
+            state.fall_back(UNROUTED)
+        return result
+
+    def _decide(self, x: Tensor, plain: Any) -> Any:
+        state: Any = self._sparse
+        sizes = [(mask.kept, mask.size) for mask in self.masks.values()]
+        density = sum(kept for kept, _ in sizes) / max(1, sum(size for _, size in sizes))
+        wide = any(f.matrix is None and getattr(self, f.parameter).dim() > 2 for f in state.factors)  # convolutions
+        columns = NARROW_COLUMNS + 1 if wide else x.numel() // max(1, x.shape[-1])
+        kernels = candidates(state.fitting, density, columns)
+        ways = self._ways(kernels, plain)
+        size = tuple(x.shape) if wide else (columns,)
+        kernel, result = state.choices.decide(x.shape, size, ways, modelled(kernels, density, columns))
+        return self._ways([kernel], plain)[kernel]() if result is None else result
+
+    def _ways(self, kernels: Iterable[str], plain: Any) -> dict[str, Any]:
+        return {DENSE: plain} | {kernel: partial(self._routed, kernel, plain) for kernel in kernels if kernel != DENSE}
+
+    def _weights(self) -> dict[str, Tensor]:
+        return {name: getattr(self, name) for name in self.masks}
+
+    def _routed(self, kernel: str, plain: Any) -> Any:
+        with Products(self._weights(), partial(self._native, kernel)):
+            return plain()
+
+    def _native(self, kernel: str, product: Product) -> Tensor | None:
+        x, bias = product.x, product.bias
+        if type(x) not in (Tensor, nn.Parameter) or x.dtype is not torch.float32 or not x.is_cpu or not x.numel():
+            return None
+        if product.factor not in self._sparse.factors and kernel not in ANY_MASK:  # type: ignore[attr-defined]
+            return None  # not seen when the formats were looked for
+        x = x.detach() if x.requires_grad else x
+        bias = bias.detach() if bias is not None and bias.requires_grad else bias
+        if product.convolution is None:
+            matrix = self._matrix(product.factor, kernel)
+            return _core.linear_tensors(x, matrix, bias, _core.Activation.none, None)  # type: ignore[no-any-return]
+        shape = _shape_of(product.convolution, getattr(self, product.factor.parameter).shape[2:])
+        if shape is None or x.dim() not in (3, 4) or x.dim() != getattr(self, product.factor.parameter).dim():
+            return None
+        matrix = self._matrix(product.factor, kernel)
+        images = x if x.dim() == 4 else x.unsqueeze(2)
+        y = _core.conv2d_tensors(images, matrix, shape, bias, _core.Activation.none, None)
+        return y if y is None or x.dim() == 4 else y.squeeze(2)  # type: ignore[no-any-return]
+
+    def _matrix(self, factor: Factor, kernel: str) -> _core.Matrix:
+        state: Any = self._sparse
+        parameter, held = state.under[factor.parameter]
+        packed = state.packed.get(factor)
+        if packed is None or packed.epoch != held.epoch:
+            packed = state.packed[factor] = _Packed(parameter, held, factor)
+        matrix: _core.Matrix = packed.matrix(kernel)
+        return matrix
+
+    def _unfit(self, inputs: list[Tensor]) -> str | None:
+        """Why nothing native takes this call, or None."""
+        if not native_enabled():
+            return DISABLED
+        weights = list(self._parameters.values())
+        if self.training or (torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (*inputs, *weights))):
+            return TRAINING
+        masked = [self._parameters.get(name) for name in self.masks]
+        held = self._sparse.under
+        if any(w is None or name not in held or held[name][0] is not w for name, w in zip(self.masks, masked, strict=True)):
+            return "a weight is not the layer's own (functional_call, a parametrization)"
+        if any(w.dtype is not torch.float32 or not w.is_cpu for w in masked if w is not None) or not inputs:
+            return "native kernels take torch.float32 on the CPU"
+        if torch.is_autocast_enabled("cpu"):
+            return "autocast chooses another dtype"
+        if any(type(t) is not Tensor or transformed(t) for t in inputs):
+            return "a torch transform or trace is active, or an input is no plain tensor"
+        return None
+
+
+class _Packed(Packed):
+    """A parameter as the matrix that a product multiplies by."""
+
+    def __init__(self, parameter: Tensor, held: Held, factor: Factor) -> None:
+        super().__init__(parameter, held)
+        self.factor = factor
+
+    def dense(self) -> Any:
+        """(out, in) of the product."""
+        whole = Tensor.detach(self._weight)
+        part = whole if self.factor.matrix is None else whole[self.factor.matrix]
+        return _as_multiplied(part.numpy(), self.factor.transposed)
+
+
+def _as_multiplied(array: Any, transposed: bool) -> Any:
+    """A numpy array as (out, in) of a product."""
+    return np.ascontiguousarray(array.T if transposed else array.reshape(array.shape[0], -1))
+
+
+def _matrix_mask(mask: Mask, factor: Factor) -> Mask:
+    return _turned(mask) if factor.transposed else mask
+
+
+def _turned(mask: Mask) -> Mask:
+    return Mask.from_numpy(_as_multiplied(mask.to_numpy(), True))
+
+
+def _tensors(value: Any) -> Iterator[Tensor]:
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, dict):
+        for inner in value.values():
+            yield from _tensors(inner)
+    elif isinstance(value, (tuple, list)):
+        for inner in value:
+            yield from _tensors(inner)
+
+
+def _shape_of(how: Convolution, kernel: tuple[int, ...]) -> _core.Conv2dShape | None:
+    """The native description of a convolution over images, or over rows as images one row high; None where there is none."""
+    stride, padding, dilation = (_two(value, len(kernel)) for value in (how.stride, how.padding, how.dilation))
+    if stride is None or padding is None or dilation is None or len(kernel) > 2:
+        return None  # padding="same" is left to torch
+    if len(kernel) == 1:
+        stride, padding, dilation = (1, stride[1]), (0, padding[1]), (1, dilation[1])
+    return _core.Conv2dShape((1, *kernel)[-2:], stride, (*padding, *padding), dilation, how.groups)  # type: ignore[arg-type]
+
+
+def _two(value: Any, count: int) -> tuple[int, int] | None:
+    if isinstance(value, int):
+        return value, value
+    if isinstance(value, (tuple, list)) and len(value) in (1, count) and all(isinstance(side, int) for side in value):
+        return value[0], value[-1]
+    return None

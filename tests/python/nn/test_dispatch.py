@@ -1,0 +1,152 @@
+"""Deciding takes little, is shared between sizes, and is mended when the moment it was taken in was a bad one."""
+
+import pytest
+
+import sparse_engine as engine
+
+torch = pytest.importorskip("torch")
+from torch import nn  # noqa: E402
+
+from sparse_engine.nn import dispatch as choice  # noqa: E402
+
+
+class Clock:
+    """Calls that take as long as they are told, on a clock of their own."""
+
+    def __init__(self, monkeypatch, seconds, first=None):
+        self.now, self.calls, self.seconds, self.first = 0.0, [], seconds, first or {}
+        monkeypatch.setattr(choice.time, "perf_counter", lambda: self.now)
+
+    def way(self, name):
+        def call():
+            extra = self.first.get(name, 0.0) if name not in self.calls else 0.0
+            self.calls.append(name)
+            self.now += self.seconds[name] + extra
+            return name
+
+        return call
+
+    def ways(self):
+        return {name: self.way(name) for name in self.seconds}
+
+    def decide(self, choices, shape=(8,), size=(100,), modelled="csr"):
+        begin = self.now
+        ways = self.ways()
+        kernel, result = choices.decide(shape, size, ways, modelled)
+        if result is None:
+            result = ways[kernel]()
+        assert result == kernel
+        return kernel, self.now - begin
+
+
+def test_no_call_takes_three_times_a_dense_one_and_soon_the_fastest_is_known(monkeypatch):
+    for dense, csr, packing, expected in [
+        (10e-3, 2e-3, 5e-3, "csr"),
+        (10e-3, 2e-3, 12e-3, "csr"),
+        (10e-3, 14e-3, 2e-3, "dense"),
+        (10e-3, 9e-3, 0.0, "csr"),
+        (10e-3, 9.8e-3, 0.0, "dense"),
+        (1e-3, 0.2e-3, 0.4e-3, "csr"),
+    ]:
+        clock, choices = Clock(monkeypatch, {"dense": dense, "csr": csr}, {"csr": packing}), choice.Choices()
+        kernels, longest = [], 0.0
+        for _ in range(40):
+            kernel, taken = clock.decide(choices)
+            kernels.append(kernel)
+            longest = max(longest, taken)
+        assert longest <= 3.01 * dense, (dense, csr, packing)
+        assert kernels[-1] == expected
+        assert clock.now <= 1.3 * 40 * max(dense, csr) + packing
+
+
+def test_small_calls_are_decided_at_once(monkeypatch):
+    clock, choices = Clock(monkeypatch, {"dense": 9e-6, "csr": 5e-6}), choice.Choices()
+    clock.decide(choices)
+    assert [decided.kernel for decided in choices.buckets.values()] == ["csr"]
+    assert clock.now < 2e-3
+
+
+def test_sixty_sizes_need_a_few_decisions(monkeypatch):
+    clock, choices = Clock(monkeypatch, {"dense": 10e-3, "csr": 2e-3}), choice.Choices()
+    for size in range(10, 70):
+        kernel, _ = clock.decide(choices, (size,), (1, size))
+    assert kernel == "csr"
+    assert len(choices.buckets) <= 5
+    assert clock.now < 60 * 10e-3
+
+
+def test_few_and_many_columns_never_share_a_decision(monkeypatch):
+    clock, choices = Clock(monkeypatch, {"dense": 10e-3, "csr": 2e-3}), choice.Choices()
+    clock.decide(choices, (8,), (8,))
+    clock.decide(choices, (9,), (9,))
+    assert {bucket[0] for bucket in choices.buckets} == {(8,), (9,)}
+
+
+def test_a_decision_of_a_disturbed_moment_is_taken_anew(monkeypatch):
+    clock, choices = Clock(monkeypatch, {"dense": 10e-3, "csr": 40e-3}), choice.Choices()
+    while not choices.exact:
+        clock.decide(choices)
+    (decided,) = choices.buckets.values()
+    assert decided.kernel == "dense"
+    clock.seconds["csr"] = 2e-3  # the neighbour is gone
+    result = choices.look_again(decided, clock.ways())
+    assert result == "dense", "the result is that of the way that was chosen"
+    for _ in range(20):
+        kernel, _ = clock.decide(choices)
+    assert kernel == "csr"
+
+
+def test_looking_again_grows_rare_and_a_right_decision_stays(monkeypatch):
+    clock, choices = Clock(monkeypatch, {"dense": 10e-3, "csr": 2e-3}), choice.Choices()
+    while not choices.exact:
+        clock.decide(choices)
+    (decided,) = choices.buckets.values()
+    intervals = []
+    for _ in range(3):
+        choices.look_again(decided, clock.ways())
+        intervals.append(decided.left)
+    assert list(choices.buckets.values()) == [decided]
+    assert intervals == [2 * choice.FIRST_LOOK_BACK, 4 * choice.FIRST_LOOK_BACK, 8 * choice.FIRST_LOOK_BACK]
+
+
+def test_a_layer_looks_at_its_decision_again_after_some_calls(monkeypatch):
+    monkeypatch.setattr(choice, "FIRST_LOOK_BACK", 5)
+    layer = engine.prune(nn.Linear(64, 64), engine.Spec(sparsity=0.9)).eval()
+    looked = []
+    look = choice.Choices.look_again
+    monkeypatch.setattr(choice.Choices, "look_again", lambda self, *args: looked.append(1) or look(self, *args))
+    x = torch.randn(20, 64)
+    with torch.inference_mode():
+        expected = nn.functional.linear(x, layer.weight, layer.bias)
+        for _ in range(choice.FIRST_LOOK_BACK * 120):
+            torch.testing.assert_close(layer(x), expected, rtol=1e-4, atol=1e-5)
+    assert looked
+
+
+def test_autotune_decides_at_once_and_for_good():
+    layer = engine.prune(nn.Linear(64, 64), engine.Spec(sparsity=0.5)).eval()
+    engine.autotune(layer, torch.randn(100, 64))
+    (decided,) = layer._sparse.choices.buckets.values()
+    assert decided.left == float("inf")
+    assert set(decided.seconds) >= {"dense", "csr"}
+
+
+@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU])
+def test_lengths_of_a_recurrent_layer_share_decisions(kind):
+    layer = engine.prune(kind(16, 16, batch_first=True), engine.Spec(sparsity=0.9)).eval()
+    with torch.inference_mode():
+        for length in range(10, 70):
+            for _ in range(2):
+                layer(torch.randn(1, length, 16))
+    assert len(layer._sparse.choices.buckets) <= 5
+
+
+def test_squeeze_and_excite_convolutions_are_one_row(native_always):
+    layer = engine.prune(nn.Conv2d(64, 16, 1), engine.Spec(sparsity=0.9)).eval()
+    whole = engine.prune(nn.Conv2d(6, 16, (4, 3)), engine.Spec(sparsity=0.5)).eval()
+    for conv, x in ((layer, torch.randn(1, 64, 1, 1)), (layer, torch.randn(64, 1, 1)), (whole, torch.randn(2, 6, 4, 3))):
+        with torch.inference_mode():
+            expected = nn.functional.conv2d(x, conv.weight, conv.bias)
+            torch.testing.assert_close(conv(x), expected, rtol=1e-4, atol=1e-5)
+            assert conv(x).shape == expected.shape
+    assert layer._columns(layer._geometry(torch.randn(1, 64, 1, 1)), torch.randn(1, 64, 1, 1)) == 1
