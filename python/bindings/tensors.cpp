@@ -4,7 +4,7 @@
 #include <utility>
 
 #include "dlpack.hpp"
-#include "sparse_engine/buffers.hpp"
+#include "sparse_engine/buffer_pool.hpp"
 
 namespace sparse_engine::bindings {
 namespace {

@@ -3,7 +3,7 @@
 
 #include "sparse_engine/bitmask.hpp"
 #include "sparse_engine/bsr.hpp"
-#include "sparse_engine/buffers.hpp"
+#include "sparse_engine/buffer_pool.hpp"
 #include "sparse_engine/conv.hpp"
 #include "sparse_engine/csr.hpp"
 #include "sparse_engine/groups.hpp"

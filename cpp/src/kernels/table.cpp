@@ -1,21 +1,21 @@
 // The only translation unit of the kernels, compiled once per instruction set with SPARSE_ENGINE_ISA set to its name.
-#include "table.hpp"
+#include "kernels/table.hpp"
 
-#include "simd.hpp"
+#include "kernels/simd/simd.hpp"
 //
-#include "activation.hpp"
-#include "bitmask_gemv.hpp"
-#include "bsr_gemv.hpp"
-#include "csr_gemv.hpp"
-#include "csr_windows.hpp"
-#include "mask.hpp"
-#include "mask_apply.hpp"
-#include "narrow.hpp"
-#include "nm_gemv.hpp"
-#include "panel.hpp"
-#include "recurrent.hpp"
-#include "spmm.hpp"
-#include "spmm_strips.hpp"
+#include "kernels/elementwise/activation.hpp"
+#include "kernels/gemv/bitmask.hpp"
+#include "kernels/gemv/bsr.hpp"
+#include "kernels/gemv/csr.hpp"
+#include "kernels/gemv/csr_windows.hpp"
+#include "kernels/gemv/epilogue.hpp"
+#include "kernels/gemv/nm.hpp"
+#include "kernels/panel/panel.hpp"
+#include "kernels/recurrent/recurrent.hpp"
+#include "kernels/select/mask.hpp"
+#include "kernels/select/mask_apply.hpp"
+#include "kernels/spmm/spmm.hpp"
+#include "kernels/spmm/strips.hpp"
 
 #define SPARSE_ENGINE_TEXT_(word) #word
 #define SPARSE_ENGINE_TEXT(word) SPARSE_ENGINE_TEXT_(word)
@@ -65,7 +65,7 @@ constinit const Kernels table = {
     kNeeds,
     kLanes,
 #define KERNEL(kernel, result, arguments) &kernel,
-#include "kernels.inc"
+#include "kernels/kernels.inc"
 #undef KERNEL
 };
 

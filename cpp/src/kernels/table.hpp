@@ -8,8 +8,8 @@
 
 #include <cstdint>
 
+#include "kernels/select/tie_order.hpp"
 #include "sparse_engine/types.hpp"
-#include "tie_order.hpp"
 
 namespace sparse_engine {
 
@@ -75,7 +75,7 @@ struct NarrowArgs {
 // Kernels of single rows read whole vectors: arrays of columns, values and masks go on for this many elements, all zero.
 inline constexpr int kSlackElements = 32;
 
-// Rows of a CSR matrix times few columns, see csr_gemv.hpp.
+// Rows of a CSR matrix times few columns, see gemv/csr.hpp.
 template <class Column, class Value>
 struct CsrGemvArgs {
   const std::int64_t* row_starts;  // rows + 1, into columns and values
@@ -113,7 +113,7 @@ struct CsrWindowsArgs {
   CsrGemvArgs<std::uint16_t, Value> plain;  // the same rows, from row 0 of the matrix on
 };
 
-// Rows of a bitmask matrix times few columns, see bitmask_gemv.hpp.
+// Rows of a bitmask matrix times few columns, see gemv/bitmask.hpp.
 template <class Value>
 struct BitmaskArgs {
   const std::int64_t* row_starts;  // rows + 1, into values
@@ -124,7 +124,7 @@ struct BitmaskArgs {
   NarrowArgs narrow;
 };
 
-// Block rows of a BSR matrix times few columns, see bsr_gemv.hpp.
+// Block rows of a BSR matrix times few columns, see gemv/bsr.hpp.
 struct BsrGemvArgs {
   const std::int64_t* block_starts;  // block rows + 1, into block_columns
   const std::uint32_t* block_columns;
@@ -133,7 +133,7 @@ struct BsrGemvArgs {
   NarrowArgs narrow;  // rows a multiple of block_height
 };
 
-// Rows of a 2:4 matrix times few columns, see nm_gemv.hpp. Strip by strip of eight rows (those that are missing hold zeros),
+// Rows of a 2:4 matrix times few columns, see gemv/nm.hpp. Strip by strip of eight rows (those that are missing hold zeros),
 // step by step of eight columns, pair by pair of rows: eight values, by half, row and place. Positions the same, one vector for
 // sixteen steps, two bits each.
 inline constexpr int kNmStripRows = 8;
@@ -236,7 +236,7 @@ struct Kernels {
   const char* const* needs;  // processor features, null-terminated, read from the compiler's macros
   int lanes;                 // floats in a vector
 #define KERNEL(kernel, result, arguments) result(*kernel) arguments;
-#include "kernels.inc"
+#include "kernels/kernels.inc"
 #undef KERNEL
 };
 

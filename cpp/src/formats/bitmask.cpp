@@ -1,0 +1,225 @@
+#include "sparse_engine/bitmask.hpp"
+
+#include <algorithm>
+#include <bit>
+#include <limits>
+#include <variant>
+
+#include "base/aligned_array.hpp"
+#include "base/check.hpp"
+#include "base/float_types.hpp"
+#include "formats/narrow.hpp"
+#include "formats/row_tiles.hpp"
+
+namespace sparse_engine {
+namespace {
+
+Index words_of(Index cols) { return (cols + 63) / 64; }
+
+Index checked_size(Index rows, Index cols) {
+  check(rows >= 0 && cols >= 0, "shape = (", rows, ", ", cols, ") has a negative side");
+  check(cols <= std::numeric_limits<std::uint32_t>::max(), "shape = (", rows, ", ", cols, "): at most 2³² − 1 columns");
+  checked_mul(checked_mul(rows, cols, "shape"), sizeof(float), "shape in bytes");
+  checked_mul(checked_add(rows, 1, "shape"), sizeof(Index), "shape in bytes");
+  return rows * cols;
+}
+
+}  // namespace
+
+// The array of values goes on for kSlackElements zeros.
+struct Bitmask::State {
+  Index rows = 0, cols = 0, nnz = 0;
+  ValueType type = ValueType::float32;
+  std::vector<Index> starts{0};
+  Array<std::uint64_t> masks;  // rows × words_of(cols)
+  std::variant<Array<float>, Array<BFloat16>, Array<Float16>, Array<std::int8_t>> values;
+  std::vector<float> scales;  // per row; empty unless int8
+  Layouts layouts;
+
+  // Room for `most` values.
+  State(Index rows_, Index cols_, Index most, ValueType type_) : rows(rows_), cols(cols_), type(type_) {
+    starts.reserve(rows + 1);
+    masks.resize(rows * words_of(cols));
+    switch (type) {
+      case ValueType::float32: values.emplace<Array<float>>(); break;
+      case ValueType::bfloat16: values.emplace<Array<BFloat16>>(); break;
+      case ValueType::float16: values.emplace<Array<Float16>>(); break;
+      case ValueType::int8: values.emplace<Array<std::int8_t>>(); break;
+    }
+    std::visit([&](auto& array) { array.reserve(most + kSlackElements); }, values);
+  }
+
+  float scale(Index row) const { return scales.empty() ? 1.0f : scales[row]; }
+
+  template <class Value>
+  Value stored(float v, Index row) const {
+    if constexpr (std::is_same_v<Value, std::int8_t>) {
+      return in_units_of(scales[row], v);
+    } else {
+      return rounded<Value>(v);
+    }
+  }
+
+  bool rounds_to_zero(float v, Index row) const {
+    return std::visit([&]<class Value>(const Array<Value>&) { return is_zero(widened(stored<Value>(v, row))); }, values);
+  }
+
+  void push(Index row, Index column, float v) {
+    masks[row * words_of(cols) + column / 64] |= std::uint64_t{1} << column % 64;
+    std::visit([&]<class Value>(Array<Value>& array) { array.push_back(stored<Value>(v, row)); }, values);
+    ++nnz;
+  }
+
+  // The scale of the next row, from all its weights.
+  void begin_row(const float* weights, Index count) {
+    if (type != ValueType::int8) return;
+    float largest = 0;
+    for (Index i = 0; i < count; ++i) largest = std::max(largest, std::abs(weights[i]));
+    scales.push_back(row_scale(largest));
+  }
+
+  void end_row() { starts.push_back(nnz); }
+
+  void seal() {
+    std::visit([&](auto& array) { array.resize(nnz + kSlackElements); }, values);
+  }
+
+  // Calls body(column, value) for every stored weight of a row, in order.
+  template <class Body>
+  void for_each_in_row(Index row, const Body& body) const {
+    const std::uint64_t* mask = masks.data() + row * words_of(cols);
+    std::visit(
+        [&](const auto& array) {
+          Index i = starts[row];
+          for (Index word = 0; word < words_of(cols); ++word)
+            for (std::uint64_t bits = mask[word]; bits != 0; bits &= bits - 1)
+              body(64 * word + std::countr_zero(bits), widened(array[i++]) * scale(row));
+        },
+        values);
+  }
+};
+
+Bitmask::Bitmask(std::unique_ptr<State> state) : state_(std::move(state)) {}
+Bitmask::Bitmask(Bitmask&&) noexcept = default;
+Bitmask& Bitmask::operator=(Bitmask&&) noexcept = default;
+Bitmask::~Bitmask() = default;
+
+Bitmask Bitmask::from_dense(const float* weights, Index rows, Index cols, ValueType type) {
+  const Index size = checked_size(rows, cols);
+  auto state = std::make_unique<State>(rows, cols, size - std::count(weights, weights + size, 0.0f), type);
+  for (Index row = 0; row < rows; ++row) {
+    const float* w = weights + row * cols;
+    for (Index col = 0; col < cols; ++col) check_fits(type, w[col], "weights[", row, ", ", col, "]");
+    state->begin_row(w, cols);
+    for (Index col = 0; col < cols; ++col)
+      if (!is_zero(w[col]) && !state->rounds_to_zero(w[col], row)) state->push(row, col, w[col]);
+    state->end_row();
+  }
+  state->seal();
+  return Bitmask(std::move(state));
+}
+
+Bitmask Bitmask::from_parts(std::span<const std::uint8_t> mask, std::span<const float> values, Index rows, Index cols,
+                            ValueType type) {
+  const Index size = checked_size(rows, cols);
+  const std::vector<std::uint8_t> bits(mask.begin(), mask.end());  // validated as copied: the caller may write meanwhile
+  const std::vector<float> kept(values.begin(), values.end());
+  const Index bytes = size / 8 + (size % 8 != 0);
+  check(static_cast<Index>(bits.size()) == bytes, "mask has ", bits.size(), " bytes; a matrix of shape (", rows, ", ", cols,
+        ") needs ", bytes, ", one bit a weight");
+  check(size % 8 == 0 || bits.back() >> size % 8 == 0, "mask[", bytes - 1, "] = ", bytes == 0 ? 0 : int{bits.back()},
+        " has ones past the last weight; bits from ", size % 8, " on must be 0");
+  Index ones = 0;
+  for (const std::uint8_t byte : bits) ones += std::popcount(byte);
+  check(ones == static_cast<Index>(kept.size()), "mask has ", ones, " ones but there are ", kept.size(),
+        " values; they must be equal");
+  for (std::size_t i = 0; i < kept.size(); ++i) check_fits(type, kept[i], "values[", i, "]");
+
+  auto state = std::make_unique<State>(rows, cols, ones, type);
+  const auto is_kept = [&](Index i) { return (bits[i / 8] >> i % 8 & 1) != 0; };
+  for (Index row = 0; row < rows; ++row) {
+    Index count = 0;
+    for (Index col = 0; col < cols; ++col) count += is_kept(row * cols + col);
+    const float* next = kept.data() + state->nnz;
+    state->begin_row(next, count);
+    for (Index col = 0; col < cols; ++col)
+      if (is_kept(row * cols + col)) state->push(row, col, *next++);
+    state->end_row();
+  }
+  state->seal();
+  return Bitmask(std::move(state));
+}
+
+Index Bitmask::rows() const { return state_->rows; }
+Index Bitmask::cols() const { return state_->cols; }
+Index Bitmask::nnz() const { return state_->nnz; }
+ValueType Bitmask::value_type() const { return state_->type; }
+
+Index Bitmask::bytes() const {
+  return bytes_of(state_->starts) + bytes_of(state_->masks) + bytes_of(state_->scales) +
+         std::visit([](const auto& array) { return bytes_of(array); }, state_->values) + state_->layouts.bytes();
+}
+
+void Bitmask::to_dense(float* out) const {
+  std::fill_n(out, rows() * cols(), 0.0f);
+  for (Index row = 0; row < rows(); ++row)
+    state_->for_each_in_row(row, [&](Index column, float value) { out[row * cols() + column] = value; });
+}
+
+std::vector<std::uint8_t> Bitmask::mask() const {
+  const Index size = rows() * cols();
+  std::vector<std::uint8_t> bits(size / 8 + (size % 8 != 0));
+  for (Index row = 0; row < rows(); ++row)
+    state_->for_each_in_row(row, [&](Index column, float) {
+      const Index i = row * cols() + column;
+      bits[i / 8] = static_cast<std::uint8_t>(bits[i / 8] | 1 << i % 8);
+    });
+  return bits;
+}
+
+std::vector<float> Bitmask::values() const {
+  std::vector<float> values;
+  values.reserve(nnz());
+  for (Index row = 0; row < rows(); ++row) state_->for_each_in_row(row, [&](Index, float value) { values.push_back(value); });
+  return values;
+}
+
+void Bitmask::multiply_narrow(const NarrowJob& job) const {
+  const State& s = *state_;
+  const Kernels& table = *job.kernels;
+  std::visit(
+      [&]<class Value>(const Array<Value>& array) {
+        const BitmaskArgs<Value> args{.row_starts = s.starts.data() + job.row_begin,
+                                      .masks = s.masks.data() + job.row_begin * words_of(s.cols),
+                                      .values = array.data(),
+                                      .scales = s.scales.empty() ? nullptr : s.scales.data() + job.row_begin,
+                                      .cols = s.cols,
+                                      .narrow = narrow_args(job)};
+        if constexpr (std::is_same_v<Value, float>) table.bitmask_gemv_float32(args);
+        if constexpr (std::is_same_v<Value, BFloat16>) table.bitmask_gemv_bfloat16(args);
+        if constexpr (std::is_same_v<Value, Float16>) table.bitmask_gemv_float16(args);
+        if constexpr (std::is_same_v<Value, std::int8_t>) table.bitmask_gemv_int8(args);
+      },
+      s.values);
+}
+
+// Decoding a row takes its time for every column, stored or not.
+Index Bitmask::narrow_step() const { return 2; }
+
+Index Bitmask::row_at_share(Index share, Index shares) const {
+  if (share >= shares) return rows();
+  const Index row = rows() / shares * share + rows() % shares * share / shares;
+  return row / 2 * 2;  // rows run in pairs
+}
+
+std::shared_ptr<const Tiles> Bitmask::tiles(const TileShape& shape) const {
+  return state_->layouts.get(shape, [&] {
+    std::vector<std::uint32_t> columns;
+    columns.reserve(nnz());
+    for (Index row = 0; row < rows(); ++row)
+      state_->for_each_in_row(row, [&](Index column, float) { columns.push_back(static_cast<std::uint32_t>(column)); });
+    return std::make_shared<RowTiles>(shape, rows(), cols(), state_->starts, columns, values());
+  });
+}
+
+}  // namespace sparse_engine

@@ -1,0 +1,292 @@
+#include "sparse_engine/csr.hpp"
+
+#include <algorithm>
+#include <atomic>
+#include <bit>
+#include <limits>
+#include <mutex>
+#include <numeric>
+#include <optional>
+#include <type_traits>
+#include <variant>
+
+#include "base/aligned_array.hpp"
+#include "base/caches.hpp"
+#include "base/check.hpp"
+#include "base/float_types.hpp"
+#include "base/registry.hpp"
+#include "formats/csr_blocks.hpp"
+#include "formats/csr_windows.hpp"
+#include "formats/narrow.hpp"
+#include "formats/row_tiles.hpp"
+
+// Column indices take 16 bits up to this many columns, 32 above. Tests lower it to run the wide path on small data.
+#ifndef SPARSE_ENGINE_NARROW_COLUMNS
+#define SPARSE_ENGINE_NARROW_COLUMNS 65536
+#endif
+
+namespace sparse_engine {
+namespace {
+
+Index checked_size(Index rows, Index cols) {
+  check(rows >= 0 && cols >= 0, "shape = (", rows, ", ", cols, ") has a negative side");
+  check(cols <= std::numeric_limits<std::uint32_t>::max(), "shape = (", rows, ", ", cols, "): at most 2³² − 1 columns");
+  checked_mul(checked_mul(rows, cols, "shape"), sizeof(float), "shape in bytes");
+  checked_mul(checked_add(rows, 1, "shape"), sizeof(Index), "shape in bytes");
+  return rows * cols;
+}
+
+}  // namespace
+
+// The arrays of columns and values go on for kSlackElements zeros.
+struct Csr::State {
+  Index rows = 0, cols = 0, nnz = 0;
+  ValueType type = ValueType::float32;
+  std::vector<Index> starts;
+  Array<std::uint16_t> narrow;  // exactly one of the two holds the columns
+  Array<std::uint32_t> wide;
+  std::variant<Array<float>, Array<BFloat16>, Array<Float16>> values;
+
+  Layouts layouts;
+  std::once_flag costs_counted, blocks_laid_out, windows_laid_out;
+  std::optional<WindowCosts> costs;
+  std::unique_ptr<const NarrowLayout> blocks, windows;
+  std::atomic<Index> narrow_bytes = 0;
+
+  bool is_narrow() const { return cols <= SPARSE_ENGINE_NARROW_COLUMNS; }
+  Index column(Index i) const { return is_narrow() ? Index{narrow[i]} : Index{wide[i]}; }
+  float value(Index i) const {
+    return std::visit([&](const auto& array) { return widened(array[i]); }, values);
+  }
+  float as_stored(float v) const {
+    return with_float_type(type, [&](auto kind) { return widened(rounded<decltype(kind)>(v)); });
+  }
+  void reserve(Index most) {
+    is_narrow() ? narrow.reserve(most + kSlackElements) : wide.reserve(most + kSlackElements);
+    with_float_type(type, [&](auto kind) { values.emplace<Array<decltype(kind)>>().reserve(most + kSlackElements); });
+  }
+  void push(Index column, float value) {
+    if (is_narrow()) {
+      narrow.push_back(static_cast<std::uint16_t>(column));
+    } else {
+      wide.push_back(static_cast<std::uint32_t>(column));
+    }
+    std::visit([&]<class Value>(Array<Value>& array) { array.push_back(rounded<Value>(value)); }, values);
+    ++nnz;
+  }
+  void seal() {
+    is_narrow() ? narrow.resize(nnz + kSlackElements) : wide.resize(nnz + kSlackElements);
+    std::visit([&](auto& array) { array.resize(nnz + kSlackElements); }, values);
+  }
+  // All that is not zero of a matrix that holds `count` such weights. Without branches: which weights stay cannot be foreseen.
+  void take_float32(const float* weights, Index count) {
+    nnz = count;
+    seal();
+    auto& stored = std::get<Array<float>>(values);
+    const auto take = [&](auto& columns) {
+      Index at = 0;  // stays within the slack behind the arrays: a zero is written where the next weight goes
+      for (Index row = 0; row < rows; ++row) {
+        const float* w = weights + row * cols;
+        for (Index col = 0; col < cols; ++col) {
+          columns[at] = static_cast<std::remove_reference_t<decltype(columns[0])>>(col);
+          stored[at] = w[col];
+          at += w[col] != 0.0f;
+        }
+        starts.push_back(at);
+      }
+      columns[at] = 0;
+      stored[at] = 0.0f;
+    };
+    is_narrow() ? take(narrow) : take(wide);
+  }
+  template <class Use>
+  auto with_entries(const Use& use) const {
+    return std::visit([&](const auto& array) { return is_narrow() ? use(narrow, array) : use(wide, array); }, values);
+  }
+  // What a product with few columns runs on, laid out on first request; null: the matrix as it lies. Windows only where a
+  // permutation takes eight floats.
+  const NarrowLayout* for_narrow(const Kernels& table, Index columns) {
+    if (table.lanes >= kSliceRows && is_narrow() && windows_pay(columns)) {
+      std::call_once(windows_laid_out, [&] { lay_out_windows(); });
+      return windows.get();
+    }
+    if (columns != 1) return nullptr;
+    std::call_once(blocks_laid_out, [&] { lay_out_blocks(); });
+    return blocks.get();
+  }
+  bool windows_pay(Index columns) {
+    std::call_once(costs_counted, [&] { costs.emplace(cols, starts, narrow, type == ValueType::float32 ? 4 : 2); });
+    return costs->pay(columns);
+  }
+  void lay_out_windows() {
+    std::visit(
+        [&]<class Value>(const Array<Value>& array) {
+          windows = std::make_unique<CsrWindows<Value>>(costs->kind(), cols, starts, narrow, array);
+          narrow_bytes += windows->bytes();
+        },
+        values);
+  }
+  void lay_out_blocks() {
+    const Index count = column_blocks(rows, cols, nnz);
+    if (count == 1) return;
+    with_entries([&]<class Column, class Value>(const Array<Column>& columns, const Array<Value>& array) {
+      blocks = std::make_unique<ColumnBlocks<Column, Value>>(count, cols, starts, columns, array);
+      narrow_bytes += blocks->bytes();
+    });
+  }
+  template <class Column, class Value>
+  void multiply(const NarrowJob& job, const Array<Column>& columns, const Array<Value>& array) const;
+};
+
+Csr::Csr(std::unique_ptr<State> state) : state_(std::move(state)) {}
+Csr::Csr(Csr&&) noexcept = default;
+Csr& Csr::operator=(Csr&&) noexcept = default;
+Csr::~Csr() = default;
+
+Csr Csr::from_dense(const float* weights, Index rows, Index cols, ValueType type) {
+  const Index size = checked_size(rows, cols);
+  auto state = std::make_unique<State>();
+  state->rows = rows;
+  state->cols = cols;
+  state->type = type;
+  const Index most = size - std::count(weights, weights + size, 0.0f);
+  state->reserve(most);
+  state->starts.reserve(rows + 1);
+  state->starts.push_back(0);
+  if (type == ValueType::float32) {
+    state->take_float32(weights, most);
+    return Csr(std::move(state));
+  }
+  for (Index row = 0; row < rows; ++row) {
+    const float* w = weights + row * cols;
+    for (Index col = 0; col < cols; ++col) {
+      if (is_zero(w[col]) || is_zero(state->as_stored(w[col]))) continue;
+      check_fits(type, w[col], "weights[", row, ", ", col, "]");
+      state->push(col, w[col]);
+    }
+    state->starts.push_back(state->nnz);
+  }
+  state->seal();
+  return Csr(std::move(state));
+}
+
+Csr Csr::from_parts(std::span<const std::int64_t> row_starts, std::span<const std::int64_t> column_indices,
+                    std::span<const float> values, Index rows, Index cols) {
+  checked_size(rows, cols);
+  const Index nnz = static_cast<Index>(values.size());
+  check(static_cast<Index>(row_starts.size()) == checked_add(rows, 1, "indptr"), "indptr has ", row_starts.size(),
+        " entries; a matrix of ", rows, " rows needs ", rows, " + 1");
+  check(column_indices.size() == values.size(), "indices has ", column_indices.size(), " entries, values has ", nnz,
+        "; there must be one index per value");
+  auto state = std::make_unique<State>();
+  state->rows = rows;
+  state->cols = cols;
+  state->starts.assign(row_starts.begin(), row_starts.end());  // validated as copied: the caller may write meanwhile
+  const std::vector<Index>& starts = state->starts;
+  check_starts(starts, nnz, "values");
+  state->reserve(nnz);
+  std::vector<std::pair<Index, float>> row_entries;
+  for (Index row = 0; row < rows; ++row) {
+    row_entries.clear();
+    for (Index i = starts[row]; i < starts[row + 1]; ++i) {
+      const Index col = column_indices[i];
+      check(col >= 0 && col < cols, "indices[", i, "] = ", col, " is outside [0, ", cols, ") (row ", row,
+            "); indices are 0-based");
+      row_entries.emplace_back(col, values[i]);
+    }
+    const auto by_column = [](const auto& a, const auto& b) { return a.first < b.first; };
+    if (!std::is_sorted(row_entries.begin(), row_entries.end(), by_column))
+      std::sort(row_entries.begin(), row_entries.end(), by_column);
+    for (std::size_t i = 0; i < row_entries.size(); ++i) {
+      check(i == 0 || row_entries[i].first != row_entries[i - 1].first, "indices: column ", row_entries[i].first,
+            " occurs twice in row ", row, "; add the values up first (scipy: A.sum_duplicates())");
+      state->push(row_entries[i].first, row_entries[i].second);
+    }
+  }
+  state->seal();
+  return Csr(std::move(state));
+}
+
+Index Csr::rows() const { return state_->rows; }
+Index Csr::cols() const { return state_->cols; }
+Index Csr::nnz() const { return state_->nnz; }
+ValueType Csr::value_type() const { return state_->type; }
+
+Index Csr::bytes() const {
+  return bytes_of(state_->starts) + bytes_of(state_->narrow) + bytes_of(state_->wide) +
+         std::visit([](const auto& array) { return bytes_of(array); }, state_->values) + state_->layouts.bytes() +
+         state_->narrow_bytes;
+}
+
+void Csr::to_dense(float* out) const {
+  std::fill_n(out, rows() * cols(), 0.0f);
+  for (Index row = 0; row < rows(); ++row)
+    for (Index i = state_->starts[row]; i < state_->starts[row + 1]; ++i)
+      out[row * cols() + state_->column(i)] = state_->value(i);
+}
+
+template <class Column, class Value>
+void Csr::State::multiply(const NarrowJob& job, const Array<Column>& columns, const Array<Value>& array) const {
+  const Kernels& table = *job.kernels;
+  const CsrGemvArgs<Column, Value> args{.row_starts = starts.data() + job.row_begin,
+                                        .columns = columns.data(),
+                                        .values = array.data(),
+                                        .from_afar = bytes_of(columns) + bytes_of(array) > caches().matrix(),
+                                        .narrow = narrow_args(job)};
+  constexpr bool kNarrow = sizeof(Column) == sizeof(std::uint16_t);
+  if constexpr (std::is_same_v<Value, BFloat16>) {
+    if constexpr (kNarrow)
+      return table.csr_gemv16_bfloat16(args);
+    else
+      return table.csr_gemv32_bfloat16(args);
+  } else if constexpr (std::is_same_v<Value, Float16>) {
+    if constexpr (kNarrow)
+      return table.csr_gemv16_float16(args);
+    else
+      return table.csr_gemv32_float16(args);
+  } else {
+    if constexpr (kNarrow)
+      return table.csr_gemv16_float32(args);
+    else
+      return table.csr_gemv32_float32(args);
+  }
+}
+
+NarrowOrder Csr::prepare_narrow(const Kernels& table, Index columns) const {
+  return state_->for_narrow(table, columns) ? NarrowOrder::columns : NarrowOrder::rows;
+}
+
+void Csr::multiply_narrow(const NarrowJob& job) const {
+  // Laid out already after prepare_narrow.
+  if (const NarrowLayout* layout = state_->for_narrow(*job.kernels, job.columns)) return layout->multiply(job);
+  state_->with_entries([&](const auto& columns, const auto& array) { state_->multiply(job, columns, array); });
+}
+
+Index Csr::row_at_share(Index share, Index shares) const { return start_at_share(state_->starts, share, shares); }
+
+std::shared_ptr<const Tiles> Csr::tiles(const TileShape& shape) const {
+  return state_->layouts.get(shape, [&] {
+    const State& s = *state_;
+    const auto lay_out = [&](const auto& values) {
+      return s.is_narrow() ? std::make_shared<RowTiles>(shape, s.rows, s.cols, s.starts, s.narrow, values)
+                           : std::make_shared<RowTiles>(shape, s.rows, s.cols, s.starts, s.wide, values);
+    };
+    const auto* floats = std::get_if<Array<float>>(&s.values);
+    return floats != nullptr ? lay_out(*floats) : lay_out(values());
+  });
+}
+
+std::span<const std::int64_t> Csr::row_starts() const { return state_->starts; }
+
+std::vector<float> Csr::values() const {
+  std::vector<float> widened_values(nnz());
+  for (Index i = 0; i < nnz(); ++i) widened_values[i] = state_->value(i);
+  return widened_values;
+}
+
+std::vector<std::int64_t> Csr::column_indices() const {
+  if (state_->is_narrow()) return {state_->narrow.begin(), state_->narrow.begin() + nnz()};
+  return {state_->wide.begin(), state_->wide.begin() + nnz()};
+}
+
+}  // namespace sparse_engine

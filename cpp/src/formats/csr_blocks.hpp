@@ -1,0 +1,82 @@
+// A CSR matrix laid out once more, for one column of x that exceeds the L1 cache: rows come in chunks, and a chunk's weights in
+// blocks of columns, so that a block of x stays in the cache while a chunk passes over it.
+#pragma once
+
+#include <algorithm>
+#include <vector>
+
+#include "base/aligned_array.hpp"
+#include "base/float_types.hpp"
+#include "formats/narrow.hpp"
+
+namespace sparse_engine {
+
+constexpr Index kBlockedFromColumns = 8192;  // 32 KB of x
+constexpr Index kColumnsPerBlock = 6144;     // at most
+constexpr Index kLeastPerRowAndBlock = 128;  // stored weights: below, the ends of rows cost more than the cache saves
+
+// Blocks of columns worth having; 1: none.
+inline Index column_blocks(Index rows, Index cols, Index nnz) {
+  const Index blocks = (cols + kColumnsPerBlock - 1) / kColumnsPerBlock;
+  return cols > kBlockedFromColumns && nnz / kLeastPerRowAndBlock >= rows * blocks ? blocks : 1;
+}
+
+inline void run(const Kernels& k, const CsrBlocksArgs<std::uint16_t, float>& a) { k.csr_blocks16_float32(a); }
+inline void run(const Kernels& k, const CsrBlocksArgs<std::uint16_t, BFloat16>& a) { k.csr_blocks16_bfloat16(a); }
+inline void run(const Kernels& k, const CsrBlocksArgs<std::uint16_t, Float16>& a) { k.csr_blocks16_float16(a); }
+inline void run(const Kernels& k, const CsrBlocksArgs<std::uint32_t, float>& a) { k.csr_blocks32_float32(a); }
+inline void run(const Kernels& k, const CsrBlocksArgs<std::uint32_t, BFloat16>& a) { k.csr_blocks32_bfloat16(a); }
+inline void run(const Kernels& k, const CsrBlocksArgs<std::uint32_t, Float16>& a) { k.csr_blocks32_float16(a); }
+
+template <class Column, class Value>
+class ColumnBlocks final : public NarrowLayout {
+ public:
+  ColumnBlocks(Index blocks, Index cols, const std::vector<Index>& row_starts, const Array<Column>& columns,
+               const Array<Value>& values)
+      : blocks_(blocks) {
+    const Index rows = static_cast<Index>(row_starts.size()) - 1, chunks = (rows + kCsrChunkRows - 1) / kCsrChunkRows;
+    const Index width = (cols + blocks - 1) / blocks;
+    starts_.reserve(chunks * blocks * kCsrChunkRows + 1);
+    starts_.push_back(0);
+    columns_.reserve(columns.size());
+    values_.reserve(values.size());
+    for (Index chunk = 0; chunk < chunks; ++chunk) {
+      for (Index block = 0; block < blocks; ++block) {
+        for (Index row = chunk * kCsrChunkRows; row < (chunk + 1) * kCsrChunkRows; ++row) {
+          if (row < rows) {  // past the last one rows are empty
+            const auto begin = columns.begin() + row_starts[row], end = columns.begin() + row_starts[row + 1];
+            const auto before = [&](Index border) {
+              return std::lower_bound(begin, end, border, [](Column c, Index b) { return Index{c} < b; });
+            };
+            const auto first = before(block * width), last = before((block + 1) * width);
+            columns_.insert(columns_.end(), first, last);
+            values_.insert(values_.end(), values.begin() + (first - columns.begin()),
+                           values.begin() + (last - columns.begin()));
+          }
+          starts_.push_back(static_cast<Index>(columns_.size()));
+        }
+      }
+    }
+    columns_.resize(columns.size());  // slack
+    values_.resize(values.size());
+  }
+
+  void multiply(const NarrowJob& job) const override {
+    run(*job.kernels, CsrBlocksArgs<Column, Value>{.starts = starts_.data(),
+                                                   .columns = columns_.data(),
+                                                   .values = values_.data(),
+                                                   .blocks = blocks_,
+                                                   .first_row = job.row_begin,
+                                                   .narrow = narrow_args(job)});
+  }
+
+  Index bytes() const override { return bytes_of(starts_) + bytes_of(columns_) + bytes_of(values_); }
+
+ private:
+  Index blocks_;
+  std::vector<Index> starts_;
+  Array<Column> columns_;
+  Array<Value> values_;
+};
+
+}  // namespace sparse_engine

@@ -1,0 +1,156 @@
+// A CSR matrix laid out once more, for few columns of x: eight rows side by side, weights where windows of x meet them. See
+// kernels/gemv/csr_windows.hpp.
+#pragma once
+
+#include <algorithm>
+#include <vector>
+
+#include "base/aligned_array.hpp"
+#include "base/float_types.hpp"
+#include "formats/narrow.hpp"
+
+namespace sparse_engine {
+
+// Walks rows [8 slice, 8 slice + 8) in steps: use(moved, window, place) for each. The window begins at column `window`, `moved`
+// after the one before, and place[row] is which stored weight the row takes, or -1. Returns how many steps there were.
+template <class Use>
+Index walk_slice(Index slice, Index cols, const std::vector<Index>& row_starts, const Array<std::uint16_t>& columns,
+                 const Use& use) {
+  constexpr Index kMostMoved = 255;
+  const Index rows = static_cast<Index>(row_starts.size()) - 1;
+  Index next[kSliceRows], end[kSliceRows], place[kSliceRows], window = 0, steps = 0;
+  for (Index i = 0; i < kSliceRows; ++i) {
+    const Index row = std::min(slice * kSliceRows + i, rows);  // past the last one rows are empty
+    next[i] = row_starts[row];
+    end[i] = row_starts[std::min(row + 1, rows)];
+  }
+  for (;; ++steps) {
+    Index behind = cols;
+    for (Index i = 0; i < kSliceRows; ++i)
+      if (next[i] < end[i]) behind = std::min(behind, Index{columns[next[i]]});
+    if (behind == cols) return steps;
+    const Index moved = std::min(std::min(behind, cols - kWindow) - window, kMostMoved);
+    window += moved;
+    for (Index i = 0; i < kSliceRows; ++i) place[i] = next[i] < end[i] && columns[next[i]] < window + kWindow ? next[i]++ : -1;
+    use(moved, window, place);
+  }
+}
+
+inline void run(const Kernels& k, const CsrWindowsArgs<float>& a) { k.csr_windows_float32(a); }
+inline void run(const Kernels& k, const CsrWindowsArgs<BFloat16>& a) { k.csr_windows_bfloat16(a); }
+inline void run(const Kernels& k, const CsrWindowsArgs<Float16>& a) { k.csr_windows_float16(a); }
+
+// What becomes of a row without a weight in a step: a stored zero, or a bit of a mask.
+enum class Windows { padded, packed };
+
+// What decides whether windows are faster than weights one by one, by the steps that some slices need. Nanoseconds on Zen 3.
+class WindowCosts {
+ public:
+  WindowCosts(Index cols, const std::vector<Index>& row_starts, const Array<std::uint16_t>& columns, Index value_bytes)
+      : cols_(cols), rows_(static_cast<Index>(row_starts.size()) - 1), value_bytes_(static_cast<double>(value_bytes)) {
+    constexpr Index kSampled = 64;
+    const Index slices = (rows_ + kSliceRows - 1) / kSliceRows, apart = std::max<Index>(1, slices / kSampled);
+    if (!possible()) return;
+    for (Index slice = 0; slice < slices; slice += apart) {
+      const Index first = slice * kSliceRows, last = std::min(rows_, first + kSliceRows);
+      steps_ += static_cast<double>(walk_slice(slice, cols, row_starts, columns, [](Index, Index, const Index*) {}));
+      weights_ += static_cast<double>(row_starts[last] - row_starts[first]);
+      seen_ += static_cast<double>(last - first);
+    }
+  }
+
+  // The faster kind for one column, which is the one for more: there the arithmetic counts less.
+  Windows kind() const { return packed(1) < padded(1) ? Windows::packed : Windows::padded; }
+
+  bool pay(Index columns) const {
+    return possible() && (kind() == Windows::packed ? packed(columns) : padded(columns)) < one_by_one(columns);
+  }
+
+ private:
+  bool possible() const { return cols_ >= kWindow && rows_ >= kSliceRows; }
+  bool is_float() const { return value_bytes_ == sizeof(float); }
+
+  double padded(Index columns) const {
+    return cost((0.9 + more_columns(columns)) * steps_, (4 + kSliceRows * value_bytes_) * steps_);
+  }
+  double packed(Index columns) const {
+    return cost(((is_float() ? 1.45 : 1.15) + more_columns(columns)) * steps_, 5 * steps_ + value_bytes_ * weights_);
+  }
+  double one_by_one(Index columns) const {
+    constexpr double kCachedColumns = 1024;  // eight floats each
+    const double missed = std::max(0.0, 1 - kCachedColumns / static_cast<double>(cols_));
+    const double row = columns == 1 ? 4 : 10, weight = columns > 1 ? 0.45 + 0.5 * missed : is_float() ? 0.27 : 0.3;
+    return cost(weight * weights_, (2 + value_bytes_) * weights_) + row * seen_;
+  }
+  static double more_columns(Index columns) { return 0.68 * static_cast<double>(columns - 1); }
+  double cost(double arithmetic, double bytes) const {
+    // Not the cache of this machine: windows sum in another order than weights one by one, so a result would depend on it.
+    constexpr double kInCache = 8 << 20, kByteBeyondCache = 0.075;
+    return std::max(arithmetic, bytes > kInCache * seen_ / static_cast<double>(rows_) ? bytes * kByteBeyondCache : 0.0);
+  }
+
+  Index cols_, rows_;
+  double value_bytes_, steps_ = 0, weights_ = 0, seen_ = 0;
+};
+
+template <class Value>
+class CsrWindows final : public NarrowLayout {
+ public:
+  // Keeps references to the arrays: they belong to the same matrix.
+  CsrWindows(Windows windows, Index cols, const std::vector<Index>& row_starts, const Array<std::uint16_t>& columns,
+             const Array<Value>& array)
+      : row_starts_(row_starts), columns_(columns), plain_(array) {
+    const Index rows = static_cast<Index>(row_starts.size()) - 1, slices = (rows + kSliceRows - 1) / kSliceRows;
+    const bool packed = windows == Windows::packed;
+    const auto end_slice = [&] {
+      slice_starts_.push_back(static_cast<Index>(steps_.size()));
+      value_starts_.push_back(static_cast<Index>(values_.size()));
+    };
+    end_slice();
+    for (Index slice = 0; slice < slices; ++slice) {
+      walk_slice(slice, cols, row_starts, columns, [&](Index moved, Index window, const Index* place) {
+        std::uint32_t step = static_cast<std::uint32_t>(moved) << 24, stored = 0;
+        for (Index i = 0; i < kSliceRows; ++i) {
+          const bool is_stored = place[i] >= 0;
+          if (is_stored) step |= static_cast<std::uint32_t>(columns[place[i]] - window) << 3 * i;
+          stored |= std::uint32_t{is_stored} << i;
+          if (is_stored || !packed) values_.push_back(is_stored ? array[place[i]] : Value{});
+        }
+        steps_.push_back(step);
+        if (packed) stored_.push_back(static_cast<std::uint8_t>(stored));
+      });
+      end_slice();
+    }
+    if (packed) values_.resize(values_.size() + kSlackElements);
+    steps_.shrink_to_fit();
+    stored_.shrink_to_fit();
+    values_.shrink_to_fit();
+  }
+
+  void multiply(const NarrowJob& job) const override {
+    run(*job.kernels,
+        CsrWindowsArgs<Value>{.slice_starts = slice_starts_.data(),
+                              .steps = steps_.data(),
+                              .stored = stored_.empty() ? nullptr : stored_.data(),
+                              .value_starts = value_starts_.data(),
+                              .values = values_.data(),
+                              .first_row = job.row_begin,
+                              .x_stride = job.x_stride,
+                              .plain = {row_starts_.data(), columns_.data(), plain_.data(), false, narrow_args(job)}});
+  }
+
+  Index bytes() const override {
+    return bytes_of(slice_starts_) + bytes_of(value_starts_) + bytes_of(steps_) + bytes_of(stored_) + bytes_of(values_);
+  }
+
+ private:
+  const std::vector<Index>& row_starts_;
+  const Array<std::uint16_t>& columns_;
+  const Array<Value>& plain_;
+  std::vector<Index> slice_starts_, value_starts_;
+  Array<std::uint32_t> steps_;
+  Array<std::uint8_t> stored_;
+  Array<Value> values_;
+};
+
+}  // namespace sparse_engine

@@ -1,0 +1,55 @@
+#include "sparse_engine/conv.hpp"
+
+#include <algorithm>
+
+#include "base/check.hpp"
+#include "ops/conv/planes.hpp"
+#include "ops/spmm/parts.hpp"
+
+namespace sparse_engine {
+namespace {
+
+void check_arguments(const ConstImages& x, const Matrix& w, const Conv2dShape& s, const OutputSize& out, const Images& y) {
+  check(x.batch >= 0, "x has a batch of ", x.batch, "; it must not be negative");
+  check(s.groups >= 1, "groups = ", s.groups, "; it must be at least 1");
+  check(x.channels % s.groups == 0, "groups = ", s.groups, " does not divide the ", x.channels, " input channels");
+  check(w.rows() % s.groups == 0, "groups = ", s.groups, " does not divide the ", w.rows(), " output channels");
+  const Index cols = checked_mul(x.channels / s.groups, checked_mul(s.kernel_h, s.kernel_w, "kernel"), "columns");
+  check(w.cols() == cols, "W has ", w.cols(), " columns; ", x.channels, " / ", s.groups, " input channels and a kernel of ",
+        s.kernel_h, " × ", s.kernel_w, " need ", cols);
+  check(s.kernel_h * s.kernel_w <= kMaxTaps, "a kernel of ", s.kernel_h, " × ", s.kernel_w, " has more than ", kMaxTaps,
+        " cells; direct convolution does not take it");
+  check(y.batch == x.batch && y.channels == w.rows() && y.height == out.height && y.width == out.width, "y has shape (",
+        y.batch, ", ", y.channels, ", ", y.height, ", ", y.width, "); the convolution needs (", x.batch, ", ", w.rows(), ", ",
+        out.height, ", ", out.width, ")");
+}
+
+}  // namespace
+
+OutputSize conv2d_output_size(const Conv2dShape& s, Index height, Index width) {
+  const auto axis_size = [](Index size, Index kernel, Index stride, Index before, Index after, Index dilation,
+                            const char* name) {
+    check(kernel >= 1, "kernel ", name, " = ", kernel, "; it must be at least 1");
+    check(stride >= 1, "stride ", name, " = ", stride, "; it must be at least 1");
+    check(dilation >= 1, "dilation ", name, " = ", dilation, "; it must be at least 1");
+    check(before >= 0 && after >= 0, "padding ", name, " = ", std::min(before, after), "; it must not be negative");
+    check(size >= 0, "input ", name, " = ", size, "; it must not be negative");
+    const Index padded = checked_add(checked_add(size, before, "padded input"), after, "padded input");
+    const Index reach = checked_add(checked_mul(dilation, kernel - 1, "kernel"), 1, "kernel");
+    check(reach <= padded, "the kernel reaches over ", reach, " cells in ", name, " but the padded input has ", padded);
+    return (padded - reach) / stride + 1;
+  };
+  return {axis_size(height, s.kernel_h, s.stride_h, s.pad_top, s.pad_bottom, s.dilation_h, "height"),
+          axis_size(width, s.kernel_w, s.stride_w, s.pad_left, s.pad_right, s.dilation_w, "width")};
+}
+
+void conv2d(const ConstImages& x, const Matrix& w, const Conv2dShape& s, const Epilogue& epilogue, const Images& y) {
+  const OutputSize out = conv2d_output_size(s, x.height, x.width);
+  check_arguments(x, w, s, out, y);
+  const Geometry g = geometry(s, out);
+  if (x.batch == 0 || w.rows() == 0) return;
+
+  multiply_in_parts(x, w, s, g, epilogue, y);
+}
+
+}  // namespace sparse_engine
