@@ -84,7 +84,7 @@ def pruner_of(model, spec, steps, pixels, labels):
     """What prunes `model` while it trains. Channels go at once and for good, before the optimizer takes up the parameters."""
     if spec is None:
         return None
-    if spec.granularity == "channel":
+    if isinstance(spec.granularity, engine.pruning.Channels):
         data = list(zip(normalised(pixels[:SEEN]).split(BATCH), labels[:SEEN].split(BATCH), strict=True))
         engine.prune(model, spec, data=data, loss=F.cross_entropy, example_inputs=data[0][0][:1])
         return None
@@ -114,7 +114,7 @@ def allocated(network, pixels, labels, state):
 
 def schedule(spec, steps):
     """Gradual up to the middle of the training; 2:4 has one amount only."""
-    if spec.granularity == "2:4":
+    if spec.granularity == engine.NofM(2, 4):
         return engine.schedules.OneShot()
     return engine.schedules.Cubic(begin=0, end=steps // 2, every=max(1, steps // 50))
 

@@ -39,7 +39,9 @@ if TYPE_CHECKING:
     from .pruning import schedules as schedules
     from .pruning.attachment import masks as masks
     from .pruning.attachment import remove_masks as remove_masks
+    from .pruning.blocks import Blocks as Blocks
     from .pruning.given_masks import set_masks as set_masks
+    from .pruning.granularity import NofM as NofM
     from .pruning.pruner import Pruner as Pruner
     from .pruning.spec import Spec as Spec
     from .strategies import prune as prune
@@ -49,8 +51,10 @@ if TYPE_CHECKING:
 _HOMES = {
     "BSRMatrix": "matrices.bsr",
     "BitmaskMatrix": "matrices.bitmask",
+    "Blocks": "pruning.blocks",
     "CSRMatrix": "matrices.csr",
     "NMMatrix": "matrices.nm",
+    "NofM": "pruning.granularity",
     "Pruner": "pruning.pruner",
     "Spec": "pruning.spec",
     "__version__": "version",

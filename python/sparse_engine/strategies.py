@@ -13,7 +13,7 @@ from torch import nn
 from .channels.api import prune_channels
 from .pruning.calibration import Loss
 from .pruning.criteria import criterion_of
-from .pruning.granularity import Channels, granularity_of
+from .pruning.granularity import Channels
 from .pruning.mask_strategy import prune_masks
 from .pruning.sparsegpt import prune_sparsegpt
 from .pruning.spec import Spec
@@ -68,9 +68,9 @@ def prune(
         raise TypeError(f"model must be a torch.nn.Module, not {type(model).__name__}")
     if not isinstance(spec, Spec):
         raise TypeError(f"spec must be an engine.Spec, not {type(spec).__name__}; for example engine.Spec(sparsity=0.9)")
-    if isinstance(granularity_of(spec.granularity), Channels):
+    if isinstance(spec.granularity, Channels):
         prune_channels(model, spec, data=data, loss=loss, example_inputs=example_inputs)
-    elif criterion_of(spec.criterion).needs == "hessians":
+    elif criterion_of(spec.criterion).moves_weights:
         prune_sparsegpt(model, spec, data=data)
     else:
         prune_masks(model, spec, data=data, loss=loss, example_inputs=example_inputs)

@@ -15,7 +15,8 @@ from ..masking.mask import Mask
 from ..measure.eval_mode import eval_mode
 from ..measure.model_calls import examples_in
 from ..measure.text_table import table
-from ..pruning.calibration import calls_of, padded_input
+from ..pruning.calibration import calls_of
+from ..pruning.input_squares import padded_input
 from ..pruning.macs_per_weight import Call, Place, Watch, attended, flags_of, has_own_forward, macs_of, multiplying
 from ..pruning.spec import of_layer
 from ..pruning.targets import TRANSPOSED, is_turned

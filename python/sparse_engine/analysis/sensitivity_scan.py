@@ -13,7 +13,7 @@ from torch import nn
 from ..measure.eval_mode import eval_mode
 from ..measure.progress import Progress
 from ..pruning.attachment import put_on, take_off
-from ..pruning.granularity import Channels, granularity_of
+from ..pruning.granularity import Channels
 from ..pruning.macs_per_weight import Call, called
 from ..pruning.selection import selected_layers
 from ..pruning.spec import AMOUNTS, Spec
@@ -57,7 +57,7 @@ def sensitivity(
     if not shares or not all(0 < s < 1 for s in shares):
         raise ValueError(f"sparsities = {list(sparsities)} must be shares between 0 and 1, such as {list(LEVELS)}")
     spec = Spec(sparsity=0.5) if spec is None else spec
-    if isinstance(granularity_of(spec.granularity), Channels):
+    if isinstance(spec.granularity, Channels):
         chosen = replace(spec, **_amount(0.5))
         return scan_channels(model, evaluate, shares, chosen, example_inputs, data, loss, resume, progress)
     names, layers = selected_layers(model, replace(spec, **_amount(0.5)))

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from .. import _core
-from ..pruning.calibration import Evidence, Loss
+from ..pruning.calibration import CalibrationStatistics, Loss
 from ..pruning.criteria import Criterion, criterion_of
 from ..pruning.spec import Spec
 from ..pruning.targets import WEIGHTED, as_stored
@@ -57,19 +57,19 @@ def unit_scores(
             )
         wanted = [place for place in wanted if place[0] not in unknown]
         layers = {name: layer for name, layer in layers.items() if name not in unknown}
-    evidence = Evidence(list(layers.values()), spec.seed)
+    statistics = CalibrationStatistics(list(layers.values()), spec.seed)
     if criterion.needs is not None:
         called = inputs.named or inputs.positional
-        batches = [(called, None)] if criterion.needs == "scales" else data
+        batches = data if criterion.needs.of_values else [(called, None)]
         if batches is None:
             raise ValueError(f"criterion = {spec.criterion!r} looks at data; pass data=, an iterable of batches")
-        evidence.gather(criterion.needs, model, batches, loss)
+        statistics.gather(criterion.needs, model, batches, loss)
     number = np.full(coupling.count, -1)
     for index, group in enumerate(groups):
         number[group.units] = index
     total, count = np.zeros(coupling.count), np.zeros(coupling.count)
     for name, dim in wanted:
-        rows, units = _rows(criterion, layers[name], evidence, name, dim), coupling.units[name, dim]
+        rows, units = _rows(criterion, layers[name], statistics, name, dim), coupling.units[name, dim]
         here = (units >= 0) & (number[units] >= 0)
         rows, units = rows[here], units[here]
         np.add.at(total, units, _relative(rows, number[units], len(groups)))
@@ -94,10 +94,10 @@ def _relative(rows: NDArray[np.float64], groups: NDArray[np.int64], count: int) 
     return np.divide(rows, means, out=np.zeros_like(rows), where=means > 0)
 
 
-def _rows(criterion: Criterion, layer: Any, evidence: Evidence, name: str, dim: int) -> NDArray[np.float64]:
+def _rows(criterion: Criterion, layer: Any, statistics: CalibrationStatistics, name: str, dim: int) -> NDArray[np.float64]:
     """A score for every index of a weight's dimension."""
     with torch.no_grad():
-        stored = as_stored(layer, criterion.score(layer, evidence)).detach()
+        stored = as_stored(layer, criterion.score(layer, statistics)).detach()
         scores = stored.to("cpu", torch.float32).movedim(dim, 0).flatten(1).contiguous()
     size, width = scores.shape
     rows = _core.score_groups(scores.reshape(-1).numpy(), (size, width), (1, width), criterion.norm)

@@ -7,8 +7,18 @@ from ..lazy import lazy
 if TYPE_CHECKING:
     from .attachment import masks as masks
     from .attachment import remove_masks as remove_masks
+    from .blocks import Blocks as Blocks
+    from .blocks import Filter as Filter
+    from .blocks import Kernel as Kernel
+    from .blocks import Row as Row
+    from .blocks import Vector as Vector
     from .given_masks import masks_from_zeros as masks_from_zeros
     from .given_masks import set_masks as set_masks
+    from .granularity import Channels as Channels
+    from .granularity import Element as Element
+    from .granularity import Head as Head
+    from .granularity import NofM as NofM
+    from .granularity import Pattern as Pattern
     from .lottery import LotteryTicket as LotteryTicket
     from .lottery import rewind as rewind
     from .pruner import Pruner as Pruner
@@ -17,6 +27,16 @@ if TYPE_CHECKING:
 
 # Public names, and the module each lives in.
 _HOMES = {
+    "Blocks": "blocks",
+    "Channels": "granularity",
+    "Element": "granularity",
+    "Filter": "blocks",
+    "Head": "granularity",
+    "Kernel": "blocks",
+    "NofM": "granularity",
+    "Pattern": "granularity",
+    "Row": "blocks",
+    "Vector": "blocks",
     "LotteryTicket": "lottery",
     "Pruner": "pruner",
     "Spec": "spec",

@@ -1,6 +1,7 @@
 """How many weights stay, and which: amount and scope of a Spec, resolved over the selected layers."""
 
 import math
+from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
@@ -12,12 +13,10 @@ from numpy.typing import NDArray
 from .. import _core
 from ..masking.encoding import stored_bytes
 from ..masking.mask import Mask
-from .granularity import Granularity, Scores, Shape
+from .granularity_value import Granularity, Scores, Shape
 from .rows import pick_in_rows
 from .spec import Spec, of_layer
 
-# Granularities whose groups are compared relative to the mean of their layer, with the first dimension inside a group.
-RELATIVE = {"filter": 1, "row": 1, "kernel": 2}
 FLOOR = 0.1  # of a layer's groups: stays where such layers are ranked together, if the amount allows
 
 
@@ -64,7 +63,7 @@ def choose(spec: Spec, found: Candidates) -> list[Mask]:
     Raises:
         ValueError: an amount that cannot be met.
     """
-    found = replace(found, relative=spec.granularity in RELATIVE)
+    found = replace(found, relative=spec.granularity.relative_dims > 0)
     if spec.macs is not None:
         assert found.uses is not None
         uses = found.uses
@@ -129,7 +128,7 @@ def _within_bounds(spec: Spec, found: Candidates, layers: list[int], keep: int) 
     """Masks of layers that are ranked together, none of them beyond its bounds."""
     least, most = _bounds(spec, found)
     if spec.min_density == 0:
-        floor = [_floor(shape[: RELATIVE.get(spec.granularity, 0)], shape) for shape in found.shapes]
+        floor = [_floor(shape[: spec.granularity.relative_dims], shape) for shape in found.shapes]
         if found.relative and len(layers) > 1 and sum(floor[i] for i in layers) <= keep:
             least = [min(low, high) for low, high in zip(floor, most, strict=True)]
         elif spec.max_density == 1:
@@ -176,7 +175,7 @@ def _bounded(
 
 
 def _largest_within(name: str, budget: int, spec: Spec, found: Candidates, cost: Callable[[list[Mask]], float]) -> list[Mask]:
-    """Masks that keep as many weights as cost no more than `budget`, by halving."""
+    """Masks that keep as many weights as cost no more than `budget`, by bisection: each weight more costs more."""
     sizes = found.sizes
     lower, upper = _bounds(spec, found)
 
@@ -184,17 +183,10 @@ def _largest_within(name: str, budget: int, spec: Spec, found: Candidates, cost:
         return _ranked(spec, found, _split(keep, sizes, lower, upper))
 
     least, most = sum(lower), sum(upper)
-    best = masks_of(least)
-    if cost(best) > budget:
-        raise ValueError(f"{name} = {budget} cannot be met: {cost(best):.0f} are left when {least} weights stay")
-    while least < most:
-        middle = (least + most + 1) // 2
-        masks = masks_of(middle)
-        if cost(masks) <= budget:
-            least, best = middle, masks
-        else:
-            most = middle - 1
-    return best
+    if (lowest := cost(masks_of(least))) > budget:
+        raise ValueError(f"{name} = {budget} cannot be met: {lowest:.0f} are left when {least} weights stay")
+    more = bisect_right(range(least + 1, most + 1), float(budget), key=lambda keep: cost(masks_of(keep)))
+    return masks_of(least + more)
 
 
 def _counts(spec: Spec, found: Candidates) -> list[int]:

@@ -14,13 +14,14 @@ from ..masking.mask import Mask
 from ..measure.latency import HIGHEST_SPARSITY, share_within
 from .attachment import put_under
 from .budget import Candidates, choose
-from .calibration import Evidence, Loss
+from .calibration import CalibrationStatistics, Loss
 from .criteria import Criterion, criterion_of
-from .granularity import Channels, Scores, granularity_of
+from .granularity import Channels, Element
+from .granularity_value import Scores
 from .macs_per_weight import called
 from .selection import selected_layers
 from .spec import Spec
-from .targets import TRANSPOSED, held_count, held_mask, is_linear, parameters_of, weight_of
+from .targets import held_count, held_mask, is_linear, parameters_of, weight_of
 
 
 def prune_masks(
@@ -44,7 +45,7 @@ def choose_masks(
     _check_model(model)
     if not isinstance(spec, Spec):
         raise TypeError(f"spec must be an engine.Spec, not {type(spec).__name__}; for example engine.Spec(sparsity=0.9)")
-    if isinstance(granularity_of(spec.granularity), Channels):
+    if isinstance(spec.granularity, Channels):
         raise ValueError('granularity = "channel" changes shapes, which no mask does: call engine.prune instead of a Pruner')
     for name in ("macs", "latency_ms"):
         if getattr(spec, name) is not None and example_inputs is None:
@@ -62,25 +63,21 @@ def choose_masks(
         spec = replace(spec, latency_ms=None, sparsity=share)
     names, layers = selected_layers(model, spec)
     criterion = criterion_of(spec.criterion)
-    evidence = Evidence(layers, spec.seed)
-    _check_known(spec, criterion, layers)
+    statistics = CalibrationStatistics(layers, spec.seed)
     if criterion.needs is not None:
         if data is None:
             raise ValueError(f"criterion = {spec.criterion!r} looks at data; pass data=, an iterable of batches")
-        if criterion.needs != "hessians":
-            evidence.gather(criterion.needs, model, data, loss)
+        statistics.gather(criterion.needs, model, data, loss)
     # Weights that are ranked together have scores of one type.
     wide = any(weight_of(layer).dtype == torch.float64 for layer in layers)
     dtype = torch.float64 if wide else torch.float32
-    scores: list[Scores] = [partial(_scores, criterion, layer, evidence, dtype) for layer in layers]
+    scores: list[Scores] = [partial(_scores, criterion, layer, statistics, dtype) for layer in layers]
     for name, layer_scores in zip(names, scores, strict=True):
         _refuse_nan(name, layer_scores())
     shapes = [tuple(weight_of(layer).shape) for layer in layers]
     uses = called(model, layers, example_inputs)[0] if spec.macs is not None else None
-    found = Candidates(
-        names, scores, shapes, granularity_of(spec.granularity), criterion.norm, uses, by_row=by_row(spec, layers)
-    )
-    if only_held and spec.granularity == "element":  # what is pruned already comes last: the number is all
+    found = Candidates(names, scores, shapes, spec.granularity, criterion.norm, uses, by_row=by_row(spec, layers))
+    if only_held and isinstance(spec.granularity, Element):  # what is pruned already comes last: the number is all
         return layers, choose(spec, replace(found, held=[held_count(layer) for layer in layers]))
     masks = choose(spec, found)
     return layers, [_within(layer, mask) for layer, mask in zip(layers, masks, strict=True)] if only_held else masks
@@ -103,20 +100,13 @@ def by_row(spec: Spec, layers: list[Any]) -> list[bool]:
     return [spec.scope == "row" or (spec.scope is None and is_linear(layer)) for layer in layers]
 
 
-def _check_known(spec: Spec, criterion: Criterion, layers: list[Any]) -> None:
-    """Refuse layers that a criterion does not solve."""
-    what = f"criterion = {spec.criterion!r}"
-    if criterion.needs == "hessians" and any(isinstance(layer, TRANSPOSED) for layer in layers):
-        raise ValueError(f"{what} does not solve transposed convolutions: exclude them, or use another criterion")
-
-
 def _check_model(model: object) -> None:
     if not isinstance(model, nn.Module):
         raise TypeError(f"model must be a torch.nn.Module, not {type(model).__name__}")
 
 
-def _scores(criterion: Criterion, layer: Any, evidence: Evidence, dtype: torch.dtype) -> NDArray[np.floating]:
-    scores = criterion.score(layer, evidence).detach()
+def _scores(criterion: Criterion, layer: Any, statistics: CalibrationStatistics, dtype: torch.dtype) -> NDArray[np.floating]:
+    scores = criterion.score(layer, statistics).detach()
     array: NDArray[np.floating] = scores.to(device="cpu", dtype=dtype).contiguous().reshape(-1).numpy()
     held = held_mask(layer)
     if held is not None:  # what is pruned already comes last, after kept weights that are 0

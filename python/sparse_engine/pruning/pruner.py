@@ -15,7 +15,7 @@ from .attachment import can_be_masked, pruned_weights, put_masks, put_under
 from .averages import watch_averages
 from .calibration import Loss
 from .criteria import criterion_of
-from .granularity import Channels, granularity_of
+from .granularity import Channels, Element
 from .identity import identity_of
 from .mask_strategy import choose_masks
 from .module_weights import Weight
@@ -62,9 +62,9 @@ class Pruner:
             raise TypeError(
                 f"schedule must be one of engine.schedules, such as engine.schedules.Cubic(0, 1000, 100), not {schedule!r}"
             )
-        if criterion_of(spec.criterion).needs == "hessians":
+        if criterion_of(spec.criterion).moves_weights:
             raise ValueError('criterion = "obs" is one-shot and moves weights: call engine.prune once instead of a Pruner')
-        if isinstance(granularity_of(spec.granularity), Channels):
+        if isinstance(spec.granularity, Channels):
             raise ValueError(
                 'granularity = "channel" changes shapes, which an optimizer does not follow: call engine.prune, make the '
                 "optimizer again, train, and repeat"
@@ -74,9 +74,9 @@ class Pruner:
             raise ValueError(
                 f"{schedule} goes through many amounts: give the last as sparsity= or nonzeros=, or use OneShot for this spec"
             )
-        if gradual and granularity_of(spec.granularity).fixes is not None:
+        if gradual and spec.granularity.fixes is not None:
             raise ValueError(f"granularity = {spec.granularity!r} has one amount only; use OneShot")
-        if isinstance(schedule, Regrowth) and spec.granularity != "element":
+        if isinstance(schedule, Regrowth) and not isinstance(spec.granularity, Element):
             raise ValueError(f"{type(schedule).__name__} exchanges single weights; it needs granularity='element'")
         self.model: nn.Module = model.module if isinstance(model, nn.parallel.DistributedDataParallel) else model
         self.spec, self.schedule = spec, schedule

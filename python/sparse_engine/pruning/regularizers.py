@@ -6,7 +6,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from .granularity import Blocks, granularity_of, matrix_of
+from .blocks import BlockGranularity
+from .granularity import granularity_of
+from .granularity_value import Granularity, matrix_of
 from .selection import chosen_by, prunable
 from .spec import Spec, matches
 from .targets import places_of, view_of
@@ -18,7 +20,7 @@ def penalty(
     model: nn.Module,
     kind: str,
     *,
-    granularity: str = "filter",
+    granularity: str | Granularity = "filter",
     include: str | Sequence[str] = ("*",),
     exclude: str | Sequence[str] = (),
 ) -> Tensor:
@@ -32,7 +34,8 @@ def penalty(
         kind: "l1", Σ|w|; "l2", Σw²; "group", the group lasso Σ √size · ‖w of a group‖₂ over the groups of `granularity`
             (Yuan and Lin, 2006; Wen et al., NeurIPS 2016); "bn_l1", Σ|γ| of batch normalisation (Liu et al., "Network
             Slimming", ICCV 2017).
-        granularity: of "group": one of blocks, such as "filter", "kernel" or "4x1"; layers it does not fit are passed over.
+        granularity: of "group": one of blocks, such as "filter", "kernel" or "4x1", or its value; layers it does not fit are
+            passed over.
         include, exclude: glob patterns on module names, as in `Spec`.
     Returns:
         A scalar tensor.
@@ -43,7 +46,7 @@ def penalty(
         raise ValueError(f"kind = {kind!r} is not one of: {', '.join(KINDS)}")
     chosen = Spec(sparsity=0.0, include=include, exclude=exclude)
     blocks = granularity_of(granularity)
-    if kind == "group" and not isinstance(blocks, Blocks):
+    if kind == "group" and not isinstance(blocks, BlockGranularity):
         raise ValueError(
             f"granularity = {granularity!r} has no groups of weights that go together; use 'filter' or blocks such as '4x1'"
         )
@@ -63,14 +66,14 @@ def penalty(
                 terms.append(weight.abs().sum())
             elif kind == "l2":
                 terms.append(weight.square().sum())
-            elif isinstance(blocks, Blocks) and blocks.refusal(tuple(weight.shape)) is None:
+            elif isinstance(blocks, BlockGranularity) and blocks.refusal(tuple(weight.shape)) is None:
                 terms.append(_group_lasso(weight, blocks))
     if not terms:
         raise ValueError(f"kind = {kind!r} finds nothing to add up in the selected layers")
     return torch.stack(terms).sum()
 
 
-def _group_lasso(weight: Tensor, blocks: Blocks) -> Tensor:
+def _group_lasso(weight: Tensor, blocks: BlockGranularity) -> Tensor:
     rows, cols = matrix_of(tuple(weight.shape))
     height, width = blocks.block(tuple(weight.shape))
     matrix = weight.reshape(rows, cols)

@@ -5,13 +5,15 @@ from numpy.typing import NDArray
 
 from .. import _core
 from ..masking.mask import Mask
-from .granularity import Blocks, Element, Granularity, Scores, Shape, matrix_of
+from .blocks import BlockGranularity
+from .granularity import Element
+from .granularity_value import Granularity, Scores, Shape, matrix_of
 
 
 def pick_in_rows(granularity: Granularity, scores: Scores, shape: Shape, keep: int, norm: _core.Norm) -> Mask:
     """The mask of one layer that keeps `keep` weights, or of blocks as many as fit into each row's part of them."""
     rows, columns = matrix_of(shape)
-    if not isinstance(granularity, (Element, Blocks)) or rows == 0 or columns == 0:
+    if not isinstance(granularity, (Element, BlockGranularity)) or rows == 0 or columns == 0:
         return granularity.pick([scores], [shape], keep, norm)[0]
     counts = row_counts(keep, rows)
     if isinstance(granularity, Element):

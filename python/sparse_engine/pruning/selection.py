@@ -9,7 +9,7 @@ from torch.nn.parameter import UninitializedParameter
 from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 from .criteria import criterion_of
-from .granularity import Head, granularity_of
+from .granularity import Head
 from .heads import Heads, attentions
 from .left_alone import PLAIN, Defaults, LeftAlone, is_named
 from .macs_per_weight import multiplying
@@ -23,8 +23,7 @@ def selected_layers(model: nn.Module, spec: Spec, *, quiet: bool = False) -> tup
 
     One warning says what was left alone, and why; with `quiet` none does.
     """
-    granularity = granularity_of(spec.granularity)
-    if isinstance(granularity, Head):
+    if isinstance(spec.granularity, Head):
         return _selected_heads(model, spec)
     every = [weight for name, module in model.named_modules() for weight in _weights_of(name, module)]
     chosen = [weight for weight in every if _chosen(spec, *_names(weight))]
@@ -39,7 +38,7 @@ def selected_layers(model: nn.Module, spec: Spec, *, quiet: bool = False) -> tup
     for weight in chosen:
         reason = _reason(weight, spec, defaults) or _unknown_inputs(weight, spec)
         if reason is None:
-            reason = granularity.refusal(tuple(weight_of(weight.layer).shape))
+            reason = spec.granularity.refusal(tuple(weight_of(weight.layer).shape))
             unfit += reason is not None
         if reason is not None:
             left.add(reason, weight.name if weight.doubt else _names(weight)[0])
@@ -111,7 +110,8 @@ def _unknown_inputs(weight: Weight, spec: Spec) -> str | None:
     """Why a criterion or amount that looks at inputs does not fit, or None."""
     if _meets_inputs(weight.layer):
         return None
-    if criterion_of(spec.criterion).needs not in (None, "gradients"):
+    needs = criterion_of(spec.criterion).needs
+    if needs is not None and needs.of_calls:
         return (
             f"criterion={spec.criterion!r} looks at what weights are multiplied with, which is not known inside LSTM and GRU, "
             f"attention and own forwards"
@@ -137,7 +137,7 @@ def _refuse_nothing(spec: Spec, prunable: list[str], names: list[str], left: Lef
     if not names and left:
         raise ValueError(f"every selected layer is left alone; name them in include= to prune what can be: {left}")
     if not names:
-        what = "attention layers" if spec.granularity == "head" else "prunable layers"
+        what = "attention layers" if isinstance(spec.granularity, Head) else "prunable layers"
         there = ", ".join(name or "(the model itself)" for name in prunable) or "none"
         raise ValueError(f"include={spec.include}, exclude={spec.exclude} select no layer; {what} of this model: {there}")
     if isinstance(spec.sparsity, Mapping):

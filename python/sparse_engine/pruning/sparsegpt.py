@@ -20,13 +20,15 @@ from ..measure.eval_mode import eval_mode
 from ..measure.model_calls import Arguments, every_layer_called, first_of, real_positions, without_padding
 from ..nn.base import dense_only
 from .attachment import put_under
-from .calibration import calls_of, padded_input, require_seen
-from .granularity import Granularity, NofM, granularity_of
+from .calibration import calls_of, require_seen
+from .granularity import NofM
+from .granularity_value import Granularity
+from .input_squares import padded_input
 from .layer_inputs import Irregular, walk
 from .mask_strategy import choose_masks
 from .rows import largest_in_rows, row_counts
 from .spec import Spec
-from .targets import as_stored, is_linear, weight_of
+from .targets import TRANSPOSED, as_stored, is_linear, weight_of
 
 BLOCK = 128  # columns whose mask is chosen together
 STRIP = 32  # of a block, columns after which what they lost is made up for in the rest of it
@@ -45,8 +47,12 @@ def prune_sparsegpt(model: nn.Module, spec: Spec, *, data: Iterable[Any] | None)
     """
     layers, masks = choose_masks(model, spec, data=data, loss=None, example_inputs=None)
     assert data is not None  # `choose_masks` asked for it
+    if any(isinstance(layer, TRANSPOSED) for layer in layers):
+        raise ValueError(
+            f"criterion = {spec.criterion!r} does not solve transposed convolutions: exclude them, or use another criterion"
+        )
     keep = [mask.kept for mask in masks]
-    solve_layers(model, layers, keep, granularity_of(spec.granularity), spec.scope == "row", data)
+    solve_layers(model, layers, keep, spec.granularity, spec.scope == "row", data)
 
 
 def solve_layers(

@@ -8,10 +8,22 @@ from numbers import Integral, Real
 from typing import Any
 
 from .criteria import criterion_of
-from .granularity import Granularity, NofM, granularity_of
+from .granularity import Channels, Element, Head, NofM, granularity_of
+from .granularity_value import Granularity
 
 SCOPES = ("layer", "row", "global")
 AMOUNTS = ("sparsity", "nonzeros", "macs", "bytes", "latency_ms", "threshold")
+
+
+class _GranularityField:
+    """The field `granularity`: given as a word or a value, held as the value."""
+
+    def __get__(self, spec: "Spec | None", owner: type) -> Granularity:
+        held: Granularity = Element() if spec is None else vars(spec)["granularity"]
+        return held
+
+    def __set__(self, spec: "Spec", given: str | Granularity) -> None:
+        vars(spec)["granularity"] = granularity_of(given)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,13 +42,15 @@ class Spec:
         bytes: size of the selected weights on disk, indices included, at most.
         latency_ms: what a call on the `example_inputs` of `prune` may take on this machine: measured on pruned copies.
         threshold: t keeps the weights with |w| > t · σ, σ the standard deviation of their layer's weights (Han et al.).
-        granularity: what is removed as one: "element"; "N:M", n of every m neighbours along the input stay; blocks "AxB" of the
-            weight as a matrix (out, in · kernel); "vector", a row of a convolution kernel; "kernel"; "filter", an output
-            channel of a convolution; "row", an output of a linear layer; "pattern:N:D", N positions of every convolution
-            kernel after one of the layer's D most frequent patterns, "pattern" alone being "pattern:4:8"; "channel", output
-            channels with all that belongs to them, removed for good (amounts are then of the whole model); "head", an
-            attention head: what makes its queries, keys and values and takes its output. Layers that cannot be pruned so are
-            left alone, with a warning. Of groups as many stay as fit into the amount, of heads at least one a layer.
+        granularity: what is removed as one, by its word or as the value that it stands for, which `spec.granularity` holds
+            (`engine.NofM(2, 4)`, `engine.Blocks(4, 1)`, `engine.pruning.Filter()`): "element"; "N:M", n of every m neighbours
+            along the input stay; blocks "AxB" of the weight as a matrix (out, in · kernel); "vector", a row of a convolution
+            kernel; "kernel"; "filter", an output channel of a convolution; "row", an output of a linear layer;
+            "pattern:N:D", N positions of every convolution kernel after one of the layer's D most frequent patterns,
+            "pattern" alone being "pattern:4:8"; "channel", output channels with all that belongs to them, removed for good
+            (budgets are then of the whole model); "head", an attention head: what makes its queries, keys and values and
+            takes its output. Layers that cannot be pruned so are left alone, with a warning. Of groups as many stay as fit
+            into the budget, of heads at least one a layer.
         criterion: what a weight is worth: "l1", its magnitude; "l2"; "random"; "taylor", |w · gradient|; "wanda", |w| · ‖x‖;
             "bn_scale", |γ| of the batch norm behind an output channel; "fpgm", its distance from the others; "obs",
             second-order, which moves the weights that stay to make up for those that go; or a function from weight to scores
@@ -66,7 +80,7 @@ class Spec:
     bytes: int | None = None
     latency_ms: float | None = None
     threshold: float | None = None
-    granularity: str = "element"
+    granularity: _GranularityField = _GranularityField()
     criterion: str | Callable[[Any], Any] = "l1"
     scope: str | Sequence[str] | None = None
     min_density: float | Mapping[str, float] = 0.0
@@ -77,12 +91,12 @@ class Spec:
     round_to: int = 1
 
     def __post_init__(self) -> None:
-        granularity = granularity_of(self.granularity)
+        granularity = self.granularity
         criterion = criterion_of(self.criterion)
         for name in ("include", "exclude"):
             object.__setattr__(self, name, _patterns(name, getattr(self, name)))
         if self.scope is None:
-            if not (criterion.by_row and self.granularity == "element"):
+            if not (criterion.by_row and isinstance(granularity, Element)):
                 object.__setattr__(self, "scope", "layer")
         elif isinstance(self.scope, str):
             if self.scope not in SCOPES:
@@ -99,15 +113,15 @@ class Spec:
                 f'scope = "row" ranks what is within one output, and granularity = {self.granularity!r} takes whole outputs or '
                 f'several as one: it needs "element", "N:M", "vector", "kernel" or blocks one row high, such as "1x4"'
             )
-        self._check_amount(granularity)
+        self._check_amount()
         if not isinstance(self.round_to, Integral) or isinstance(self.round_to, bool) or self.round_to < 1:
             raise ValueError(f"round_to = {self.round_to!r} must be a whole number of channels, at least 1")
-        if self.round_to > 1 and self.granularity != "channel":
+        if self.round_to > 1 and not isinstance(granularity, Channels):
             raise ValueError(
                 f'round_to = {self.round_to} is of channels that really go: it needs granularity="channel", not '
                 f"{self.granularity!r}"
             )
-        if criterion.groups_only and self.granularity not in ("filter", "row", "channel"):
+        if criterion.groups_only and not granularity.whole_outputs:
             raise ValueError(
                 f'criterion = {self.criterion!r} is about output channels: it needs granularity="filter", "row" or "channel", '
                 f"not {self.granularity!r}"
@@ -116,8 +130,8 @@ class Spec:
             raise ValueError(
                 f'criterion = {self.criterion!r} compares the output channels of one layer: it needs scope="layer"'
             )
-        if criterion.needs == "hessians":
-            single = self.granularity == "element" or isinstance(granularity, NofM)
+        if criterion.moves_weights:
+            single = isinstance(granularity, (Element, NofM))
             bounded = self.min_density != 0 or self.max_density != 1
             counted = all(getattr(self, name) is None for name in AMOUNTS[2:])
             if not (single and self._alone and counted and not bounded):
@@ -125,19 +139,21 @@ class Spec:
                     'criterion = "obs" solves one layer after another: it needs granularity="element" or "N:M", scope="layer" '
                     'or "row", an amount in sparsity= or nonzeros=, and no density bounds'
                 )
-        if self.granularity == "head" and (criterion.needs == "inputs" or self.macs is not None):
-            what = f"criterion = {self.criterion!r}" if criterion.needs == "inputs" else "macs"
+        of_calls = criterion.needs is not None and criterion.needs.of_calls
+        if isinstance(granularity, Head) and (of_calls or self.macs is not None):
+            what = f"criterion = {self.criterion!r}" if of_calls else "macs"
             raise ValueError(
                 f'{what} counts on one input for all weights, and a head has several: use criterion="taylor" or one of the '
                 f"weights alone, and sparsity=, nonzeros= or bytes="
             )
-        if self.threshold is not None and (self.granularity, self.criterion, self.scope) != ("element", "l1", "layer"):
+        if self.threshold is not None and (granularity, self.criterion, self.scope) != (Element(), "l1", "layer"):
             raise ValueError(
                 'threshold compares single weights with their layer\'s spread: it needs granularity="element", criterion="l1" '
                 'and scope="layer"; give sparsity= for others'
             )
 
-    def _check_amount(self, granularity: Granularity) -> None:
+    def _check_amount(self) -> None:
+        granularity = self.granularity
         given = [name for name in AMOUNTS if getattr(self, name) is not None]
         if granularity.fixes is not None:
             same = given == ["sparsity"] and isinstance(self.sparsity, Real) and granularity.share is not None

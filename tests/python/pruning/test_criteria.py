@@ -74,29 +74,6 @@ def test_wanda_is_the_weight_times_the_norm_of_what_it_multiplies():
             assert (kept != expected).float().mean() < 0.01
 
 
-@pytest.mark.parametrize(
-    "layer",
-    [
-        nn.Conv1d(4, 6, 3, stride=2, padding=1),
-        nn.Conv2d(4, 6, (3, 5), padding="same", dilation=(2, 1)),
-        nn.Conv2d(4, 6, 3, padding=1, padding_mode="reflect"),
-        nn.Conv3d(2, 4, 2),
-    ],
-)
-def test_input_squares_of_a_convolution_are_those_of_its_gradient(layer):
-    from sparse_engine.pruning.calibration import input_squares
-
-    x = torch.randn(3, layer.in_channels, *[9, 8, 7][: len(layer.kernel_size)], dtype=torch.float32)
-    squares = input_squares(layer, x)
-    # The gradient of the sum of a convolution of x² by its weight is what each weight multiplies, summed.
-    twin = type(layer)(
-        layer.in_channels, layer.out_channels, layer.kernel_size, layer.stride, layer.padding, layer.dilation, bias=False,
-        padding_mode=layer.padding_mode,
-    )  # fmt: skip
-    twin(x.square()).sum().backward()
-    torch.testing.assert_close(squares, twin.weight.grad, rtol=1e-4, atol=1e-4)
-
-
 def test_random_depends_on_the_seed_and_the_layer_alone():
     def masks(seed):
         return engine.masks(engine.prune(network(), engine.Spec(sparsity=0.5, criterion="random", seed=seed)))

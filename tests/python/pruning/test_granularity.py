@@ -1,8 +1,11 @@
+import copy
+import pickle
+
 import numpy as np
 import pytest
 
 import sparse_engine as engine
-from sparse_engine.pruning.granularity import BLOCKS, granularity_of
+from sparse_engine.pruning.granularity_value import WORDS
 
 torch = pytest.importorskip("torch")
 from torch import nn  # noqa: E402
@@ -181,10 +184,56 @@ def test_what_is_no_granularity_is_refused_with_those_there_are(text):
         engine.Spec(sparsity=0.5, granularity=text)
 
 
-def test_every_registered_block_is_documented_in_the_spec():
-    for name in BLOCKS:
-        assert f'"{name}"' in engine.Spec.__doc__
-        assert granularity_of(name) is not None
+def test_every_word_is_documented_in_the_spec_and_prints_as_it_is_given():
+    for word in WORDS:
+        assert f'"{word}"' in engine.Spec.__doc__
+        assert str(engine.Spec(sparsity=0.5, granularity=word).granularity) == word
+
+
+@pytest.mark.parametrize(
+    ("word", "value"),
+    [
+        ("element", engine.pruning.Element()),
+        ("2:4", engine.NofM(2, 4)),
+        ("4x1", engine.Blocks(4, 1)),
+        ("pattern", engine.pruning.Pattern()),
+        ("pattern:3", engine.pruning.Pattern(3)),
+        ("pattern:3:16", engine.pruning.Pattern(3, 16)),
+        ("filter", engine.pruning.Filter()),
+        ("channel", engine.pruning.Channels()),
+        ("head", engine.pruning.Head()),
+    ],
+)
+def test_a_word_and_its_value_make_the_same_spec(word, value):
+    amount = {} if value.fixes else {"sparsity": 0.5}
+    spec = engine.Spec(granularity=value, **amount)
+    assert spec == engine.Spec(granularity=word, **amount)
+    assert spec.granularity == value
+    assert hash(spec.granularity) == hash(value)
+    assert engine.Spec(granularity=str(value), **amount) == spec
+    assert f"granularity={str(value)!r}" in repr(spec)
+    assert pickle.loads(pickle.dumps(spec)) == copy.deepcopy(spec) == spec
+
+
+def test_values_of_other_kinds_or_numbers_differ():
+    values = [engine.NofM(2, 4), engine.NofM(1, 4), engine.Blocks(2, 4), engine.pruning.Pattern(2, 4), engine.pruning.Element()]
+    assert len(set(values)) == len(values)
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "words"),
+    [
+        (lambda: engine.NofM(4, 4), ValueError, "granularity = '4:4': n of m neighbours stay, 0 < n < m <= 16, such as '2:4'"),
+        (lambda: engine.NofM(2.0, 4), TypeError, "NofM: n = 2.0 is not a whole number"),
+        (lambda: engine.NofM(True, 4), TypeError, "n = True"),
+        (lambda: engine.Blocks(0, 4), ValueError, "both sides of a block must be at least 1"),
+        (lambda: engine.Blocks(4, "1"), TypeError, "Blocks: width = '1'"),
+        (lambda: engine.pruning.Pattern(64), ValueError, "0 < N < 64"),
+    ],
+)
+def test_a_value_of_impossible_numbers_is_refused_where_it_is_made(make, error, words):
+    with pytest.raises(error, match=words):
+        make()
 
 
 class EveryKind(nn.Module):
