@@ -1,14 +1,17 @@
 """Per-layer sparsities for a budget: each weight is taken where the score loses least."""
 
 import itertools
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from ..channels.groups import ChannelCost
+from ..measure.search import bisected
 from .sensitivity_result import Sensitivity
 
 BUDGETS = ("sparsity", "nonzeros", "macs", "latency_ms", "max_drop")
+EVALUATIONS = 8  # of pruned models by `evaluate`
 Point = tuple[float, float, float]  # sparsity, what it costs still, what it loses
 
 
@@ -110,11 +113,8 @@ def _channels(found: Sensitivity, costs: ChannelCost, steps: list[_Step], budget
             f"{budget} = {amount} cannot be met: the highest scanned sparsities leave {left(len(order))} "
             f"{('parameters', 'multiply-accumulates')[what]}"
         )
-    low, high = 0, len(order)
-    while low < high:
-        middle = (low + high) // 2
-        low, high = (low, middle) if left(middle) <= goal else (middle + 1, high)
-    gone = Counter(order[:low])
+    taken = bisect_left(range(len(order)), True, key=lambda count: left(count) <= goal)
+    gone = Counter(order[:taken])
     return {name: gone[name] / costs.channels[name] for name in found.scores}
 
 
@@ -176,12 +176,5 @@ def _within_drop(
             if part < 1:
                 break
         return _taken(found, steps, saved)
-    best, low, high = dict.fromkeys(found.scores, 0.0), 0.0, total
-    for _ in range(8):
-        middle = (low + high) / 2
-        shares = _taken(found, steps, middle)
-        if found.baseline - evaluate(shares) <= max_drop:
-            best, low = shares, middle
-        else:
-            high = middle
-    return best
+    saved = bisected(0.0, total, lambda saved: found.baseline - evaluate(_taken(found, steps, saved)) > max_drop, EVALUATIONS)
+    return _taken(found, steps, saved)

@@ -1,6 +1,7 @@
 """Which channels go: units put in order by their scores, and taken until an amount is met."""
 
 import math
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
@@ -91,10 +92,8 @@ def choose_units(
     what, budget = _budget(spec, coupling, next(model.parameters()).element_size())
     if coupling.cost(first(len(bundles)))[what] > budget:
         raise ValueError(_beyond_reach(what, budget, coupling, first(len(bundles))))
-    low, high = forced, len(bundles)
-    while low < high:
-        middle = (low + high) // 2
-        low, high = (low, middle) if coupling.cost(first(middle))[what] <= budget else (middle + 1, high)
+    counts = range(forced, len(bundles))
+    low = forced + bisect_left(counts, True, key=lambda count: coupling.cost(first(count))[what] <= budget)
     removed = first(low)
     gone: set[int] = set()  # groups of which a later bundle stays out, so that an earlier one cannot come back
     for bundle in bundles[max(forced, low - RESTORED) : low][::-1]:  # the last step may have taken more than was needed
@@ -181,7 +180,7 @@ def _order(spec: Spec, groups: Sequence[ChannelGroup], scores: NDArray[np.float6
     """
     keys: list[tuple[float, float, int]] = []
     own = np.zeros(len(scores))
-    counts = 0.0 if criterion_of(spec.criterion).needs == "gradients" else OWN
+    counts = 0.0 if criterion_of(spec.criterion).estimates_loss else OWN
     for together in _ranked_together(spec, groups):
         protected: set[int] = set()
         last: set[int] = set()

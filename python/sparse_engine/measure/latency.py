@@ -10,6 +10,7 @@ import numpy as np
 from torch import nn
 
 from .eval_mode import eval_mode
+from .search import bisected
 from .timing import time_alternating
 
 HIGHEST_SPARSITY = 0.99  # beyond which nothing is tried
@@ -53,10 +54,7 @@ def share_within(
         return lowest
     if (fastest := taken(highest)) > budget_ms:
         raise ValueError(f"latency_ms = {budget_ms:g} cannot be met: {refusal} a call takes {fastest:.3f} ms")
-    low, high = lowest, highest
-    for _ in range(HALVINGS):
-        middle = (low + high) / 2
-        low, high = (middle, high) if taken(middle) > AIM * budget_ms else (low, middle)
+    bisected(lowest, highest, lambda share: taken(share) <= AIM * budget_ms, HALVINGS)  # what it measures is kept in `ratios`
     for _ in range(REFINEMENTS):
         taken(_meeting(ratios, AIM * budget_ms / statistics.median(whole)))
     return _meeting(ratios, AIM * budget_ms / statistics.median(whole))
@@ -84,7 +82,7 @@ def milliseconds(model: nn.Module, example_inputs: Any) -> float:
 
 
 def alternating(models: Sequence[nn.Module], example_inputs: Any) -> list[float]:
-    """The same of several models that take turns."""
+    """Median milliseconds of a call of each of `models`, in eval mode and in turns."""
     with ExitStack() as stack:
         for model in models:
             stack.enter_context(eval_mode(model))
