@@ -113,7 +113,7 @@ def allocated(network, pixels, labels, state):
 
 
 def schedule(spec, steps):
-    """Gradual up to the middle of the training; 2:4 has one amount only."""
+    """Gradual up to the middle of the training; 2:4 has one budget only."""
     if spec.granularity == engine.NofM(2, 4):
         return engine.schedules.OneShot()
     return engine.schedules.Cubic(begin=0, end=steps // 2, every=max(1, steps // 50))

@@ -41,7 +41,7 @@ def prune(
     to an embedding, adapters, embeddings, classes not seen to multiply; and weights that a parametrization computes.
 
     With granularity "channel" nothing is masked: channels are taken out of every tensor they run through, parameters keep their
-    names and become smaller, and the amount is that of the whole model's parameters (or multiply-accumulates) as it is
+    names and become smaller, and the budget is that of the whole model's parameters (or multiply-accumulates) as it is
     now. The smaller model is first tried on a copy, where it must compute what zeros in these channels give. Optimizers made
     before go on with what they keep of the channels that stay.
 
@@ -59,7 +59,7 @@ def prune(
     Returns:
         `model`.
     Raises:
-        ValueError: no layer is selected, or every one is left alone; a weight or score is NaN; an amount that cannot be met.
+        ValueError: no layer is selected, or every one is left alone; a weight or score is NaN; a budget that cannot be met.
             The model is unchanged then.
         TypeError: `model` is not a Module or `spec` not a Spec.
     Source: Han, Pool, Tran, Dally, "Learning both Weights and Connections", NeurIPS 2015.

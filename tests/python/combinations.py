@@ -1,4 +1,4 @@
-"""Every cell of granularity × criterion × scope × amount, tried on a small model: it works, or is refused with a reason.
+"""Every cell of granularity × criterion × scope × budget, tried on a small model: it works, or is refused with a reason.
 
 python tests/python/combinations.py --markdown docs/combinations.md
 """
@@ -86,7 +86,7 @@ def markdown() -> str:
         "# What goes together",
         "",
         "Written by `python tests/python/combinations.py --markdown docs/combinations.md`, which tries every combination; the",
-        'tests try them all and check the amounts. L: `scope="layer"`, R: `"row"`, G: `"global"`, P: patterns. A number is the',
+        'tests try them all and check the budgets. L: `scope="layer"`, R: `"row"`, G: `"global"`, P: patterns. A number is the',
         "reason of a refusal, below.",
     ]
     reasons: dict[str, int] = {}

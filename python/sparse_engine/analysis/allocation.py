@@ -50,7 +50,7 @@ def allocate(
         found: of `sensitivity`; for `macs` and `latency_ms` scanned with `example_inputs`.
         sparsity: share of the weights removed in total. nonzeros: weights that stay.
         macs: multiply-accumulates with a weight that stays, in one call on the example inputs. Of a scan of channels all
-            amounts are of the whole model, by exact count.
+            budgets are of the whole model, by exact count.
         latency_ms: sum of the layers' measured times.
         max_drop: the highest sparsity whose score stays within this of the baseline: predicted, or, with `evaluate`, measured.
         evaluate: sparsities by layer -> score of a model pruned so; tried eight times, by halving.
@@ -95,11 +95,11 @@ def allocate(
     return _taken(found, steps, max(0.0, start - goal))
 
 
-def _channels(found: Sensitivity, costs: ChannelCost, steps: list[_Step], budget: str, amount: float) -> dict[str, float]:
+def _channels(found: Sensitivity, costs: ChannelCost, steps: list[_Step], budget: str, bound: float) -> dict[str, float]:
     """Whole channels, taken along the steps until what is left of the model is within the budget: by exact count, because a
     channel that goes makes those before and after it cheaper."""
     what = 1 if budget == "macs" else 0
-    goal = amount if budget != "sparsity" else costs.left({})[0] * (1 - amount)
+    goal = bound if budget != "sparsity" else costs.left({})[0] * (1 - bound)
     order: list[str] = []
     for step in steps:
         count = costs.channels[step.layer]
@@ -110,7 +110,7 @@ def _channels(found: Sensitivity, costs: ChannelCost, steps: list[_Step], budget
 
     if left(len(order)) > goal:
         raise ValueError(
-            f"{budget} = {amount} cannot be met: the highest scanned sparsities leave {left(len(order))} "
+            f"{budget} = {bound} cannot be met: the highest scanned sparsities leave {left(len(order))} "
             f"{('parameters', 'multiply-accumulates')[what]}"
         )
     taken = bisect_left(range(len(order)), True, key=lambda count: left(count) <= goal)

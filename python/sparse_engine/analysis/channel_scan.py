@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..channels.api import arguments, couple
+from ..channels.api import arguments, find_dependencies
 from ..channels.scores import unit_scores
 from ..channels.select import selected_groups, smallest
 from ..channels.surgery import shrink
@@ -30,10 +30,10 @@ def scan_channels(
 ) -> Sensitivity:
     """Score `model` without a share of the channels of one layer, and of those that must go with them, at a time."""
     inputs = arguments(example_inputs)
-    coupling, _ = couple(model, inputs)
-    groups = selected_groups(spec, coupling)
-    scores = unit_scores(spec, model, coupling, groups, data, loss, inputs)
-    costs, layers = coupling.costs(groups), coupling.by_layer(groups)
+    dependencies, _ = find_dependencies(model, inputs)
+    groups = selected_groups(spec, dependencies)
+    scores = unit_scores(spec, model, dependencies, groups, data, loss, inputs)
+    costs, layers = dependencies.costs(groups), dependencies.by_layer(groups)
     whole = costs.left({})
     saved = {n: [a - b for a, b in zip(whole, costs.left({n: costs.channels[n]}), strict=True)] for n in layers}
     with eval_mode(model), torch.no_grad():
@@ -44,10 +44,10 @@ def scan_channels(
         for name, found in layers.items():
             for share in shares:
                 if share not in result.scores[name]:
-                    removed = coupling.none_removed()
+                    removed = dependencies.none_removed()
                     for group in found:
-                        removed[smallest(group, scores, share, coupling.multiple(group, spec.round_to))] = True
-                    restore = shrink(model, coupling.indices(removed))
+                        removed[smallest(group, scores, share, dependencies.multiple(group, spec.round_to))] = True
+                    restore = shrink(model, dependencies.indices(removed))
                     try:
                         result.scores[name][share] = float(evaluate(model))
                     finally:

@@ -17,7 +17,7 @@ from ..measure.model_calls import examples_in
 from ..measure.text_table import table
 from ..pruning.calibration import calls_of
 from ..pruning.input_squares import padded_input
-from ..pruning.macs_per_weight import Call, Place, Watch, attended, flags_of, has_own_forward, macs_of, multiplying
+from ..pruning.macs_per_weight import Call, Owner, Watch, attended, flags_of, has_own_forward, macs_of, multiplying
 from ..pruning.spec import of_layer
 from ..pruning.targets import TRANSPOSED, is_turned
 
@@ -83,7 +83,7 @@ def count_macs(model: nn.Module, data: Iterable[Any], *, input_densities: Mappin
     seen: set[nn.Module] = set()
     sums: dict[nn.Module, list[float]] = {layer: [0.0] * 5 for layer in layers}
 
-    def add(module: nn.Module, call: Call, found: Mapping[Place, tuple[int, ...]]) -> None:
+    def add(module: nn.Module, call: Call, found: Mapping[Owner, tuple[int, ...]]) -> None:
         for (layer, name), uses in found.items():
             seen.add(layer)
             if layer not in sums:  # an output projection that is no linear layer

@@ -19,7 +19,7 @@ def what_if(model: nn.Module, sparsity: float, example_inputs: Any, spec: Spec |
         model: any module, pruned or not.
         sparsity: share of weights removed in every selected layer.
         example_inputs: a tensor, a tuple of positional arguments of `model`, or a mapping of keyword arguments.
-        spec: granularity, scope, include and exclude to prune with instead of single weights everywhere; its amount is
+        spec: granularity, scope, include and exclude to prune with instead of single weights everywhere; its budget is
             replaced by `sparsity`.
     Returns:
         `Report`; print it for a table.

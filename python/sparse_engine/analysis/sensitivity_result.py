@@ -69,8 +69,8 @@ class Sensitivity:
         figure = Figure(figsize=(13 if self.seconds else 9, 5.2), layout="constrained")
         axes = figure.subplots(1, 2 if self.seconds else 1, squeeze=False)[0]
         colours = colormaps["tab20"].colors  # type: ignore[attr-defined]
-        for place, (name, row) in enumerate(self.scores.items()):
-            style = {"marker": "o", "markersize": 3, "color": colours[place % 20], "linestyle": ("-", "--")[place // 20 % 2]}
+        for index, (name, row) in enumerate(self.scores.items()):
+            style = {"marker": "o", "markersize": 3, "color": colours[index % 20], "linestyle": ("-", "--")[index // 20 % 2]}
             shares = sorted(row)
             axes[0].plot([0, *(100 * s for s in shares)], [self.baseline, *(row[s] for s in shares)], label=name, **style)
             times = sorted(self.seconds.get(name, {}).items())

@@ -16,8 +16,8 @@ from ..pruning.attachment import put_on, take_off
 from ..pruning.granularity import Channels
 from ..pruning.macs_per_weight import Call, called
 from ..pruning.selection import selected_layers
-from ..pruning.spec import AMOUNTS, Spec
-from ..pruning.targets import masks_on, parameters_of, places_of
+from ..pruning.spec import BUDGETS, Spec
+from ..pruning.targets import masks_on, owners_of, parameters_of
 from ..strategies import prune
 from .channel_scan import scan_channels
 from .reporting import time_both
@@ -43,7 +43,7 @@ def sensitivity(
     Args:
         model: the model, run in eval mode.
         evaluate: model -> score, higher is better: an accuracy, or a negative loss, which tells more from few examples.
-        spec: granularity, criterion, include and exclude to prune with; its amount is not used.
+        spec: granularity, criterion, include and exclude to prune with; its budget is not used.
         example_inputs: measure also how long each layer takes at each sparsity on what it sees of these. For granularity
             "channel", which needs them to follow channels, no time is measured.
         data, loss: as for `prune`.
@@ -58,9 +58,9 @@ def sensitivity(
         raise ValueError(f"sparsities = {list(sparsities)} must be shares between 0 and 1, such as {list(LEVELS)}")
     spec = Spec(sparsity=0.5) if spec is None else spec
     if isinstance(spec.granularity, Channels):
-        chosen = replace(spec, **_amount(0.5))
+        chosen = replace(spec, **_budget(0.5))
         return scan_channels(model, evaluate, shares, chosen, example_inputs, data, loss, resume, progress)
-    names, layers = selected_layers(model, replace(spec, **_amount(0.5)))
+    names, layers = selected_layers(model, replace(spec, **_budget(0.5)))
     with eval_mode(model), torch.no_grad():
         weights = {name: layer.weight.numel() for name, layer in zip(names, layers, strict=True)}
         result = begin(resume, model, evaluate, weights)
@@ -73,7 +73,7 @@ def sensitivity(
         for name, layer in zip(names, layers, strict=True):
             for share in shares:
                 if share not in result.scores[name] or (layer in inputs and share not in result.seconds[name]):
-                    one = replace(spec, include=(glob.escape(name),), exclude=(), scope=scope, **_amount(share))
+                    one = replace(spec, include=(glob.escape(name),), exclude=(), scope=scope, **_budget(share))
                     with _PrunedAlone(model, layer, one, data, loss):
                         result.scores[name][share] = float(evaluate(model))
                         if layer in inputs:
@@ -93,8 +93,8 @@ def _time(layer: nn.Module, call: Call, seconds: dict[float, float], share: floa
     seconds[0.0] = min(dense, seconds.get(0.0, dense))
 
 
-def _amount(share: float) -> dict[str, Any]:
-    return {**dict.fromkeys(AMOUNTS), "sparsity": share}
+def _budget(share: float) -> dict[str, Any]:
+    return {**dict.fromkeys(BUDGETS), "sparsity": share}
 
 
 class _PrunedAlone:
@@ -104,7 +104,7 @@ class _PrunedAlone:
         self.model, self.layer, self.spec, self.data, self.loss = model, layer, spec, data, loss
 
     def __enter__(self) -> None:
-        self.modules = list(dict.fromkeys(module for module, *_ in places_of(self.layer)))
+        self.modules = list(dict.fromkeys(module for module, *_ in owners_of(self.layer)))
         self.before = [(module, name, mask) for module in self.modules for name, mask in masks_on(module).items()]
         self.weights = [(parameter, parameter.detach().clone()) for parameter in parameters_of(self.layer)]
         prune(self.model, self.spec, data=self.data, loss=self.loss)

@@ -13,7 +13,7 @@ from ..measure.text_table import table
 from ..pruning.calibration import Loss
 from ..pruning.spec import Spec, matches
 from .export import Arguments, plain_copy, tensors_of
-from .groups import Coupling, resolve
+from .groups import Dependencies, resolve
 from .scores import unit_scores
 from .select import choose_units, selected_groups
 from .surgery import Indices, mask_channels, shrink
@@ -26,18 +26,18 @@ TOLERANCE = 1e-4  # of the largest output: what sums in another order may differ
 class ChannelGroups:
     """Channels of a model that go together; print it for a table."""
 
-    coupling: Coupling
+    dependencies: Dependencies
 
     def __str__(self) -> str:
         rows = []
-        for group in self.coupling.groups:
+        for group in self.dependencies.groups:
             if group.names:
-                before = self.coupling.cost(self.coupling.none_removed())
-                one = self.coupling.none_removed()
+                before = self.dependencies.cost(self.dependencies.none_removed())
+                one = self.dependencies.none_removed()
                 one[group.units[0]] = True
-                saved = [b - a for a, b in zip(self.coupling.cost(one), before, strict=True)]
+                saved = [b - a for a, b in zip(self.dependencies.cost(one), before, strict=True)]
                 rows.append([", ".join(group.names), str(len(group.units)), f"{saved[0]:,}", f"{saved[1]:,}", ""])
-        rows += [[name, "", "", "", why] for name, why in self.coupling.kept_whole.items()]
+        rows += [[name, "", "", "", why] for name, why in self.dependencies.kept_whole.items()]
         return table(["layers", "channels", "weights of one", "MACs of one", "kept whole because of"], rows)
 
 
@@ -51,24 +51,24 @@ def channel_groups(model: nn.Module, example_inputs: Any) -> ChannelGroups:
         ValueError: the graph cannot be followed, naming the operation.
     Source: Fang et al., "DepGraph: Towards Any Structural Pruning", CVPR 2023, for the idea of joined dimensions.
     """
-    return ChannelGroups(couple(model, arguments(example_inputs))[0])
+    return ChannelGroups(find_dependencies(model, arguments(example_inputs))[0])
 
 
 def prune_channels(model: nn.Module, spec: Spec, *, data: Iterable[Any] | None, loss: Loss | None, example_inputs: Any) -> None:
     """`prune` for granularity "channel": `model` becomes smaller in place, or an error leaves it as it was."""
     inputs = arguments(example_inputs)
-    coupling, traced = couple(model, inputs)
-    groups = selected_groups(spec, coupling)
-    scores = unit_scores(spec, model, coupling, groups, data, loss, inputs)
-    removed = choose_units(spec, coupling, groups, scores, model, example_inputs)
-    indices = coupling.indices(removed)
+    dependencies, traced = find_dependencies(model, inputs)
+    groups = selected_groups(spec, dependencies)
+    scores = unit_scores(spec, model, dependencies, groups, data, loss, inputs)
+    removed = choose_units(spec, dependencies, groups, scores, model, example_inputs)
+    indices = dependencies.indices(removed)
     if _difference(traced, inputs, indices) > TOLERANCE:
         raise ValueError(
             "the model without these channels computes something else than with zeros in them: some operation depends on how "
             "many there are; name the layers around it in exclude="
         )
     shrink(model, indices)
-    unseen = [name for name in coupling.never_run if not matches(name, spec.exclude)]
+    unseen = [name for name in dependencies.never_run if not matches(name, spec.exclude)]
     if unseen:
         warnings.warn(
             f"never run on example_inputs, so that nothing is known of what they read: {', '.join(unseen)}; those that read "
@@ -91,30 +91,30 @@ def arguments(example_inputs: Any) -> Arguments:
     return Arguments(example_inputs if isinstance(example_inputs, tuple) else (example_inputs,), {})
 
 
-def couple(model: nn.Module, inputs: Arguments) -> tuple[Coupling, nn.Module]:
-    """Units and groups, after one unit was tried through every place that is in doubt; and the copy they were tried on."""
+def find_dependencies(model: nn.Module, inputs: Arguments) -> tuple[Dependencies, nn.Module]:
+    """Units and groups, after one unit was tried through every operation that is in doubt; and the copy they were tried on."""
     traced = plain_copy(model)
     tracer = follow(traced, inputs)
 
-    def resolved() -> Coupling:
+    def resolved() -> Dependencies:
         found = resolve(tracer.slotting, tracer.shapes, tracer.parameters, tracer.uses, tracer.made_by)
         found.training_only, found.never_run = tracer.training_only, tracer.never_run
         return found
 
-    coupling, doubts = resolved(), list(tracer.doubts)
+    dependencies, doubts = resolved(), list(tracer.doubts)
     while doubts:
         doubt = doubts.pop(0)
-        through = coupling.units_of(doubt.slots)
+        through = dependencies.units_of(doubt.slots)
         if not len(through):
             continue
-        removed = coupling.none_removed()
+        removed = dependencies.none_removed()
         removed[through[0]] = True
-        if _difference(traced, inputs, coupling.indices(removed)) > TOLERANCE:
+        if _difference(traced, inputs, dependencies.indices(removed)) > TOLERANCE:
             tracer.slotting.fix(doubt.slots, f"{doubt.where} needs its sizes")
-            coupling = resolved()
+            dependencies = resolved()
         else:  # and every other doubt that this unit passes through
-            doubts = [other for other in doubts if through[0] not in coupling.units_of(other.slots)]
-    return coupling, traced
+            doubts = [other for other in doubts if through[0] not in dependencies.units_of(other.slots)]
+    return dependencies, traced
 
 
 def _difference(traced: nn.Module, inputs: Arguments, indices: Indices) -> float:

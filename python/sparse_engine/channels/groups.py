@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Slots = NDArray[np.int64]
-Place = tuple[str, int]  # a parameter or buffer by its name in state_dict, and a dimension of it
+TensorDim = tuple[str, int]  # a parameter or buffer by its name in state_dict, and a dimension of it
 FIXED = 0
 
 
@@ -22,16 +22,16 @@ class Slotting:
 
     def __init__(self) -> None:
         self._parent = [FIXED]
-        self.of: dict[Place, Slots] = {}
+        self.of: dict[TensorDim, Slots] = {}
         self._fixed: list[tuple[Slots, str]] = []
 
-    def at(self, place: Place, size: int) -> Slots:
+    def at(self, dim: TensorDim, size: int) -> Slots:
         """The slots of a dimension, one per index."""
-        if place not in self.of:
+        if dim not in self.of:
             first = len(self._parent)
             self._parent.extend(range(first, first + size))
-            self.of[place] = np.arange(first, first + size)
-        return self.of[place]
+            self.of[dim] = np.arange(first, first + size)
+        return self.of[dim]
 
     def join(self, a: Slots, b: Slots, reason: str) -> None:
         """Join slot by slot; what meets a fixed slot is fixed, for `reason`."""
@@ -47,9 +47,9 @@ class Slotting:
         if len(slots):
             self._fixed.append((slots, reason))
 
-    def resolved(self) -> tuple[dict[Place, Slots], dict[int, str]]:
-        """For every place what stands for each slot and those joined with it, and why some of these are fixed."""
-        roots = {place: np.array([self._root(slot) for slot in slots.tolist()], np.int64) for place, slots in self.of.items()}
+    def resolved(self) -> tuple[dict[TensorDim, Slots], dict[int, str]]:
+        """For every dimension what stands for each slot and those joined with it, and why some of these are fixed."""
+        roots = {dim: np.array([self._root(slot) for slot in slots.tolist()], np.int64) for dim, slots in self.of.items()}
         reasons: dict[int, str] = {}
         for slots, reason in self._fixed:
             for slot in slots.tolist():
@@ -79,7 +79,7 @@ class ChannelGroup:
     """Units that belong to the same dimensions of the same parameters: what a layer, or several that are added, makes."""
 
     names: tuple[str, ...]  # of the layers that make these channels
-    places: tuple[Place, ...]
+    dims: tuple[TensorDim, ...]
     units: NDArray[np.int64]
 
 
@@ -105,15 +105,15 @@ class ChannelCost:
 
 
 @dataclass
-class Coupling:
+class Dependencies:
     """What a followed graph says: every dimension's units, and how often a call multiplies by each weight."""
 
     shapes: dict[str, tuple[int, ...]]
     parameters: set[str]
     uses: dict[str, int]
-    units: dict[Place, Slots]  # unit of every index, -1 where it is fixed
+    units: dict[TensorDim, Slots]  # unit of every index, -1 where it is fixed
     groups: list[ChannelGroup]
-    made_by: dict[Place, str]  # dimension along which a layer makes channels -> layer
+    made_by: dict[TensorDim, str]  # dimension along which a layer makes channels -> layer
     kept_whole: dict[str, str]  # layer -> why some of its channels cannot go
     by_slot: NDArray[np.int64]  # unit of every slot, -1 where it is fixed
     training_only: list[str] = field(default_factory=list)  # layers that evaluation does not run
@@ -142,7 +142,7 @@ class Coupling:
         return found
 
     def costs(self, groups: Iterable[ChannelGroup]) -> ChannelCost:
-        """The same costs as `cost` gives, by numbers of channels."""
+        """`cost` as a function of how many channels each layer loses, without the graph."""
         layers = {name: np.concatenate([g.units for g in found]) for name, found in self.by_layer(groups).items()}
         tensors = []
         for tensor, shape in self.shapes.items():
@@ -183,9 +183,7 @@ class Coupling:
     def multiple(self, group: ChannelGroup, channels: int) -> int:
         """Units of which a multiple makes a multiple of `channels` in every layer that makes them."""
         each = {
-            int(np.isin(self.units[place], group.units).sum()) // len(group.units)
-            for place in group.places
-            if place in self.made_by
+            int(np.isin(self.units[dim], group.units).sum()) // len(group.units) for dim in group.dims if dim in self.made_by
         }
         return max(channels // math.gcd(channels, channels_each) for channels_each in each)
 
@@ -195,16 +193,16 @@ def resolve(
     shapes: dict[str, tuple[int, ...]],
     parameters: set[str],
     uses: dict[str, int],
-    made_by: dict[Place, str],
-) -> Coupling:
+    made_by: dict[TensorDim, str],
+) -> Dependencies:
     """Units and groups from joined slots. Groups come in the order in which the graph reaches them."""
     roots, reasons = slotting.resolved()
-    touched: dict[int, list[Place]] = {}
-    for place, found in roots.items():
+    touched: dict[int, list[TensorDim]] = {}
+    for dim, found in roots.items():
         for root in dict.fromkeys(found.tolist()):
             if root not in reasons:
-                touched.setdefault(root, []).append(place)
-    together: dict[tuple[Place, ...], list[int]] = {}
+                touched.setdefault(root, []).append(dim)
+    together: dict[tuple[TensorDim, ...], list[int]] = {}
     for root, there in touched.items():
         together.setdefault(tuple(there), []).append(root)
     number: dict[int, int] = {}
@@ -212,12 +210,12 @@ def resolve(
     for where, members in together.items():
         first = len(number)
         number |= {root: first + i for i, root in enumerate(members)}
-        makers = dict.fromkeys(made_by[place] for place in where if place in made_by)
+        makers = dict.fromkeys(made_by[dim] for dim in where if dim in made_by)
         groups.append(ChannelGroup(tuple(makers), where, np.arange(first, first + len(members))))
-    units = {place: np.array([number.get(root, -1) for root in found.tolist()], np.int64) for place, found in roots.items()}
+    units = {dim: np.array([number.get(root, -1) for root in found.tolist()], np.int64) for dim, found in roots.items()}
     whole: dict[str, str] = {}
-    for place, name in made_by.items():
-        why = next((reasons[root] for root in roots[place].tolist() if root in reasons), None)
+    for dim, name in made_by.items():
+        why = next((reasons[root] for root in roots[dim].tolist() if root in reasons), None)
         if why is not None:
             whole.setdefault(name, why)
-    return Coupling(shapes, parameters, uses, units, groups, made_by, whole, slotting.every(number))
+    return Dependencies(shapes, parameters, uses, units, groups, made_by, whole, slotting.every(number))

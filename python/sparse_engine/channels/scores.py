@@ -14,7 +14,7 @@ from ..pruning.criteria import Criterion, criterion_of
 from ..pruning.spec import Spec
 from ..pruning.targets import WEIGHTED, as_stored
 from .export import Arguments
-from .groups import ChannelGroup, Coupling, Place
+from .groups import ChannelGroup, Dependencies, TensorDim
 
 
 class _Tensor:
@@ -27,7 +27,7 @@ class _Tensor:
 def unit_scores(
     spec: Spec,
     model: nn.Module,
-    coupling: Coupling,
+    dependencies: Dependencies,
     groups: Sequence[ChannelGroup],
     data: Iterable[Any] | None,
     loss: Loss | None,
@@ -39,23 +39,23 @@ def unit_scores(
     group's slices of that weight; over several weights it is their mean. Groups can be ranked together so, and a factor on a
     weight that a later normalisation undoes changes nothing.
 
-    Source: Fang et al., "DepGraph: Towards Any Structural Pruning", CVPR 2023, for all coupled weights and the group's mean.
+    Source: Fang et al., "DepGraph: Towards Any Structural Pruning", CVPR 2023, for all dependent weights and the group's mean.
     """
     criterion, modules, parameters = criterion_of(spec.criterion), dict(model.named_modules()), dict(model.named_parameters())
     layers: dict[str, Any] = {}
-    wanted = _places(criterion, coupling, groups)
+    wanted = _scored_dims(criterion, dependencies, groups)
     for name, _ in wanted:
         owner = modules[name.rpartition(".")[0]]
         known = isinstance(owner, WEIGHTED) and name.endswith("weight")
         layers[name] = owner if known else _Tensor(parameters[name])
     if criterion.needs is not None:
         unknown = {name for name, layer in layers.items() if isinstance(layer, _Tensor)}
-        makers = [name for name, dim in wanted if (name, dim) in coupling.made_by and name in unknown]
+        makers = [name for name, dim in wanted if (name, dim) in dependencies.made_by and name in unknown]
         if makers:
             raise ValueError(
                 f"criterion = {spec.criterion!r} knows nothing of {makers[0]}; exclude it or use the weights alone"
             )
-        wanted = [place for place in wanted if place[0] not in unknown]
+        wanted = [dim for dim in wanted if dim[0] not in unknown]
         layers = {name: layer for name, layer in layers.items() if name not in unknown}
     statistics = CalibrationStatistics(list(layers.values()), spec.seed)
     if criterion.needs is not None:
@@ -64,12 +64,12 @@ def unit_scores(
         if batches is None:
             raise ValueError(f"criterion = {spec.criterion!r} looks at data; pass data=, an iterable of batches")
         statistics.gather(criterion.needs, model, batches, loss)
-    number = np.full(coupling.count, -1)
+    number = np.full(dependencies.count, -1)
     for index, group in enumerate(groups):
         number[group.units] = index
-    total, count = np.zeros(coupling.count), np.zeros(coupling.count)
+    total, count = np.zeros(dependencies.count), np.zeros(dependencies.count)
     for name, dim in wanted:
-        rows, units = _rows(criterion, layers[name], statistics, name, dim), coupling.units[name, dim]
+        rows, units = _rows(criterion, layers[name], statistics, name, dim), dependencies.units[name, dim]
         here = (units >= 0) & (number[units] >= 0)
         rows, units = rows[here], units[here]
         np.add.at(total, units, _relative(rows, number[units], len(groups)))
@@ -77,14 +77,14 @@ def unit_scores(
     return total / np.maximum(count, 1)
 
 
-def _places(criterion: Criterion, coupling: Coupling, groups: Sequence[ChannelGroup]) -> list[Place]:
+def _scored_dims(criterion: Criterion, dependencies: Dependencies, groups: Sequence[ChannelGroup]) -> list[TensorDim]:
     """Weights that make the channels of some groups, and those that read them where the criterion is not about outputs."""
-    there = {place for group in groups for place in group.places}
-    runs = {place for place, layer in coupling.made_by.items() if layer not in coupling.training_only}
-    makers = [place for place in coupling.made_by if place in there & runs]  # in the order of the graph: sums round alike
+    there = {dim for group in groups for dim in group.dims}
+    runs = {dim for dim, layer in dependencies.made_by.items() if layer not in dependencies.training_only}
+    makers = [dim for dim in dependencies.made_by if dim in there & runs]  # in the order of the graph: sums round alike
     if criterion.groups_only:
         return makers
-    return makers + [place for place in coupling.units if place in there and place not in makers and place[0] in coupling.uses]
+    return makers + [dim for dim in dependencies.units if dim in there and dim not in makers and dim[0] in dependencies.uses]
 
 
 def _relative(rows: NDArray[np.float64], groups: NDArray[np.int64], count: int) -> NDArray[np.float64]:

@@ -1,4 +1,4 @@
-"""Which channels go: units put in order by their scores, and taken until an amount is met."""
+"""Which channels go: units put in order by their scores, and taken until a budget is met."""
 
 import math
 from bisect import bisect_left
@@ -13,7 +13,7 @@ from torch import nn
 from ..measure.latency import share_within
 from ..pruning.criteria import criterion_of
 from ..pruning.spec import Spec, matches, of_layer
-from .groups import ChannelGroup, Coupling
+from .groups import ChannelGroup, Dependencies
 from .surgery import shrink
 
 RESTORED = 64  # removed bundles that are tried whether they fit into the budget after all
@@ -23,26 +23,26 @@ LISTED = 4  # tensors named by an error
 Removed = NDArray[np.bool_]
 
 
-def selected_groups(spec: Spec, coupling: Coupling) -> list[ChannelGroup]:
+def selected_groups(spec: Spec, dependencies: Dependencies) -> list[ChannelGroup]:
     """Groups that the spec names: by any layer that makes their channels, and no excluded one."""
 
     def chosen(group: ChannelGroup) -> bool:
         names = group.names
         included = any(matches(name, spec.include) for name in names)
         mapped = not isinstance(spec.sparsity, Mapping) or _of_group(spec.sparsity, group, None) is not None
-        runs = any(name not in coupling.training_only for name in names)  # nothing is known of what the others are worth
+        runs = any(name not in dependencies.training_only for name in names)  # nothing is known of what the others are worth
         return included and mapped and runs and not any(matches(name, spec.exclude) for name in names)
 
-    groups = [group for group in coupling.groups if group.names and chosen(group)]
+    groups = [group for group in dependencies.groups if group.names and chosen(group)]
     if not groups:
-        there = "; ".join(", ".join(group.names) for group in coupling.groups if group.names) or "none"
-        why = "; ".join(f"{name}: {reason}" for name, reason in coupling.kept_whole.items())
+        there = "; ".join(", ".join(group.names) for group in dependencies.groups if group.names) or "none"
+        why = "; ".join(f"{name}: {reason}" for name, reason in dependencies.kept_whole.items())
         raise ValueError(
             f"include={spec.include}, exclude={spec.exclude} select no channels that can go; removable: {there}; kept "
             f"whole: {why}"
         )
     if isinstance(spec.sparsity, Mapping):
-        known = [name for group in coupling.groups for name in group.names] + list(coupling.kept_whole)
+        known = [name for group in dependencies.groups for name in group.names] + list(dependencies.kept_whole)
         for pattern in spec.sparsity:
             if not any(fnmatchcase(name, pattern) for name in known):
                 raise ValueError(f"sparsity: pattern {pattern!r} matches no layer; layers with channels: {', '.join(known)}")
@@ -58,23 +58,23 @@ def _of_group(value: Any, group: ChannelGroup, default: Any) -> Any:
 
 def choose_units(
     spec: Spec,
-    coupling: Coupling,
+    dependencies: Dependencies,
     groups: Sequence[ChannelGroup],
     scores: NDArray[np.float64],
     model: nn.Module,
     example_inputs: Any,
 ) -> Removed:
     """The units that go."""
-    removed = coupling.none_removed()
+    removed = dependencies.none_removed()
     if isinstance(spec.sparsity, Mapping):
         for group in groups:
             share = _of_group(spec.sparsity, group, 0.0)
-            removed[smallest(group, scores, share, coupling.multiple(group, spec.round_to))] = True
+            removed[smallest(group, scores, share, dependencies.multiple(group, spec.round_to))] = True
         return removed
-    bundles, forced = _bundled(spec, coupling, groups, *_order(spec, groups, scores))
+    bundles, forced = _bundled(spec, dependencies, groups, *_order(spec, groups, scores))
 
     def first(count: int) -> Removed:
-        marks = coupling.none_removed()
+        marks = dependencies.none_removed()
         for bundle in bundles[:count]:
             marks[bundle] = True
         return marks
@@ -82,38 +82,38 @@ def choose_units(
     if spec.latency_ms is not None:
 
         def smaller(copied: nn.Module, share: float) -> nn.Module:
-            shrink(copied, coupling.indices(first(round(share * len(bundles)))))
+            shrink(copied, dependencies.indices(first(round(share * len(bundles)))))
             return copied
 
         refusal = "without all channels that can go"
         lowest = forced / max(1, len(bundles))
         share = share_within(model, spec.latency_ms, example_inputs, smaller, lowest, 1.0, refusal)
         return first(round(share * len(bundles)))
-    what, budget = _budget(spec, coupling, next(model.parameters()).element_size())
-    if coupling.cost(first(len(bundles)))[what] > budget:
-        raise ValueError(_beyond_reach(what, budget, coupling, first(len(bundles))))
+    what, budget = _budget(spec, dependencies, next(model.parameters()).element_size())
+    if dependencies.cost(first(len(bundles)))[what] > budget:
+        raise ValueError(_beyond_reach(what, budget, dependencies, first(len(bundles))))
     counts = range(forced, len(bundles))
-    low = forced + bisect_left(counts, True, key=lambda count: coupling.cost(first(count))[what] <= budget)
+    low = forced + bisect_left(counts, True, key=lambda count: dependencies.cost(first(count))[what] <= budget)
     removed = first(low)
     gone: set[int] = set()  # groups of which a later bundle stays out, so that an earlier one cannot come back
     for bundle in bundles[max(forced, low - RESTORED) : low][::-1]:  # the last step may have taken more than was needed
-        number = coupling.group_of(bundle[0])
+        number = dependencies.group_of(bundle[0])
         if spec.round_to > 1 and number in gone:
             continue
         removed[bundle] = False
-        if coupling.cost(removed)[what] > budget:
+        if dependencies.cost(removed)[what] > budget:
             removed[bundle] = True
             gone.add(number)
     return removed
 
 
-def _beyond_reach(what: int, budget: int, coupling: Coupling, removed: Removed) -> str:
-    """How far an amount can come down, and the largest of what is left then."""
-    before, after = coupling.sizes(coupling.none_removed())[what], coupling.sizes(removed)[what]
+def _beyond_reach(what: int, budget: int, dependencies: Dependencies, removed: Removed) -> str:
+    """How far a budget can come down, and the largest of what is left then."""
+    before, after = dependencies.sizes(dependencies.none_removed())[what], dependencies.sizes(removed)[what]
     largest = sorted(after, key=lambda name: -after[name])[:LISTED]
     parts = []
     for name in largest:
-        why = coupling.kept_whole.get(name.rpartition(".")[0], "")
+        why = dependencies.kept_whole.get(name.rpartition(".")[0], "")
         parts.append(f"{name} {after[name]:,} of {before[name]:,}{f' ({why})' if why else ''}")
     return (
         f"{('parameters', 'multiply-accumulates')[what]} cannot come down to {budget:,} by removing channels: "
@@ -132,7 +132,7 @@ def smallest(group: ChannelGroup, scores: NDArray[np.float64], share: float, mul
 
 
 def _bundled(
-    spec: Spec, coupling: Coupling, groups: Sequence[ChannelGroup], order: NDArray[np.int64], forced: int
+    spec: Spec, dependencies: Dependencies, groups: Sequence[ChannelGroup], order: NDArray[np.int64], forced: int
 ) -> tuple[list[NDArray[np.int64]], int]:
     """Units that go at one step, single ones but for `round_to`, in order; and how many steps are taken in any case.
 
@@ -140,24 +140,24 @@ def _bundled(
     """
     if spec.round_to == 1:
         return list(order[:, None]), forced
-    place = np.full(coupling.count, -1)
-    place[order] = np.arange(len(order))
+    position = np.full(dependencies.count, -1)
+    position[order] = np.arange(len(order))
     found: list[tuple[bool, int, NDArray[np.int64]]] = []
     for group in groups:
-        multiple, units = coupling.multiple(group, spec.round_to), len(group.units)
-        going = order[np.sort(place[group.units][place[group.units] >= 0])]
+        multiple, units = dependencies.multiple(group, spec.round_to), len(group.units)
+        going = order[np.sort(position[group.units][position[group.units] >= 0])]
         end = units % multiple or multiple
         begin = 0
         while units >= multiple and end <= len(going):
             bundle = going[begin:end]
-            found.append((bool((place[bundle] >= forced).all()), int(place[bundle].max()), bundle))
+            found.append((bool((position[bundle] >= forced).all()), int(position[bundle].max()), bundle))
             begin, end = end, end + multiple
     found.sort(key=lambda step: step[:2])
     return [bundle for _, _, bundle in found], sum(not free for free, _, _ in found)
 
 
-def _budget(spec: Spec, coupling: Coupling, item_bytes: int) -> tuple[int, int]:
-    """Which part of `Coupling.cost` the amount bounds, and the bound."""
+def _budget(spec: Spec, dependencies: Dependencies, item_bytes: int) -> tuple[int, int]:
+    """Which part of `Dependencies.cost` the budget bounds, and the bound."""
     if spec.macs is not None:
         return 1, spec.macs
     if spec.bytes is not None:
@@ -165,7 +165,7 @@ def _budget(spec: Spec, coupling: Coupling, item_bytes: int) -> tuple[int, int]:
     if spec.nonzeros is not None:
         return 0, spec.nonzeros
     assert isinstance(spec.sparsity, float)
-    parameters = coupling.cost(coupling.none_removed())[0]
+    parameters = dependencies.cost(dependencies.none_removed())[0]
     return 0, parameters - round(spec.sparsity * parameters)
 
 
@@ -197,9 +197,9 @@ def _order(spec: Spec, groups: Sequence[ChannelGroup], scores: NDArray[np.float6
                 last |= set(ranked[count - math.ceil(FLOOR * count) :].tolist())
             forced |= set(ranked[: count - max(most, 1)].tolist())
         units = sorted((unit for group in together for unit in group.units.tolist()), key=lambda u: (scores[u], u))
-        for place, unit in enumerate(units):
+        for position, unit in enumerate(units):
             if unit not in protected:
-                share = ((place + 0.5) / len(units) + counts * own[unit]) / (1 + counts) + (unit in last)
+                share = ((position + 0.5) / len(units) + counts * own[unit]) / (1 + counts) + (unit in last)
                 keys.append((-1.0 if unit in forced else share, float(scores[unit]), unit))
     return np.array([unit for _, _, unit in sorted(keys)], np.int64), sum(key < 0 for key, _, _ in keys)
 
@@ -210,9 +210,9 @@ def _ranked_together(spec: Spec, groups: Sequence[ChannelGroup]) -> list[list[Ch
     if spec.scope is None or spec.scope == "layer":
         return [[group] for group in groups]
     sets: dict[Any, list[ChannelGroup]] = {}
-    for place, group in enumerate(groups):
+    for position, group in enumerate(groups):
         pattern = next((p for p in spec.scope if any(fnmatchcase(name, p) for name in group.names)), None)
-        sets.setdefault(place if pattern is None else pattern, []).append(group)
+        sets.setdefault(position if pattern is None else pattern, []).append(group)
     for pattern in spec.scope:
         if pattern not in sets:
             known = ", ".join(name for group in groups for name in group.names)

@@ -1,6 +1,6 @@
 """What is known while channels are followed through a graph, and what rules do with it.
 
-Every tensor of the graph has at most one dimension whose indices are slots (coupling.py). Operations that only move data are
+Every tensor of the graph has at most one dimension whose indices are slots (groups.py). Operations that only move data are
 carried out on the slots themselves; what would make two dimensions of a tensor depend on slots joins them until one does.
 """
 
@@ -90,7 +90,7 @@ class Tracer:
             self.join(self.at(held, dim), slots)
 
     def makes(self, held: Held, dim: int) -> Slots:
-        """The same slots, along which a layer makes channels of its own; inner widths of attention are fixed."""
+        """The slots of the dimension along which a layer makes its channels; inner widths of attention are fixed."""
         owner = held.name.rpartition(".")[0]
         own = held.dims[dim]
         assert own is not None

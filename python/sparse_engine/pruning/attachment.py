@@ -20,7 +20,7 @@ from ..nn.encoder import decline_fused_paths
 from ..nn.parametrized import release_computed
 from ..nn.several import PrunedSeveral, SeveralState
 from .origin import forget, remember
-from .targets import TRANSPOSED, Part, is_turned, masks_on, pieces_of
+from .targets import TRANSPOSED, PartialTarget, is_turned, mask_updates, masks_on
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -31,8 +31,8 @@ def put_under(model: nn.Module, layers: Sequence[Any], found: Sequence[Mask]) ->
     whole: dict[tuple[nn.Module, str], Mask] = {}
     parts: dict[tuple[nn.Module, str], NDArray[np.bool_]] = {}
     for layer, mask in zip(layers, found, strict=True):
-        if isinstance(layer, (Part, *TRANSPOSED)) or is_turned(layer):
-            for module, parameter, index, kept in pieces_of(layer, mask):
+        if isinstance(layer, (PartialTarget, *TRANSPOSED)) or is_turned(layer):
+            for module, parameter, index, kept in mask_updates(layer, mask):
                 if (module, parameter) not in parts:  # what no part speaks of keeps what it has
                     before = masks_on(module).get(parameter)
                     shape = tuple(getattr(module, parameter).shape)
@@ -40,7 +40,7 @@ def put_under(model: nn.Module, layers: Sequence[Any], found: Sequence[Mask]) ->
                 parts[module, parameter][index] = kept
         else:
             whole[layer, "weight"] = mask
-    whole |= {place: Mask.from_numpy(kept) for place, kept in parts.items()}
+    whole |= {owner: Mask.from_numpy(kept) for owner, kept in parts.items()}
     masks_by_weight = {id(module._parameters[parameter]): mask for (module, parameter), mask in whole.items()}
     for module in model.modules():
         for parameter, tensor in list(module._parameters.items()):

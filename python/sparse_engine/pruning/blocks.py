@@ -71,7 +71,7 @@ class Blocks(BlockGranularity):
         return self.height == 1
 
     def block(self, shape: Shape) -> tuple[int, int]:
-        """The same of every weight."""
+        """Its sides, whatever the shape."""
         return self.height, self.width
 
 

@@ -1,4 +1,4 @@
-"""How many weights stay, and which: amount and scope of a Spec, resolved over the selected layers."""
+"""How many weights stay, and which: budget and scope of a Spec, resolved over the selected layers."""
 
 import math
 from bisect import bisect_right
@@ -17,7 +17,7 @@ from .granularity_value import Granularity, Scores, Shape
 from .rows import pick_in_rows
 from .spec import Spec, of_layer
 
-FLOOR = 0.1  # of a layer's groups: stays where such layers are ranked together, if the amount allows
+FLOOR = 0.1  # of a layer's groups: stays where such layers are ranked together, if the budget allows
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def choose(spec: Spec, found: Candidates) -> list[Mask]:
     """A mask for each layer.
 
     Raises:
-        ValueError: an amount that cannot be met.
+        ValueError: a budget that cannot be met.
     """
     found = replace(found, relative=spec.granularity.relative_dims > 0)
     if spec.macs is not None:

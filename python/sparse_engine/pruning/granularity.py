@@ -74,7 +74,7 @@ class NofM(Granularity):
         return math.prod(shape) // self.m * self.n
 
     def pick(self, scores: Sequence[Scores], shapes: Sequence[Shape], keep: int, norm: _core.Norm) -> list[Mask]:
-        """The same in every layer, whatever the others hold."""
+        """n of every m in each layer by itself; `keep` is what `fixed` gives."""
         return [
             Mask(_core.keep_n_of_m(s().reshape(-1), matrix_of(shape), self.n, self.m), shape)
             for s, shape in zip(scores, shapes, strict=True)

@@ -17,7 +17,7 @@ from ..nn.attention import MaskedMultiheadAttention
 from ..nn.base import Pruned
 from ..nn.convert import known_kind
 from ..nn.several import PrunedSeveral
-from .targets import Part, Piece, is_linear, is_turned
+from .targets import MaskUpdate, PartialTarget, is_linear, is_turned
 
 COUNTS = ("num_heads", "n_heads", "num_attention_heads", "n_head")  # how modules and their configs call their number of heads
 SHARED_COUNTS = ("num_key_value_heads", "num_kv_heads", "n_kv_heads")  # and of keys and values, where fewer
@@ -31,7 +31,7 @@ OUTPUTS = ("out_proj", "o_proj", "out", "out_lin", "o", "wo", "to_out", "dense",
 AFTER = ("output", *OUTPUTS)  # modules beside the one with the projections, where the output projection may lie
 
 
-class Heads(Part):
+class Heads(PartialTarget):
     """The weights of an attention layer, a row for each head; of heads that share keys and values a row for each such group.
 
     Args:
@@ -44,7 +44,7 @@ class Heads(Part):
     def __init__(
         self, count: int, inner: Sequence[tuple[nn.Module, str]], outer: tuple[nn.Module, str], turned: bool = False
     ) -> None:
-        self.count, self.places, self.turned = count, [*inner, outer], turned
+        self.count, self.owners, self.turned = count, [*inner, outer], turned
         self.packed = 3 if len(inner) == 1 else 1
 
     def view(self, whole: Sequence[Tensor]) -> Tensor:
@@ -54,15 +54,15 @@ class Heads(Part):
         columns = outer.reshape(outer.shape[0], self.count, -1).transpose(0, 1).flatten(1)
         return torch.cat([*rows, columns], dim=1)
 
-    def pieces(self, kept: NDArray[np.bool_]) -> list[Piece]:
+    def mask_updates(self, kept: NDArray[np.bool_]) -> list[MaskUpdate]:
         """Whole parameters: of every head the same share of each."""
-        found: list[Piece] = []
+        found: list[MaskUpdate] = []
         first = 0
-        for (module, name), whole in zip(self.places, self.parameters(), strict=True):
+        for (module, name), whole in zip(self.owners, self.parameters(), strict=True):
             shape = whole.shape[::-1] if self.turned else whole.shape
             own = kept[:, first : first + whole.numel() // self.count]
             first += own.shape[1]
-            parts = shape[0] if len(found) == len(self.places) - 1 else self.packed  # the output's rows hold a bit of all heads
+            parts = shape[0] if len(found) == len(self.owners) - 1 else self.packed  # the output's rows hold a bit of all heads
             flags = own.reshape(self.count, parts, -1).swapaxes(0, 1).reshape(shape)
             found.append((module, name, ..., np.ascontiguousarray(flags.T if self.turned else flags)))
         return found
@@ -94,8 +94,8 @@ def attentions(model: nn.Module) -> Iterator[tuple[str, Heads | None, str]]:
 
 
 def _separate(name: str, module: nn.Module, parent: nn.Module | None) -> Iterator[tuple[str, Heads | None, str]]:
-    """The same of a module with a linear layer for each of queries, keys and values, or one for all, and the output projection
-    in it or beside it; then the attention layer is the `parent` of both."""
+    """`attentions` of one module with a linear layer for each of queries, keys and values, or one for all, and the output
+    projection in it or beside it; then the attention layer is the `parent` of both."""
     inner: list[Any] = [_first(module, role) for role in ROLES]
     if None in inner:
         inner = [_first(module, PACKED)]
@@ -132,8 +132,8 @@ def _first(module: nn.Module, names: Sequence[str]) -> Any:
 
 def _count(module: nn.Module, names: Sequence[str]) -> int | None:
     """A number that `module` or its config has under one of these names."""
-    places = (module, getattr(module, "config", None))
-    return next((c for at in places for n in names if type(c := getattr(at, n, None)) is int and c > 0), None)
+    holders = (module, getattr(module, "config", None))
+    return next((c for at in holders for n in names if type(c := getattr(at, n, None)) is int and c > 0), None)
 
 
 def _rows(layer: Any) -> int:

@@ -137,8 +137,8 @@ class _Passes:
 
     def _remember(self, key: tuple[nn.Module, int], output: Any, given: list[Tensor], versions: list[int]) -> None:
         # What writes into its inputs, or hands them on, does more than its output tells: it runs again.
-        places = {x.untyped_storage().data_ptr() for x in given}
-        aliased = any(x.untyped_storage().data_ptr() in places for x in _tensors(output))
+        addresses = {x.untyped_storage().data_ptr() for x in given}
+        aliased = any(x.untyped_storage().data_ptr() in addresses for x in _tensors(output))
         size = _bytes(output)
         if not aliased and versions == [_version(x) for x in given] and self.size + size <= REMEMBERED:
             self.kept[key] = _copied(output)

@@ -64,7 +64,7 @@ class LotteryTicket:
 
     Args:
         model: any module; one inside `DistributedDataParallel` is found in it.
-        spec: the final amount, as `sparsity` or `nonzeros`; with one round any.
+        spec: the final budget, as `sparsity` or `nonzeros`; with one round any.
         rounds: how often to prune and rewind, at least 1.
         data, loss, example_inputs: as for `prune`.
     """

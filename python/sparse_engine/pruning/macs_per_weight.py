@@ -21,10 +21,10 @@ from ..nn.base import dense_only
 from ..nn.products import Convolution, Product, Products
 from .heads import projections
 from .module_weights import weights_of
-from .targets import TRANSPOSED, WEIGHTED, Part, is_linear, is_turned, masks_on, parameters_of, places_of, weight_of
+from .targets import TRANSPOSED, WEIGHTED, PartialTarget, is_linear, is_turned, masks_on, owners_of, parameters_of, weight_of
 
 RECURRENT = (nn.RNNBase, nn.RNNCellBase)
-Place = tuple[nn.Module, str]  # a module and the name of one of its weights
+Owner = tuple[nn.Module, str]  # a module and the name of one of its weights
 
 
 class Call(NamedTuple):
@@ -84,7 +84,7 @@ def flags_of(module: nn.Module, name: str) -> Tensor:
     return flags if flags.any() else torch.ones_like(flags)
 
 
-def uses_in(module: Any, call: Call, output: Any) -> dict[Place, tuple[int, ...]]:
+def uses_in(module: Any, call: Call, output: Any) -> dict[Owner, tuple[int, ...]]:
     """How often one call of `module` multiplies by each of its weights; several numbers are of equal parts of the rows."""
     if not multiplying(module) or has_own_forward(module):
         return {}
@@ -106,10 +106,10 @@ def attended(module: nn.Module, call: Call) -> list[Tensor]:
     return [given[name] for name in ("query", "key", "value")]
 
 
-def _attention_uses(module: Any, call: Call) -> dict[Place, tuple[int, ...]]:
+def _attention_uses(module: Any, call: Call) -> dict[Owner, tuple[int, ...]]:
     widths = (module.embed_dim, module.kdim, module.vdim)
     counts = [x.numel() // max(1, width) for x, width in zip(attended(module, call), widths, strict=True)]
-    found: dict[Place, tuple[int, ...]] = {(module.out_proj, "weight"): (counts[0],)}
+    found: dict[Owner, tuple[int, ...]] = {(module.out_proj, "weight"): (counts[0],)}
     names = projections(module)
     if len(names) == 1:
         found[(module, names[0])] = tuple(counts)
@@ -127,7 +127,7 @@ class _Counted(Products):
     """Counts the products that a forward makes with some weights, and lets torch make them."""
 
     def __init__(self, module: nn.Module) -> None:
-        self.module, self.uses = module, dict[Place, tuple[int, ...]]()
+        self.module, self.uses = module, dict[Owner, tuple[int, ...]]()
         self.weights = _inside(module)
         super().__init__(self.weights, self._note)
 
@@ -187,10 +187,10 @@ class Watch:
     """
 
     def __init__(
-        self, model: nn.Module, also: Callable[[nn.Module, Call, Mapping[Place, tuple[int, ...]]], None] | None = None
+        self, model: nn.Module, also: Callable[[nn.Module, Call, Mapping[Owner, tuple[int, ...]]], None] | None = None
     ) -> None:
         self.model, self.also = model, also
-        self.uses: dict[Place, tuple[int, ...]] = {}
+        self.uses: dict[Owner, tuple[int, ...]] = {}
         self.calls: dict[nn.Module, Call] = {}  # the last of each
 
     def __enter__(self) -> "Watch":
@@ -224,8 +224,8 @@ class Watch:
             uses = uses_in(module, call, output)
         if self.also is not None:
             self.also(module, call, uses)
-        for place, counts in uses.items():
-            self.uses[place] = _sum(self.uses.get(place), counts)
+        for owner, counts in uses.items():
+            self.uses[owner] = _sum(self.uses.get(owner), counts)
 
 
 def called(model: nn.Module, layers: Sequence[Any], example_inputs: Any) -> tuple[list[float], dict[nn.Module, Call]]:
@@ -240,8 +240,8 @@ def called(model: nn.Module, layers: Sequence[Any], example_inputs: Any) -> tupl
     return [_uses_of(layer, watch.uses) for layer in layers], calls
 
 
-def _uses_of(layer: Any, uses: dict[Place, tuple[int, ...]]) -> float:
-    found = [uses.get(place, (0,)) for place in places_of(layer)]
+def _uses_of(layer: Any, uses: dict[Owner, tuple[int, ...]]) -> float:
+    found = [uses.get(owner, (0,)) for owner in owners_of(layer)]
     different = {count for counts in found for count in counts}
     if len(different) == 1:
         return different.pop()
@@ -249,4 +249,4 @@ def _uses_of(layer: Any, uses: dict[Place, tuple[int, ...]]) -> float:
         torch.cat([torch.full_like(part, count, dtype=torch.float64) for part, count in zip(p.chunk(len(c)), c, strict=True)])
         for p, c in zip(parameters_of(layer), found, strict=True)
     ]
-    return float(layer.view(whole).mean() if isinstance(layer, Part) else whole[0].mean())
+    return float(layer.view(whole).mean() if isinstance(layer, PartialTarget) else whole[0].mean())

@@ -27,8 +27,8 @@ class Weight(NamedTuple):
     """A weight that can be ranked.
 
     Attributes:
-        name: of the layer or, of a part, with the parameter behind it.
-        layer: the module or `Part` that is ranked.
+        name: of the layer or, of a partial target, with the parameter behind it.
+        layer: the module or `PartialTarget` that is ranked.
         module, parameter: where it lies.
         doubt: why it is left alone unless it is named, or "".
     """

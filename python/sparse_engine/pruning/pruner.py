@@ -35,16 +35,16 @@ class Pruner:
             optimizer.step()
             pruner.step()
 
-    Weights that are under masks already stay removed: a gradual schedule goes from what is there to the final amount, layer by
+    Weights that are under masks already stay removed: a gradual schedule goes from what is there to the final budget, layer by
     layer with `scope="layer"`, and RigL and SET exchange at what is there where it is more than the spec asks for. Only
     `OneShot` does what `prune` does. Averages (`torch.optim.swa_utils.AveragedModel`) follow the masks at each
     `update_parameters`.
 
     Args:
         model: any module; one inside `DistributedDataParallel` is found in it, and all ranks get the masks of rank 0.
-        spec: the final amount, as `sparsity` or `nonzeros`; with `OneShot` any.
+        spec: the final budget, as `sparsity` or `nonzeros`; with `OneShot` any.
         schedule: when to prune and how far; `OneShot` at once by default.
-        data, loss, example_inputs: as for `prune`, for criteria and amounts that need them; `data` is read every time.
+        data, loss, example_inputs: as for `prune`, for criteria and budgets that need them; `data` is read every time.
     """
 
     def __init__(
@@ -72,10 +72,10 @@ class Pruner:
         gradual = not isinstance(schedule, (OneShot, Regrowth))
         if gradual and (spec.sparsity is None and spec.nonzeros is None):
             raise ValueError(
-                f"{schedule} goes through many amounts: give the last as sparsity= or nonzeros=, or use OneShot for this spec"
+                f"{schedule} goes through many budgets: give the last as sparsity= or nonzeros=, or use OneShot for this spec"
             )
         if gradual and spec.granularity.fixes is not None:
-            raise ValueError(f"granularity = {spec.granularity!r} has one amount only; use OneShot")
+            raise ValueError(f"granularity = {spec.granularity!r} has one budget only; use OneShot")
         if isinstance(schedule, Regrowth) and not isinstance(spec.granularity, Element):
             raise ValueError(f"{type(schedule).__name__} exchanges single weights; it needs granularity='element'")
         self.model: nn.Module = model.module if isinstance(model, nn.parallel.DistributedDataParallel) else model
@@ -153,7 +153,7 @@ class Pruner:
         return found
 
     def _spec_at(self, step: int) -> Spec:
-        """The spec of one step: from what was removed when the schedule began to the final amount."""
+        """The spec of one step: from what was removed when the schedule began to the final budget."""
         spec, schedule = self.spec, self.schedule
         if isinstance(schedule, (OneShot, Regrowth)):
             return spec
@@ -202,9 +202,9 @@ class Pruner:
         assert isinstance(self.schedule, Regrowth)
         share = self.schedule.exchanged(step)
         layers = [weight.layer for weight in self._exchanging()]
-        return layers, [self._exchanged_in(layer, share, step, place) for place, layer in enumerate(layers)]
+        return layers, [self._exchanged_in(layer, share, step, index) for index, layer in enumerate(layers)]
 
-    def _exchanged_in(self, layer: Any, share: float, step: int, place: int) -> Mask:
+    def _exchanged_in(self, layer: Any, share: float, step: int, index: int) -> Mask:
         """The new mask of a layer or part, as it is ranked."""
         assert isinstance(self.schedule, Regrowth)
         mask = held_mask(layer)
@@ -219,7 +219,7 @@ class Pruner:
             gradients = [_watched_gradient(parameter) for parameter in parameters_of(layer)]
             worth = np.abs(view_of(layer, gradients).cpu().float().reshape(-1).numpy())[free]
         else:
-            worth = np.random.default_rng((self.spec.seed, step, place)).random(len(free))
+            worth = np.random.default_rng((self.spec.seed, step, index)).random(len(free))
         come = free[keep_largest(np.nan_to_num(worth, nan=0.0, posinf=np.inf), count)]
         kept[gone], kept[come] = False, True
         return Mask.from_numpy(kept.reshape(tuple(mask.shape)))

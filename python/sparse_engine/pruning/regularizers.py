@@ -11,7 +11,7 @@ from .granularity import granularity_of
 from .granularity_value import Granularity, matrix_of
 from .selection import chosen_by, prunable
 from .spec import Spec, matches
-from .targets import places_of, view_of
+from .targets import owners_of, view_of
 
 KINDS = ("l1", "l2", "group", "bn_l1")
 
@@ -61,7 +61,7 @@ def penalty(
         for own in prunable(name, module):
             if not chosen_by(chosen, own):
                 continue
-            weight = view_of(own.layer, [getattr(part, parameter) for part, parameter in places_of(own.layer)])
+            weight = view_of(own.layer, [getattr(part, parameter) for part, parameter in owners_of(own.layer)])
             if kind == "l1":
                 terms.append(weight.abs().sum())
             elif kind == "l2":

@@ -33,7 +33,7 @@ def row_counts(keep: int, rows: int) -> NDArray[np.int64]:
 def largest_in_rows(scores: NDArray[np.float32], counts: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Mask of the `counts[r]` entries of row r that have the largest magnitudes.
 
-    Of equal ones each row keeps those that follow a place of its own, so that rows which are alike, such as those of a layer
+    Of equal ones each row keeps those that follow a position of its own, so that rows which are alike, such as those of a layer
     that begins at 0, do not all keep the same columns.
 
     Raises:
@@ -43,9 +43,9 @@ def largest_in_rows(scores: NDArray[np.float32], counts: NDArray[np.int64]) -> N
     if np.isnan(worth).any():
         raise ValueError("scores hold NaN; magnitudes must be numbers")
     rows, columns = worth.shape
-    places = np.minimum(columns - counts, columns - 1)  # of the smallest that stays, in ascending order
-    ordered = np.partition(worth, np.unique(places), axis=1)
-    smallest = np.where(counts > 0, ordered[np.arange(rows), places], np.inf)[:, None]
+    ranks = np.minimum(columns - counts, columns - 1)  # of the smallest that stays, in ascending order
+    ordered = np.partition(worth, np.unique(ranks), axis=1)
+    smallest = np.where(counts > 0, ordered[np.arange(rows), ranks], np.inf)[:, None]
     kept: NDArray[np.bool_] = worth > smallest
     equal = (worth == smallest) & (counts > 0)[:, None]
     missing = counts - kept.sum(axis=1)

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 @dataclass(frozen=True)
 class Schedule:
-    """Prunes at `begin`, every `every` steps after it, and at `end`, where the final amount is reached."""
+    """Prunes at `begin`, every `every` steps after it, and at `end`, where the final budget is reached."""
 
     begin: int
     end: int
@@ -113,7 +113,7 @@ class OneShot(Schedule):
 
 @dataclass(frozen=True)
 class Regrowth(Schedule):
-    """Prunes to the final amount at `begin`; after it every `every` steps some of the smallest weights go and as many come.
+    """Prunes to the final budget at `begin`; after it every `every` steps some of the smallest weights go and as many come.
 
     Args:
         fraction: share of a layer's weights exchanged first; it falls to 0 at `end` along a cosine.

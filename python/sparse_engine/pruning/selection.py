@@ -78,7 +78,7 @@ def _weights_of(name: str, module: nn.Module) -> Iterator[Weight]:
 
 
 def _names(weight: Weight) -> tuple[str, ...]:
-    """Of the module, and of the part."""
+    """Of the module, and of a partial target."""
     if weight.layer is weight.module:
         return (weight.name,)
     head, found, _ = weight.name.rpartition(f".{weight.parameter}")
@@ -107,7 +107,7 @@ def _reason(weight: Weight, spec: Spec, defaults: Defaults) -> str | None:
 
 
 def _unknown_inputs(weight: Weight, spec: Spec) -> str | None:
-    """Why a criterion or amount that looks at inputs does not fit, or None."""
+    """Why a criterion or budget that looks at inputs does not fit, or None."""
     if _meets_inputs(weight.layer):
         return None
     needs = criterion_of(spec.criterion).needs
@@ -127,7 +127,7 @@ def _meets_inputs(layer: Any) -> bool:
 
 
 def _chosen(spec: Spec, *names: str) -> bool:
-    """Whether `spec` selects a layer of this name, or a part of these: that of its module and its own, which shares go by."""
+    """Whether `spec` selects a layer of this name, or a partial target of these: its module's, and its own for shares."""
     selected = any(matches(name, spec.include) for name in names) and not any(matches(name, spec.exclude) for name in names)
     return selected and not (isinstance(spec.sparsity, Mapping) and of_layer(spec.sparsity, names[-1], None) is None)
 
@@ -159,7 +159,7 @@ def _selected_heads(model: nn.Module, spec: Spec) -> tuple[list[str], list[Any]]
         else:
             found[name] = heads
     for name, own in found.items():
-        for module, parameter in own.places:
+        for module, parameter in own.owners:
             _check_weight(name, module, parameter)
     _refuse_nothing(spec, [name for name, _, _ in every], list(found), left)
     left.warn()

@@ -12,7 +12,7 @@ from .granularity import Channels, Element, Head, NofM, granularity_of
 from .granularity_value import Granularity
 
 SCOPES = ("layer", "row", "global")
-AMOUNTS = ("sparsity", "nonzeros", "macs", "bytes", "latency_ms", "threshold")
+BUDGETS = ("sparsity", "nonzeros", "macs", "bytes", "latency_ms", "threshold")
 
 
 class _GranularityField:
@@ -28,7 +28,7 @@ class _GranularityField:
 
 @dataclass(frozen=True, kw_only=True)
 class Spec:
-    """What `prune` removes: granularity × criterion × scope × amount. Give exactly one amount; "N:M" and "pattern"
+    """What `prune` removes: granularity × criterion × scope × budget. Give exactly one budget; "N:M" and "pattern"
     need none.
 
     Args:
@@ -62,12 +62,12 @@ class Spec:
             "wanda" the outputs of linear layers, where single weights go (Sun et al., 2024).
         min_density, max_density: least and largest share that stays in any one layer, or mappings from glob pattern to share.
             Where min_density says nothing, the best tenth of every layer goes last when channels of layers are ranked together,
-            and a tenth stays of filters, rows and kernels, if the amount allows; {"*": 0.0} lifts that.
+            and a tenth stays of filters, rows and kernels, if the budget allows; {"*": 0.0} lifts that.
         include, exclude: glob patterns on module names ("features.*", "*.fc?"); a layer is selected when some `include`
             pattern and no `exclude` pattern matches. A single string counts as one pattern.
         seed: of criterion "random".
         round_to: with granularity "channel" a layer that loses channels keeps a multiple of this many, such as 8, and one of
-            fewer stays whole; the amount is still met.
+            fewer stays whole; the budget is still met.
 
     Raises:
         ValueError, TypeError: a value or combination that makes no sense, naming it and the way out.
@@ -113,7 +113,7 @@ class Spec:
                 f'scope = "row" ranks what is within one output, and granularity = {self.granularity!r} takes whole outputs or '
                 f'several as one: it needs "element", "N:M", "vector", "kernel" or blocks one row high, such as "1x4"'
             )
-        self._check_amount()
+        self._check_budget()
         if not isinstance(self.round_to, Integral) or isinstance(self.round_to, bool) or self.round_to < 1:
             raise ValueError(f"round_to = {self.round_to!r} must be a whole number of channels, at least 1")
         if self.round_to > 1 and not isinstance(granularity, Channels):
@@ -133,11 +133,11 @@ class Spec:
         if criterion.moves_weights:
             single = isinstance(granularity, (Element, NofM))
             bounded = self.min_density != 0 or self.max_density != 1
-            counted = all(getattr(self, name) is None for name in AMOUNTS[2:])
+            counted = all(getattr(self, name) is None for name in BUDGETS[2:])
             if not (single and self._alone and counted and not bounded):
                 raise ValueError(
                     'criterion = "obs" solves one layer after another: it needs granularity="element" or "N:M", scope="layer" '
-                    'or "row", an amount in sparsity= or nonzeros=, and no density bounds'
+                    'or "row", a budget in sparsity= or nonzeros=, and no density bounds'
                 )
         of_calls = criterion.needs is not None and criterion.needs.of_calls
         if isinstance(granularity, Head) and (of_calls or self.macs is not None):
@@ -152,9 +152,9 @@ class Spec:
                 'and scope="layer"; give sparsity= for others'
             )
 
-    def _check_amount(self) -> None:
+    def _check_budget(self) -> None:
         granularity = self.granularity
-        given = [name for name in AMOUNTS if getattr(self, name) is not None]
+        given = [name for name in BUDGETS if getattr(self, name) is not None]
         if granularity.fixes is not None:
             same = given == ["sparsity"] and isinstance(self.sparsity, Real) and granularity.share is not None
             if given and not (same and abs(1 - self.sparsity - granularity.share) < 1e-9):  # type: ignore[operator]
@@ -167,7 +167,7 @@ class Spec:
         if len(given) != 1:
             found = "neither" if not given else " and ".join(given)
             raise ValueError(
-                f"Spec needs exactly one of {', '.join(AMOUNTS[:-1])} and {AMOUNTS[-1]}, got {found}; for example "
+                f"Spec needs exactly one of {', '.join(BUDGETS[:-1])} and {BUDGETS[-1]}, got {found}; for example "
                 f"Spec(sparsity=0.9)"
             )
         if isinstance(self.sparsity, Mapping):

@@ -1,8 +1,8 @@
-"""What is scored and ranked as one weight: that of a layer, outputs first, or a part of one or several parameters.
+"""Prune targets, scored and ranked as one weight each: that of a layer, outputs first, or entries of one or several parameters.
 
-Everything that selects weights (criteria, granularities, amounts) sees the shape (out, in / groups, kernel...). Most layers
-store their weight so; a transposed convolution stores its inputs first and is turned; a `Part` is cut out of parameters or put
-together from them: a gate of an LSTM, the heads of an attention layer.
+Everything that selects weights (criteria, granularities, budgets) sees the shape (out, in / groups, kernel...). Most layers
+store their weight so; a transposed convolution stores its inputs first and is turned; a `PartialTarget` is cut out of
+parameters or put together from them: a gate of an LSTM, the heads of an attention layer.
 """
 
 from collections.abc import Sequence
@@ -24,25 +24,25 @@ TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 WEIGHTED = (nn.Linear, *CONVOLUTIONS, *TRANSPOSED)  # layers with one weight that can be pruned
 
 # A module, one of its parameters, an index into it, and which of the entries there stay.
-Piece = tuple[nn.Module, str, Any, NDArray[np.bool_]]
+MaskUpdate = tuple[nn.Module, str, Any, NDArray[np.bool_]]
 
 
-class Part:
+class PartialTarget:
     """Some entries of one or several parameters, ranked like the weight of a layer."""
 
-    places: list[tuple[nn.Module, str]]  # module and name of each parameter
+    owners: list[tuple[nn.Module, str]]  # module and name of each parameter
 
     def parameters(self) -> list[Tensor]:
         """The whole parameters."""
-        return [module._parameters[name] for module, name in self.places]  # type: ignore[misc]
+        return [module._parameters[name] for module, name in self.owners]  # type: ignore[misc]
 
     def view(self, whole: Sequence[Tensor]) -> Tensor:
-        """This part of tensors shaped as the parameters are."""
-        raise AssertionError("every part defines this")
+        """The target's entries of tensors shaped as the parameters are."""
+        raise AssertionError("every partial target defines this")
 
-    def pieces(self, kept: NDArray[np.bool_]) -> list[Piece]:
-        """What a mask of this part says of each parameter, in the order of `parameters`."""
-        raise AssertionError("every part defines this")
+    def mask_updates(self, kept: NDArray[np.bool_]) -> list[MaskUpdate]:
+        """What a mask of this target says of each parameter, in the order of `parameters`."""
+        raise AssertionError("every partial target defines this")
 
     @property
     def weight(self) -> Tensor:
@@ -50,7 +50,7 @@ class Part:
         return self.view(self.parameters())
 
 
-class Slice(Part):
+class Slice(PartialTarget):
     """Some rows of one parameter, or one of the matrices in it.
 
     Args:
@@ -59,7 +59,7 @@ class Slice(Part):
     """
 
     def __init__(self, module: nn.Module, parameter: str, index: Any = ..., transposed: bool = False) -> None:
-        self.places = [(module, parameter)]
+        self.owners = [(module, parameter)]
         self.index, self.transposed = index, transposed
 
     def view(self, whole: Sequence[Tensor]) -> Tensor:
@@ -67,25 +67,25 @@ class Slice(Part):
         cut = whole[0][self.index]
         return cut.transpose(0, 1) if self.transposed else cut
 
-    def pieces(self, kept: NDArray[np.bool_]) -> list[Piece]:
+    def mask_updates(self, kept: NDArray[np.bool_]) -> list[MaskUpdate]:
         """The rows or the matrix."""
-        return [(*self.places[0], self.index, kept.swapaxes(0, 1) if self.transposed else kept)]
+        return [(*self.owners[0], self.index, kept.swapaxes(0, 1) if self.transposed else kept)]
 
 
-class Gate(Part):
+class Gate(PartialTarget):
     """The rows of one gate in one weight of a recurrent layer; scored and ranked like a layer."""
 
     def __init__(self, layer: Any, parameter: str, index: int) -> None:
-        self.places = [(layer, parameter)]
+        self.owners = [(layer, parameter)]
         self.rows = slice(index * layer.hidden_size, (index + 1) * layer.hidden_size)
 
     def view(self, whole: Sequence[Tensor]) -> Tensor:
         """The rows of this gate."""
         return whole[0][self.rows]
 
-    def pieces(self, kept: NDArray[np.bool_]) -> list[Piece]:
+    def mask_updates(self, kept: NDArray[np.bool_]) -> list[MaskUpdate]:
         """The rows of this gate."""
-        return [(*self.places[0], self.rows, kept)]
+        return [(*self.owners[0], self.rows, kept)]
 
 
 def is_turned(layer: Any) -> bool:
@@ -110,13 +110,13 @@ def is_linear(layer: Any) -> bool:
 
 
 def parameters_of(layer: Any) -> list[Tensor]:
-    """The parameters in which a layer's or part's weights lie."""
-    return layer.parameters() if isinstance(layer, Part) else [layer.weight]
+    """The parameters in which a prune target's weights lie."""
+    return layer.parameters() if isinstance(layer, PartialTarget) else [layer.weight]
 
 
 def view_of(layer: Any, whole: Sequence[Tensor]) -> Tensor:
-    """Tensors shaped as `parameters_of(layer)` are, as the layer or part is ranked."""
-    return layer.view(whole) if isinstance(layer, Part) else outputs_first(layer, whole[0])
+    """Tensors shaped as `parameters_of(layer)` are, as the target is ranked."""
+    return layer.view(whole) if isinstance(layer, PartialTarget) else outputs_first(layer, whole[0])
 
 
 def weight_of(layer: Any) -> Tensor:
@@ -144,11 +144,11 @@ def _swapped(weight: Tensor, groups: int) -> Tensor:
     return grouped.reshape(-1, *grouped.shape[2:])
 
 
-def pieces_of(layer: Any, mask: Mask) -> list[Piece]:
+def mask_updates(layer: Any, mask: Mask) -> list[MaskUpdate]:
     """What a mask of the ranked weight says of the parameters."""
     kept = mask.to_numpy()
-    if isinstance(layer, Part):
-        return layer.pieces(kept)
+    if isinstance(layer, PartialTarget):
+        return layer.mask_updates(kept)
     return [(layer, "weight", ..., as_stored(layer, torch.from_numpy(kept)).numpy())]
 
 
@@ -158,14 +158,14 @@ def held_count(layer: Any) -> int:
     return weight_of(layer).numel() if held is None else int(held.sum())
 
 
-def places_of(layer: Any) -> list[tuple[nn.Module, str]]:
+def owners_of(layer: Any) -> list[tuple[nn.Module, str]]:
     """Module and name of each of `parameters_of(layer)`."""
-    return layer.places if isinstance(layer, Part) else [(layer, "weight")]
+    return layer.owners if isinstance(layer, PartialTarget) else [(layer, "weight")]
 
 
 def held_mask(layer: Any) -> Tensor | None:
     """Which of the ranked weights earlier pruning left, or None where it took none."""
-    found = [masks_on(module).get(name) for module, name in places_of(layer)]
+    found = [masks_on(module).get(name) for module, name in owners_of(layer)]
     if all(mask is None for mask in found):
         return None
     flags = [

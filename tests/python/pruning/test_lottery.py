@@ -130,7 +130,7 @@ def test_what_has_one_amount_only_takes_one_round():
     assert ticket.next_round()
     assert not ticket.next_round()
     assert engine.masks(model)["weight"].sum() == 16
-    with pytest.raises(ValueError, match="goes through many amounts"):
+    with pytest.raises(ValueError, match="goes through many budgets"):
         engine.pruning.LotteryTicket(model, engine.Spec(granularity="2:4"), rounds=2)
 
 

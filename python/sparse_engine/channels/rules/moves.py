@@ -72,7 +72,7 @@ def padding(tracer: Tracer, node: Any) -> Value:
 
 @rule("channel_shuffle", "native_channel_shuffle")
 def channel_shuffle(tracer: Tracer, node: Any) -> Value:
-    """Channels of groups take turns, so that from each group the same places go."""
+    """Channels of groups take turns, so that from each group the same dims go."""
     x = tracer.value(node.args[0])
     if not isinstance(x, Axis):
         tracer.fix(x)
@@ -152,14 +152,14 @@ def permuted(tracer: Tracer, node: Any, values: list[Value]) -> Value:
     """Of a parameter: its dimensions in another order; anything else done to it keeps it whole."""
     held, name = values[0] if len(values) == 1 else None, operation(node)
     if isinstance(held, Held) and name in ("t", "numpy_T", "transpose", "permute", "unsqueeze", "expand"):
-        places: Any = torch.zeros([1 + d for d in range(len(held.dims))])  # sizes that name dimensions
+        dims: Any = torch.zeros([1 + d for d in range(len(held.dims))])  # sizes that name dimensions
         if name == "expand":
             new = len(size_of(node)) - len(held.dims)
             return Held(held.name, (*[None] * new, *held.dims))
         if name == "unsqueeze":
             at = int(node.args[1]) % (len(held.dims) + 1)
             return Held(held.name, (*held.dims[:at], None, *held.dims[at:]))
-        moved = node.target(places, *node.args[1:])
+        moved = node.target(dims, *node.args[1:])
         return Held(held.name, tuple(held.dims[size - 1] for size in moved.shape))
     tracer.fix(*values)
     return None
