@@ -75,6 +75,7 @@ sys.modules["torch"] = None
 import numpy as np, sparse_engine as engine
 a = engine.CSRMatrix.from_dense(np.eye(3, dtype=np.float32))
 assert (engine.linear(np.ones((2, 3), np.float32), a) == 1).all()
+assert engine.Spec(granularity="2:4", criterion="taylor").granularity == engine.NofM(2, 4)
 try:
     engine.prune
 except ModuleNotFoundError as error:

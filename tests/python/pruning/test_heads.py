@@ -355,5 +355,5 @@ def test_weights_stored_the_other_way_round_have_the_same_heads():
     other = Heads(4, [(turned, "qkv")], (turned, "proj"), turned=True)
     assert torch.equal(plain.weight, other.weight)
     kept = np.repeat(np.array([[True], [False], [False], [True]]), plain.weight.shape[1], axis=1)
-    for (*_, flags), (*_, own) in zip(plain.pieces(kept), other.pieces(kept), strict=True):
+    for (*_, flags), (*_, own) in zip(plain.mask_updates(kept), other.mask_updates(kept), strict=True):
         assert np.array_equal(flags.T, own)
