@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .. import _core
+from ..matrices.functional import native_linear
 from .base import DISABLED, NOT_OWN, TRAINING, Pruned, native_enabled, transformed
 from .convert import KINDS
 from .formats import DENSE, FORMATS, modelled
-from .linear import sparse_linear
 from .several import PrunedSeveral, on_stand_ins
 
 PACKED = "in_proj_weight"
@@ -108,14 +108,14 @@ class MaskedMultiheadAttention(PrunedSeveral, nn.MultiheadAttention):
         bias: Tensor | None = self.in_proj_bias
         masked = self.masks
         if PACKED in masked and inputs[0] is inputs[1] is inputs[2]:
-            return list(sparse_linear(inputs[0], self._matrix(PACKED), bias).chunk(3, dim=-1))
+            return list(native_linear(inputs[0], self._matrix(PACKED), bias).chunk(3, dim=-1))
         found = []
         for part, x in enumerate(inputs):
             own = None if bias is None else bias[part * self.embed_dim : (part + 1) * self.embed_dim]
             if PACKED in masked:
-                found.append(sparse_linear(x, self._matrix(PACKED, part), own))
+                found.append(native_linear(x, self._matrix(PACKED, part), own))
             elif SEPARATE[part] in masked:
-                found.append(sparse_linear(x, self._matrix(SEPARATE[part]), own))
+                found.append(native_linear(x, self._matrix(SEPARATE[part]), own))
             else:
                 packed: Any = self._parameters[PACKED]
                 rows = slice(part * self.embed_dim, (part + 1) * self.embed_dim)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from .. import _core
 from ..masking.hooks import Held
 from ..masking.mask import Mask
+from ..matrices.functional import native_conv1d, native_conv2d, native_linear
 from .base import DISABLED, NOT_OWN, TRAINING, Packed, native_enabled, transformed
 from .formats import DENSE, FORMATS, NARROW_COLUMNS, candidates, fitting, modelled
 from .products import Convolution, Factor, Product, Products
@@ -118,22 +119,24 @@ class OwnForward(PrunedSeveral):
 
     def _native(self, kernel: str, product: Product) -> Tensor | None:
         x, bias = product.x, product.bias
-        if type(x) not in (Tensor, nn.Parameter) or x.dtype is not torch.float32 or not x.is_cpu or not x.numel():
+        if type(x) not in (Tensor, nn.Parameter) or not x.numel() or transformed(x):
             return None
+        if torch.is_grad_enabled() and (x.requires_grad or (bias is not None and bias.requires_grad)):
+            return None  # a module inside may learn while this one does not
         if product.factor not in self._sparse.factors and kernel not in ANY_MASK:  # type: ignore[attr-defined]
             return None  # not seen when the formats were looked for
-        x = x.detach() if x.requires_grad else x
-        bias = bias.detach() if bias is not None and bias.requires_grad else bias
-        if product.convolution is None:
-            matrix = self._matrix(product.factor, kernel)
-            return _core.linear_tensors(x, matrix, bias, _core.Activation.none, None)  # type: ignore[no-any-return]
-        shape = _shape_of(product.convolution, getattr(self, product.factor.parameter).shape[2:])
-        if shape is None or x.dim() not in (3, 4) or x.dim() != getattr(self, product.factor.parameter).dim():
-            return None
+        weight: Tensor = getattr(self, product.factor.parameter)
         matrix = self._matrix(product.factor, kernel)
-        images = x if x.dim() == 4 else x.unsqueeze(2)
-        y = _core.conv2d_tensors(images, matrix, shape, bias, _core.Activation.none, None)
-        return y if y is None or x.dim() == 4 else y.squeeze(2)  # type: ignore[no-any-return]
+        try:
+            if product.convolution is None:
+                return native_linear(x, matrix, bias)  # type: ignore[no-any-return]
+            shape = _shape_of(product.convolution, weight.shape[2:])
+            if shape is None or x.dim() not in (weight.dim(), weight.dim() - 1):
+                return None
+            convolve = native_conv2d if weight.dim() == 4 else native_conv1d
+            return convolve(x, matrix, shape, bias)  # type: ignore[no-any-return]
+        except (TypeError, ValueError):
+            return None  # torch computes it, or refuses it in its own words
 
     def _matrix(self, factor: Factor, kernel: str) -> _core.Matrix:
         state: Any = self._sparse

@@ -14,6 +14,7 @@ from torch.nn.utils.rnn import PackedSequence
 from .. import _core
 from ..masking.hooks import hold
 from ..masking.mask import Mask
+from ..matrices.functional import native_linear
 from .base import DISABLED, NOT_OWN, PARAMETRIZED, TRAINING, Packed, native_enabled, transformed
 from .convert import KINDS
 from .formats import DENSE, modelled
@@ -124,11 +125,8 @@ class PrunedRecurrent(PrunedSeveral, nn.RNNBase):
         return "hc" if self.mode == "LSTM" else "h"
 
     def _direction(self, x: Any, suffix: str, states: list[Any], y: Any, backwards: bool) -> None:
-        gates = np.empty((x.shape[0], x.shape[1], len(GATES[self.mode]) * self.hidden_size), np.float32)
         of_input, of_state = self._biases(suffix)
-        flat = x.reshape(-1, x.shape[-1])
-        into = gates.reshape(len(flat), gates.shape[2])
-        _core.linear(flat, self._matrix(f"weight_ih{suffix}"), of_input, _core.Activation.none, into)
+        gates = native_linear(x, self._matrix(f"weight_ih{suffix}"), of_input)
         recurrent = self._matrix(f"weight_hh{suffix}")
         if self.mode == "LSTM":
             _core.lstm(recurrent, gates, states[0], states[1], y, backwards)
