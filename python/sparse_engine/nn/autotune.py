@@ -9,11 +9,10 @@ from ..measure.eval_mode import eval_mode
 from ..measure.model_calls import arguments_of
 from ..measure.progress import Progress
 from ..measure.settling import settle_at_once
-from .base import NativePruned
+from .base import Pruned
 from .dispatch import Choice
 from .formats import DENSE, FORMATS
 from .own_forward import OwnForward
-from .several import PrunedSeveral
 
 Decisions = dict[str, list[dict[str, Any]]]
 
@@ -118,4 +117,4 @@ def _read(name: str, entry: Any) -> tuple[Any, Choice]:
 
 
 def _layers(model: nn.Module) -> list[tuple[str, Any]]:
-    return [(name, module) for name, module in model.named_modules() if isinstance(module, (NativePruned, PrunedSeveral))]
+    return [(name, module) for name, module in model.named_modules() if isinstance(module, Pruned) and module.has_native]

@@ -7,9 +7,10 @@ from torch.nn import functional as F
 
 from .. import _core
 from ..matrices.functional import native_conv1d, native_conv2d, native_linear
-from .base import NativePruned, Pruned
+from .base import PrunedWeight
 from .convert import KINDS
 from .formats import NARROW_COLUMNS
+from .native import NativePruned
 
 
 class SparseConv2d(NativePruned, nn.Conv2d):
@@ -81,21 +82,24 @@ class SparseConv1d(NativePruned, nn.Conv1d):
         return native_conv1d(rows, matrix, geometry[0], bias)  # type: ignore[no-any-return]
 
 
-class MaskedConv3d(Pruned, nn.Conv3d):
+class MaskedConv3d(PrunedWeight, nn.Conv3d):
     """A pruned `torch.nn.Conv3d`: masked, computed dense."""
 
     plain = nn.Conv3d
+    has_native = False
 
     def _dense(self, input: Tensor, weight: Tensor) -> Tensor:
         return self._conv_forward(input, weight, self._parameters["bias"])  # type: ignore[no-any-return]
 
 
-class _MaskedTransposed(Pruned, nn.modules.conv._ConvTransposeNd):
+class _MaskedTransposed(PrunedWeight, nn.modules.conv._ConvTransposeNd):
     """A pruned transposed convolution of any rank: masked, computed dense."""
+
+    has_native = False
 
     def forward(self, input: Tensor, output_size: Any = None) -> Tensor:
         """As torch's layer, on the masked weight."""
-        x, weight = input, self._weight()
+        x, weight = input, self._masked("weight")
         axes = len(self.kernel_size)
         sides: Any = (self.stride, self.padding, self.kernel_size, axes, self.dilation)
         extra = self._output_padding(x, output_size, *sides)

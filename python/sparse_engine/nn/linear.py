@@ -6,8 +6,8 @@ from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 
 from .. import _core
 from ..matrices.functional import native_linear
-from .base import NativePruned
 from .convert import KINDS
+from .native import NativePruned
 
 
 class SparseLinear(NativePruned, nn.Linear):

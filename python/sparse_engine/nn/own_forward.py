@@ -2,26 +2,25 @@
 
 from collections.abc import Iterable, Iterator
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from .. import _core
-from ..masking.hooks import Held
 from ..masking.mask import Mask
 from ..matrices.functional import native_conv1d, native_conv2d, native_linear
-from .base import DISABLED, NOT_OWN, TRAINING, Packed, native_enabled, transformed
+from .base import Pruned, PrunedState, on_stand_ins
+from .fallback import DISABLED, NOT_OWN, TRAINING, native_enabled, transformed
 from .formats import DENSE, FORMATS, NARROW_COLUMNS, candidates, fitting, modelled
 from .products import Convolution, Factor, Product, Products
-from .several import PrunedSeveral, SeveralState, on_stand_ins
 
 ANY_MASK = ("csr", "bitmask")  # formats that fit every mask
 UNROUTED = "masked; its own forward does not multiply by its weights as they are"
 
 
-class OwnState(SeveralState):
+class OwnState(PrunedState):
     """What was found out about the forward, besides."""
 
     def __init__(self, masks: dict[str, Mask]) -> None:
@@ -42,10 +41,10 @@ class OwnState(SeveralState):
         return tuple(kernel for kernel in FORMATS if all(kernel in fit for fit in own))
 
 
-class OwnForward(PrunedSeveral):
+class OwnForward(Pruned):
     """Mixin of a pruned layer of any class, put before that class."""
 
-    State = OwnState
+    State: ClassVar[type[PrunedState]] = OwnState
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """What the plain class gives for the same arguments, on the masked weights."""
@@ -53,7 +52,7 @@ class OwnForward(PrunedSeveral):
         if torch.compiler.is_compiling():
             return plain()
         state: Any = self._sparse
-        stand_ins = self._hold()
+        stand_ins = self._stand_ins()
         if stand_ins:
             state.fall_back(NOT_OWN)
             return on_stand_ins(stand_ins, plain)
@@ -89,7 +88,7 @@ class OwnForward(PrunedSeveral):
         state.factors = tuple(found)
         fit = (DENSE, *state.fitting)
         decided = state.choices.buckets  # taken up from elsewhere
-        for bucket in [bucket for bucket, choice in decided.items() if choice.kernel not in fit]:
+        for bucket in [bucket for bucket, choice in tuple(decided.items()) if choice.kernel not in fit]:
             del decided[bucket]
         if not found:
             state.fall_back(UNROUTED)
@@ -97,8 +96,7 @@ class OwnForward(PrunedSeveral):
 
     def _decide(self, x: Tensor, plain: Any) -> Any:
         state: Any = self._sparse
-        sizes = [(mask.kept, mask.size) for mask in self.masks.values()]
-        density = sum(kept for kept, _ in sizes) / max(1, sum(size for _, size in sizes))
+        density = state.density
         wide = any(f.matrix is None and getattr(self, f.parameter).dim() > 2 for f in state.factors)  # convolutions
         columns = NARROW_COLUMNS + 1 if wide else x.numel() // max(1, x.shape[-1])
         kernels = candidates(state.fitting, density, columns)
@@ -139,13 +137,11 @@ class OwnForward(PrunedSeveral):
             return None  # torch computes it, or refuses it in its own words
 
     def _matrix(self, factor: Factor, kernel: str) -> _core.Matrix:
-        state: Any = self._sparse
-        parameter, held = state.under[factor.parameter]
-        packed = state.packed.get(factor)
-        if packed is None or packed.epoch != held.epoch:
-            packed = state.packed[factor] = _Packed(parameter, held, factor)
-        matrix: _core.Matrix = packed.matrix(kernel)
-        return matrix
+        def view(weight: Tensor) -> Tensor:
+            matrix = weight if factor.matrix is None else weight[factor.matrix]
+            return matrix.t() if factor.transposed else matrix
+
+        return self._sparse.pack(factor.parameter, factor, view).matrix(kernel)
 
     def _unfit(self, inputs: list[Tensor]) -> str | None:
         """Why nothing native takes this call, or None."""
@@ -167,31 +163,12 @@ class OwnForward(PrunedSeveral):
         return None
 
 
-class _Packed(Packed):
-    """A parameter as the matrix that a product multiplies by."""
-
-    def __init__(self, parameter: Tensor, held: Held, factor: Factor) -> None:
-        super().__init__(parameter, held)
-        self.factor = factor
-
-    def dense(self) -> Any:
-        """(out, in) of the product."""
-        whole = Tensor.detach(self._weight)
-        part = whole if self.factor.matrix is None else whole[self.factor.matrix]
-        return _as_multiplied(part.numpy(), self.factor.transposed)
-
-
-def _as_multiplied(array: Any, transposed: bool) -> Any:
-    """A numpy array as (out, in) of a product."""
-    return np.ascontiguousarray(array.T if transposed else array.reshape(array.shape[0], -1))
-
-
 def _matrix_mask(mask: Mask, factor: Factor) -> Mask:
     return _turned(mask) if factor.transposed else mask
 
 
 def _turned(mask: Mask) -> Mask:
-    return Mask.from_numpy(_as_multiplied(mask.to_numpy(), True))
+    return Mask.from_numpy(np.ascontiguousarray(mask.to_numpy().T))
 
 
 def _tensors(value: Any) -> Iterator[Tensor]:

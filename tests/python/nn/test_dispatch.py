@@ -141,12 +141,34 @@ def test_lengths_of_a_recurrent_layer_share_decisions(kind):
     assert len(layer._sparse.choices.buckets) <= 5
 
 
-def test_squeeze_and_excite_convolutions_are_one_row(native_always):
-    layer = engine.prune(nn.Conv2d(64, 16, 1), engine.Spec(sparsity=0.9)).eval()
-    whole = engine.prune(nn.Conv2d(6, 16, (4, 3)), engine.Spec(sparsity=0.5)).eval()
-    for conv, x in ((layer, torch.randn(1, 64, 1, 1)), (layer, torch.randn(64, 1, 1)), (whole, torch.randn(2, 6, 4, 3))):
-        with torch.inference_mode():
-            expected = nn.functional.conv2d(x, conv.weight, conv.bias)
-            torch.testing.assert_close(conv(x), expected, rtol=1e-4, atol=1e-5)
-            assert conv(x).shape == expected.shape
-    assert layer._columns(layer._geometry(torch.randn(1, 64, 1, 1)), torch.randn(1, 64, 1, 1)) == 1
+def test_one_decision_a_bucket_costs_a_few_calls(monkeypatch):
+    layer = engine.prune(nn.Linear(32, 32), engine.Spec(sparsity=0.5)).eval()
+    trials = set()
+    measure = choice._measure
+    monkeypatch.setattr(choice, "_measure", lambda trial, *given: trials.add(trial) or measure(trial, *given))
+    with torch.inference_mode():
+        for n in [100, 100, 101, 110, 111, 100] * 5:
+            layer(torch.randn(n, 32))
+        assert len(trials) == 1
+        layer(torch.randn(180, 32))
+        assert len(trials) == 1, "a size near one that was measured takes over its decision"
+        layer(torch.randn(300, 32))
+        assert len(trials) == 2
+
+
+def test_buckets_are_exact_when_small_and_within_a_quarter_when_large():
+    assert [choice.bucket_of(n) for n in range(17)] == list(range(17))
+    for n in range(17, 5000, 7):
+        assert n / 1.25 <= choice.bucket_of(n) <= n
+
+
+def test_dense_is_kept_where_it_is_faster_and_said_so():
+    model = engine.prune(nn.Linear(16, 16), engine.Spec(sparsity=0.1)).eval()
+    engine.autotune(model, torch.randn(2, 16))
+    (decided,) = model._sparse.choices.buckets.values()
+    dense = decided.seconds["dense"]
+    fastest = min((k for k in decided.seconds if k != "dense"), key=decided.seconds.get, default="dense")
+    if decided.seconds[fastest] >= choice.MARGIN * dense:
+        assert decided.kernel == "dense"
+    elif decided.seconds[fastest] < choice.MARGIN_AGAINST_MODEL * dense:
+        assert decided.kernel == fastest
