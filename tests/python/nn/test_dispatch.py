@@ -1,5 +1,7 @@
 """Deciding takes little, is shared between sizes, and is mended when the moment it was taken in was a bad one."""
 
+import threading
+
 import pytest
 
 import sparse_engine as engine
@@ -172,3 +174,61 @@ def test_dense_is_kept_where_it_is_faster_and_said_so():
         assert decided.kernel == "dense"
     elif decided.seconds[fastest] < choice.MARGIN_AGAINST_MODEL * dense:
         assert decided.kernel == fastest
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+@pytest.mark.parametrize("call", [1, 2, 3])
+def test_a_trial_that_fails_or_is_interrupted_decides_nothing(monkeypatch, error, call):
+    clock, choices = Clock(monkeypatch, {"dense": 10e-6, "csr": 2e-6}), choice.Choices()
+    ways = clock.ways()
+    calls = []
+
+    def csr():
+        calls.append(1)
+        if len(calls) == call:
+            raise error
+        return clock.way("csr")()
+
+    with pytest.raises(error):
+        choices.decide((8,), (100,), ways | {"csr": csr}, "csr")
+    assert not choices.exact
+    assert not choices.buckets
+    kernel, _ = clock.decide(choices)
+    assert kernel == "csr"
+    assert [decided.kernel for decided in choices.buckets.values()] == ["csr"]
+
+
+def test_a_thread_that_calls_during_a_trial_neither_waits_nor_sees_a_decision():
+    choices = choice.Choices()
+    inside, go_on = threading.Event(), threading.Event()
+
+    def csr():
+        inside.set()
+        assert go_on.wait(10)
+        return "csr"
+
+    thread = threading.Thread(target=choices.decide, args=((8,), (100,), {"dense": lambda: "dense", "csr": csr}, "csr"))
+    thread.start()
+    assert inside.wait(10)
+    tried = []
+    ways = {"dense": lambda: tried.append("dense"), "csr": lambda: tried.append("csr")}
+    meanwhile = choices.decide((8,), (100,), ways, "csr")
+    seen = dict(choices.exact), dict(choices.buckets)
+    go_on.set()
+    thread.join()
+    assert meanwhile == ("dense", None), "the best so far, for the caller to run"
+    assert seen == ({}, {})
+    assert not tried, "another thread's calls are not timed beside it"
+
+
+def test_an_interrupted_autotune_puts_earlier_decisions_back(monkeypatch):
+    model = engine.prune(nn.Sequential(nn.Linear(64, 64), nn.Linear(64, 64)), engine.Spec(sparsity=0.9)).eval()
+    before = engine.autotune(model, torch.randn(100, 64))
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(model[1], "_native", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        engine.autotune(model, torch.randn(10, 64))
+    assert engine.nn.decisions(model) == before
