@@ -16,8 +16,8 @@ from ..measure.model_calls import Arguments, arguments_of, every_layer_called
 from ..measure.settling import settle_at_once
 from ..measure.text_table import table
 from ..measure.timing import interleaved
-from ..nn.base import DISABLED, NativePruned, Pruned, dense_only
-from ..nn.several import PrunedSeveral
+from ..nn.base import Pruned
+from ..nn.fallback import DISABLED, dense_only
 from ..pruning.macs_per_weight import Call, Watch, flags_of, macs_of, reported
 from .report_data import LayerReport, ReportData
 from .report_html import picture_of, write_page
@@ -159,7 +159,7 @@ def _measure_layers(
     with Watch(model) as watch:
         arguments.call(model)
     for module in rows:
-        if isinstance(module, (Pruned, PrunedSeveral)):
+        if isinstance(module, Pruned):
             module._sparse.fallbacks.clear()  # so that what is there afterwards is about these inputs
     with settle_at_once(), every_layer_called():
         arguments.call(model)
@@ -176,9 +176,9 @@ def _measure_layers(
 
 def _kernel(module: nn.Module, seen: dict[nn.Module, Call] | None) -> tuple[str, str]:
     """Which kernel `module` takes, and why when it is not a native one."""
-    if not isinstance(module, (Pruned, PrunedSeveral)):
+    if not isinstance(module, Pruned):
         return "dense", "not pruned"
-    if isinstance(module, Pruned) and not isinstance(module, NativePruned):
+    if not module.has_native:
         return "dense", f"masked; {module.plain.__name__} has no native kernel"
     if seen is not None and module not in seen:
         return "dense", "not called by the model's forward, or its weight read by another layer"

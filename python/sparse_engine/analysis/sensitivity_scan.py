@@ -12,12 +12,13 @@ from torch import nn
 
 from ..measure.eval_mode import eval_mode
 from ..measure.progress import Progress
-from ..pruning.attachment import put_on, take_off
+from ..nn.base import masks_on
+from ..nn.convert import attach, detach
 from ..pruning.granularity import Channels
 from ..pruning.macs_per_weight import Call, called
 from ..pruning.selection import selected_layers
 from ..pruning.spec import BUDGETS, Spec
-from ..pruning.targets import masks_on, owners_of, parameters_of
+from ..pruning.targets import owners_of, parameters_of
 from ..strategies import prune
 from .channel_scan import scan_channels
 from .reporting import time_both
@@ -111,8 +112,8 @@ class _PrunedAlone:
 
     def __exit__(self, *_: object) -> None:
         for module in self.modules:
-            take_off(module)
+            detach(module)
         for parameter, weight in self.weights:
             parameter.copy_(weight)
         for module, name, mask in self.before:
-            put_on(module, name, mask)
+            attach(module, name, mask)

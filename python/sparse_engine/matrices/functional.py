@@ -1,4 +1,8 @@
-"""The operations, on numpy arrays and torch tensors."""
+"""The operations, on numpy arrays and torch tensors.
+
+`linear`, `conv1d` and `conv2d` check what their caller chose: activation and geometry. `native_linear`, `native_conv1d` and
+`native_conv2d` do the rest and are the only ways into native code: layers, which chose long before, call them.
+"""
 
 import math
 from collections.abc import Sequence
@@ -14,6 +18,7 @@ from .base import Matrix
 Sides: TypeAlias = int | Sequence[int]
 Padding: TypeAlias = int | str | Sequence[int | Sequence[int]]
 
+NONE = _core.Activation.none
 ACTIVATIONS = {None if name == "none" else name: a for name, a in _core.Activation.__members__.items()}
 
 
@@ -31,14 +36,20 @@ def linear(x: Any, matrix: Matrix, bias: Any = None, activation: str | None = No
     Raises:
         ValueError: shapes that disagree, unknown activation. TypeError: not float32, not on the CPU.
     """
-    kind = _activation(activation)
-    y = _core.linear_tensors(x, matrix._native, bias, kind, residual)
+    return native_linear(x, matrix._native, bias, _activation(activation), residual)
+
+
+def native_linear(
+    x: Any, matrix: _core.Matrix, bias: Any = None, activation: _core.Activation = NONE, residual: Any = None
+) -> Any:
+    """`linear` of a native matrix."""
+    y = _core.linear_tensors(x, matrix, bias, activation, residual)
     if y is not None:
         return y
-    rows, cols = matrix.shape
+    rows, cols = matrix.rows, matrix.cols
     view = float32_view(x, "x")
     if view.ndim == 0 or view.shape[-1] != cols:
-        raise ValueError(f"x has shape {view.shape}; W of shape {matrix.shape} needs (..., {cols})")
+        raise ValueError(f"x has shape {view.shape}; W of shape {(rows, cols)} needs (..., {cols})")
     lead = view.shape[:-1]
     y, out = new_result((*lead, rows), is_tensor(x))
     added = _residual(residual, out, out.shape)
@@ -46,7 +57,7 @@ def linear(x: Any, matrix: Matrix, bias: Any = None, activation: str | None = No
         count = math.prod(lead)
         view, out = view.reshape(count, cols), out.reshape(count, rows)
         added = None if added is None else added.reshape(count, rows)
-    _core.linear(view, matrix._native, _bias(bias, rows), kind, out, added)
+    _core.linear(view, matrix, _bias(bias, rows), activation, out, added)
     return y
 
 
@@ -80,18 +91,29 @@ def conv2d(
     Source: direct sparse convolution, Park et al., ICLR 2017.
     """
     shape = _conv_shape(2, kernel_size, stride, padding, dilation, groups)
-    kind = _activation(activation)
-    y = _core.conv2d_tensors(x, matrix._native, shape, bias, kind, residual)
+    return native_conv2d(x, matrix._native, shape, bias, _activation(activation), residual)
+
+
+def native_conv2d(
+    x: Any,
+    matrix: _core.Matrix,
+    shape: _core.Conv2dShape,
+    bias: Any = None,
+    activation: _core.Activation = NONE,
+    residual: Any = None,
+) -> Any:
+    """`conv2d` of a native matrix, its geometry prepared."""
+    y = _core.conv2d_tensors(x, matrix, shape, bias, activation, residual)
     if y is not None:
         return y
     view = float32_view(x, "x")
     if view.ndim not in (3, 4):
         raise ValueError(f"x has shape {view.shape}; convolution takes (N, C, H, W) or (C, H, W)")
     batched = view if view.ndim == 4 else view[None]
-    size = (batched.shape[0], matrix.shape[0], *shape.output_size(batched.shape[2], batched.shape[3]))
+    size = (batched.shape[0], matrix.rows, *shape.output_size(batched.shape[2], batched.shape[3]))
     y, out = new_result(size, is_tensor(x), view.ndim == 4 and is_channels_last(x))
     added = _residual(residual, out, size if view.ndim == 4 else size[1:])
-    _core.conv2d(batched, matrix._native, shape, _bias(bias, matrix.shape[0]), kind, out, added)
+    _core.conv2d(batched, matrix, shape, _bias(bias, matrix.rows), activation, out, added)
     return y if view.ndim == 4 else y[0]
 
 
@@ -121,25 +143,29 @@ def conv1d(
     Raises:
         ValueError: shapes or geometry that make no sense. TypeError: not float32, not on the CPU.
     """
+    shape = _conv_shape(1, kernel_size, stride, padding, dilation, groups)
+    return native_conv1d(x, matrix._native, shape, bias, _activation(activation), residual)
+
+
+def native_conv1d(
+    x: Any,
+    matrix: _core.Matrix,
+    shape: _core.Conv2dShape,
+    bias: Any = None,
+    activation: _core.Activation = NONE,
+    residual: Any = None,
+) -> Any:
+    """`conv1d` of a native matrix; `shape` is that of images one row high."""
     view = float32_view(x, "x")
     if view.ndim not in (2, 3):
         raise ValueError(f"x has shape {view.shape}; convolution takes (N, C, L) or (C, L)")
-    shape = _conv_shape(1, kernel_size, stride, padding, dilation, groups)
     images = (view if view.ndim == 3 else view[None])[:, :, None]
-    _, length = shape.output_size(1, images.shape[3])
-    size = (images.shape[0], matrix.shape[0], length)
+    size = (images.shape[0], matrix.rows, shape.output_size(1, images.shape[3])[1])
     y, out = new_result(size if view.ndim == 3 else size[1:], is_tensor(x))
     added = _residual(residual, out, out.shape)
     rows = (size[0], size[1], 1, size[2])
-    _core.conv2d(
-        images,
-        matrix._native,
-        shape,
-        _bias(bias, matrix.shape[0]),
-        _activation(activation),
-        out.reshape(rows),
-        None if added is None else added.reshape(rows),
-    )
+    added = None if added is None else added.reshape(rows)
+    _core.conv2d(images, matrix, shape, _bias(bias, matrix.rows), activation, out.reshape(rows), added)
     return y
 
 

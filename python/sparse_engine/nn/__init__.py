@@ -2,7 +2,6 @@
 
 from .attention import MaskedMultiheadAttention
 from .autotune import autotune, decisions, set_decisions
-from .base import dense_only
 from .conv import (
     MaskedConv3d,
     MaskedConvTranspose1d,
@@ -12,6 +11,7 @@ from .conv import (
     SparseConv2d,
 )
 from .convert import register
+from .fallback import dense_only
 from .linear import SparseLinear
 from .recurrent import SparseGRU, SparseLSTM
 

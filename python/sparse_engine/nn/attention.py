@@ -10,17 +10,17 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .. import _core
-from .base import DISABLED, NOT_OWN, TRAINING, Pruned, native_enabled, transformed
+from ..matrices.functional import native_linear
+from .base import Pruned, PrunedWeight, on_stand_ins
 from .convert import KINDS
-from .formats import DENSE, FORMATS, modelled
-from .linear import sparse_linear
-from .several import PrunedSeveral, on_stand_ins
+from .fallback import DISABLED, NOT_OWN, TRAINING, native_enabled, transformed
+from .formats import DENSE, modelled
 
 PACKED = "in_proj_weight"
 SEPARATE = ("q_proj_weight", "k_proj_weight", "v_proj_weight")
 
 
-class MaskedMultiheadAttention(PrunedSeveral, nn.MultiheadAttention):
+class MaskedMultiheadAttention(Pruned, nn.MultiheadAttention):
     """A pruned `torch.nn.MultiheadAttention`: same parameters, same results within rounding; in inference its projections run
     on native sparse kernels where these measure faster."""
 
@@ -31,9 +31,9 @@ class MaskedMultiheadAttention(PrunedSeveral, nn.MultiheadAttention):
         if torch.compiler.is_compiling():
             return super().forward(query, key, value, *args, **kwargs)
         state = self._sparse
-        stand_ins = self._hold()
-        if isinstance(self.out_proj, Pruned):  # whose own forward torch never calls
-            weight = self.out_proj._weight()
+        stand_ins = self._stand_ins()
+        if isinstance(self.out_proj, PrunedWeight):  # whose own forward torch never calls
+            weight = self.out_proj._masked("weight")
             if weight is not self.out_proj._parameters.get("weight", weight):
                 stand_ins.append((self.out_proj, "weight", weight))
         if stand_ins:
@@ -52,10 +52,9 @@ class MaskedMultiheadAttention(PrunedSeveral, nn.MultiheadAttention):
         shape = (*query.shape, *key.shape, query is key is value)
         choice = state.choices.exact.get((shape, torch.get_num_threads()))
         if choice is None:
-            density = sum(m.kept for m in self.masks.values()) / max(1, sum(m.size for m in self.masks.values()))
             tokens = query.numel() // self.embed_dim
             size = (tokens, key.numel() // self.kdim)
-            kernel, result = state.choices.decide(shape, size, ways, modelled(["csr"], density, tokens))
+            kernel, result = state.choices.decide(shape, size, ways, modelled(["csr"], state.density, tokens))
             return ways[kernel]() if result is None else result
         choice.left -= 1
         return state.choices.look_again(choice, ways) if choice.left < 0 else ways[choice.kernel]()
@@ -91,31 +90,24 @@ class MaskedMultiheadAttention(PrunedSeveral, nn.MultiheadAttention):
 
     def _matrix(self, name: str, part: int | None = None) -> _core.Matrix:
         """A projection's weight, or a third of the packed one, as native kernels read it."""
-        parameter, held = self._sparse.under[name]
-        key = name if part is None else f"{name}.{part}"
-        packed = self._sparse.packed.get(key)
-        if packed is None or packed[0] != held.epoch:
-            held.remember_values(parameter)
-            weight = Tensor.detach(parameter)
-            if part is not None:
-                weight = weight[part * self.embed_dim : (part + 1) * self.embed_dim]
-            packed = self._sparse.packed[key] = (held.epoch, FORMATS["csr"].pack(weight.contiguous().numpy()))
-        matrix: _core.Matrix = packed[1]
-        return matrix
+        if part is None:
+            return self._sparse.pack(name).matrix("csr")
+        rows = slice(part * self.embed_dim, (part + 1) * self.embed_dim)
+        return self._sparse.pack(name, (name, part), lambda weight: weight[rows]).matrix("csr")
 
     def _projected(self, inputs: tuple[Tensor, Tensor, Tensor]) -> list[Tensor]:
         """Queries, keys and values, (batch, tokens, features) each."""
         bias: Tensor | None = self.in_proj_bias
         masked = self.masks
         if PACKED in masked and inputs[0] is inputs[1] is inputs[2]:
-            return list(sparse_linear(inputs[0], self._matrix(PACKED), bias).chunk(3, dim=-1))
+            return list(native_linear(inputs[0], self._matrix(PACKED), bias).chunk(3, dim=-1))
         found = []
         for part, x in enumerate(inputs):
             own = None if bias is None else bias[part * self.embed_dim : (part + 1) * self.embed_dim]
             if PACKED in masked:
-                found.append(sparse_linear(x, self._matrix(PACKED, part), own))
+                found.append(native_linear(x, self._matrix(PACKED, part), own))
             elif SEPARATE[part] in masked:
-                found.append(sparse_linear(x, self._matrix(SEPARATE[part]), own))
+                found.append(native_linear(x, self._matrix(SEPARATE[part]), own))
             else:
                 packed: Any = self._parameters[PACKED]
                 rows = slice(part * self.embed_dim, (part + 1) * self.embed_dim)

@@ -9,11 +9,10 @@ from ..measure.eval_mode import eval_mode
 from ..measure.model_calls import arguments_of
 from ..measure.progress import Progress
 from ..measure.settling import settle_at_once
-from .base import NativePruned
+from .base import Pruned
 from .dispatch import Choice
 from .formats import DENSE, FORMATS
 from .own_forward import OwnForward
-from .several import PrunedSeveral
 
 Decisions = dict[str, list[dict[str, Any]]]
 
@@ -22,7 +21,8 @@ def autotune(model: nn.Module, example_inputs: Any, *, progress: bool = False) -
     """Decide anew, for `example_inputs`, which kernel each pruned layer of `model` takes.
 
     Layers do this by themselves on their first inputs of a size, a little in each call; here it happens now. Earlier decisions
-    are dropped, and these are not looked at again. With SPARSE_ENGINE_AUTOTUNE=off the cost model decides and nothing is timed.
+    are dropped, and these are not looked at again; where a call fails or is interrupted, the earlier ones are put back. With
+    SPARSE_ENGINE_AUTOTUNE=off the cost model decides and nothing is timed.
 
     Args:
         model: pruned. Run in eval mode under inference_mode; its training flags are restored.
@@ -32,9 +32,10 @@ def autotune(model: nn.Module, example_inputs: Any, *, progress: bool = False) -
         The decisions, as `decisions` gives them.
     """
     deciding = _layers(model)
+    arguments = arguments_of(model, example_inputs)
+    before = [dict(layer._sparse.choices.buckets) for _, layer in deciding]
     for _, layer in deciding:
         layer._sparse.choices.clear()
-    arguments = arguments_of(model, example_inputs)
     # The first call of a forward of somebody else's finds out what there is to decide.
     calls = 2 if any(isinstance(layer, OwnForward) for _, layer in deciding) else 1
     bar = Progress(calls * len(deciding)) if progress else None
@@ -43,6 +44,10 @@ def autotune(model: nn.Module, example_inputs: Any, *, progress: bool = False) -
         with eval_mode(model), torch.inference_mode(), settle_at_once():
             for _ in range(calls):
                 arguments.call(model)
+    except BaseException:
+        for (_, layer), decided in zip(deciding, before, strict=True):
+            layer._sparse.choices.put_back(decided)
+        raise
     finally:
         for hook in hooks:
             hook.remove()
@@ -68,7 +73,7 @@ def decisions(model: nn.Module) -> Decisions:
                 "kernel": choice.kernel,
                 "seconds": dict(choice.seconds),
             }
-            for (size, torch_threads, threads, isa), choice in layer._sparse.choices.buckets.items()
+            for (size, torch_threads, threads, isa), choice in tuple(layer._sparse.choices.buckets.items())
         ]
         for name, layer in _layers(model)
     }
@@ -99,9 +104,7 @@ def set_decisions(model: nn.Module, saved: Decisions) -> None:
                 )
             checked[name][bucket] = choice
     for name, buckets in checked.items():
-        choices = layers[name]._sparse.choices
-        choices.clear()
-        choices.buckets.update(buckets)
+        layers[name]._sparse.choices.put_back(buckets)
 
 
 def _read(name: str, entry: Any) -> tuple[Any, Choice]:
@@ -118,4 +121,4 @@ def _read(name: str, entry: Any) -> tuple[Any, Choice]:
 
 
 def _layers(model: nn.Module) -> list[tuple[str, Any]]:
-    return [(name, module) for name, module in model.named_modules() if isinstance(module, (NativePruned, PrunedSeveral))]
+    return [(name, module) for name, module in model.named_modules() if isinstance(module, Pruned) and module.has_native]

@@ -6,12 +6,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .. import _core
-from ..matrices.arrays import new_result
-from ..matrices.functional import is_channels_last
-from .base import NativePruned, Pruned
+from ..matrices.functional import native_conv1d, native_conv2d, native_linear
+from .base import PrunedWeight
 from .convert import KINDS
 from .formats import NARROW_COLUMNS
-from .linear import bias_of, numpy_of, sparse_linear
+from .native import NativePruned
 
 
 class SparseConv2d(NativePruned, nn.Conv2d):
@@ -46,22 +45,13 @@ class SparseConv2d(NativePruned, nn.Conv2d):
     def _native(
         self, x: Tensor, matrix: _core.Matrix, bias: Tensor | None, geometry: tuple[_core.Conv2dShape, tuple[int, int]]
     ) -> Tensor:
-        shape, (height, width) = geometry
-        images = x.detach() if x.requires_grad else x
         if self._is_one_row(x):
-            rows = images.reshape(-1, matrix.cols)
-            y = sparse_linear(rows, matrix, bias)
-            return y.reshape(*x.shape[:-3], matrix.rows, 1, 1)
-        if self.padding_mode != "zeros":
-            images = F.pad(images, self._reversed_padding_repeated_twice, mode=self.padding_mode)
+            y = native_linear(x.reshape(-1, matrix.cols), matrix, bias)
+            return y.reshape(*x.shape[:-3], matrix.rows, 1, 1)  # type: ignore[no-any-return]
+        images = x if self.padding_mode == "zeros" else F.pad(x, self._reversed_padding_repeated_twice, mode=self.padding_mode)
         if x.dim() == 3:
-            images = images.unsqueeze(0)
-        elif (plain := _core.conv2d_tensors(images, matrix, shape, bias, _core.Activation.none, None)) is not None:
-            return plain  # type: ignore[no-any-return]
-        y, target = new_result((images.shape[0], matrix.rows, height, width), True, is_channels_last(images))
-        _core.conv2d(numpy_of(images), matrix, shape, bias_of(bias), _core.Activation.none, target)
-        result: Tensor = y if x.dim() == 4 else y.squeeze(0)
-        return result
+            return native_conv2d(images.unsqueeze(0), matrix, geometry[0], bias).squeeze(0)  # type: ignore[no-any-return]
+        return native_conv2d(images, matrix, geometry[0], bias)  # type: ignore[no-any-return]
 
 
 class SparseConv1d(NativePruned, nn.Conv1d):
@@ -88,33 +78,28 @@ class SparseConv1d(NativePruned, nn.Conv1d):
         return _wide((x.shape[0] if x.dim() == 3 else 1) * geometry[1])
 
     def _native(self, x: Tensor, matrix: _core.Matrix, bias: Tensor | None, geometry: tuple[_core.Conv2dShape, int]) -> Tensor:
-        shape, length = geometry
-        rows = x.detach() if x.requires_grad else x
-        if self.padding_mode != "zeros":
-            rows = F.pad(rows, self._reversed_padding_repeated_twice, mode=self.padding_mode)
-        if x.dim() == 2:
-            rows = rows.unsqueeze(0)
-        y, target = new_result((rows.shape[0], matrix.rows, length), tensor=True)
-        _core.conv2d(numpy_of(rows.unsqueeze(2)), matrix, shape, bias_of(bias), _core.Activation.none, target[:, :, None])
-        result: Tensor = y if x.dim() == 3 else y.squeeze(0)
-        return result
+        rows = x if self.padding_mode == "zeros" else F.pad(x, self._reversed_padding_repeated_twice, mode=self.padding_mode)
+        return native_conv1d(rows, matrix, geometry[0], bias)  # type: ignore[no-any-return]
 
 
-class MaskedConv3d(Pruned, nn.Conv3d):
+class MaskedConv3d(PrunedWeight, nn.Conv3d):
     """A pruned `torch.nn.Conv3d`: masked, computed dense."""
 
     plain = nn.Conv3d
+    has_native = False
 
     def _dense(self, input: Tensor, weight: Tensor) -> Tensor:
         return self._conv_forward(input, weight, self._parameters["bias"])  # type: ignore[no-any-return]
 
 
-class _MaskedTransposed(Pruned, nn.modules.conv._ConvTransposeNd):
+class _MaskedTransposed(PrunedWeight, nn.modules.conv._ConvTransposeNd):
     """A pruned transposed convolution of any rank: masked, computed dense."""
+
+    has_native = False
 
     def forward(self, input: Tensor, output_size: Any = None) -> Tensor:
         """As torch's layer, on the masked weight."""
-        x, weight = input, self._weight()
+        x, weight = input, self._masked("weight")
         axes = len(self.kernel_size)
         sides: Any = (self.stride, self.padding, self.kernel_size, axes, self.dilation)
         extra = self._output_padding(x, output_size, *sides)

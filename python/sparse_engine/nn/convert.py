@@ -13,9 +13,9 @@ from torch.nn.utils.parametrize import is_parametrized
 
 from ..masking.hooks import release
 from ..masking.mask import Mask
-from .base import Pruned, PrunedState, become
+from .base import Pruned, become
 from .own_forward import OwnForward
-from .several import PrunedSeveral
+from .parametrized import release_computed
 
 # Classes of torch and their pruned ones; filled where these are written.
 KINDS: dict[type[nn.Module], type[Any]] = {}
@@ -67,13 +67,13 @@ def registered(module: nn.Module) -> Registered | None:
 
 def plain_class(module: Any) -> type[nn.Module]:
     """The class of `module`, or the one it had before it was pruned."""
-    plain: type[nn.Module] = module.plain if isinstance(module, (Pruned, PrunedSeveral)) else type(module)
+    plain: type[nn.Module] = module.plain if isinstance(module, Pruned) else type(module)
     return plain
 
 
 def pruned_class(module: nn.Module) -> type[Any]:
     """The class that `module` takes when it is pruned, or has taken."""
-    if isinstance(module, (Pruned, PrunedSeveral)):
+    if isinstance(module, Pruned):
         return type(module)
     plain = type(module)
     kind = known_kind(module)
@@ -123,32 +123,35 @@ def _make(kind: type[Any], plain: type[nn.Module]) -> type[Any]:
     return cls
 
 
-def attach(layer: nn.Module, mask: Mask) -> None:
-    """Put `layer` under `mask`: its class becomes the pruned one, its weight is zeroed where the mask is False."""
+def attach(layer: nn.Module, parameter: str, mask: Mask) -> None:
+    """Put one parameter of `layer` under `mask`; its class becomes the pruned one. Others keep the masks they have."""
     if not isinstance(layer, Pruned):
-        become(layer, pruned_class(layer))
+        kind = pruned_class(layer)
+        become(layer, kind)
+        layer._sparse = kind.State({parameter: mask})
+    else:
+        layer._sparse = layer._sparse.with_mask(parameter, mask)
     assert isinstance(layer, Pruned)
-    layer._sparse = PrunedState(mask)
-    layer._clean()
+    layer._clean(parameter)
 
 
-def detach(layer: Pruned) -> None:
-    """Undo `attach`; the layer gets the class it had, the zeros stay."""
-    if layer._sparse.parameter is not None:
-        release(layer._sparse.parameter)
-    turn_back(layer)
-
-
-def turn_back(layer: Any) -> None:
-    """Give a pruned layer the class it had; what it kept of its masks is gone."""
+def detach(layer: nn.Module) -> None:
+    """Give a pruned layer the class it had; the zeros stay. Any other is left as it is."""
+    if not isinstance(layer, Pruned):
+        return
+    for weight, _ in layer._sparse.under.values():
+        release(weight)
+    for name in layer.masks:
+        if layer._parameters.get(name) is None:
+            release_computed(layer, name)
     plain = unpruned_class(layer)
     del layer._sparse
     layer.__dict__.pop("__module__", None)
-    layer.__class__ = plain
+    setattr(layer, "__class__", plain)  # noqa: B010 - mypy takes it for the class of all
 
 
 def unpruned_class(layer: Any) -> type[nn.Module]:
-    """The class that a pruned layer gets back."""
+    """The class that a pruned layer gets back, between those that others put around it since."""
     wrapped = type(layer).__bases__
     if wrapped[0].__module__.startswith("torch.distributed.") and len(wrapped) == 2:
         # fully_shard put a class of its own before the pruned one: the same one of the plain class.

@@ -8,6 +8,7 @@ hundred calls, then ever more rarely, because the moment it was taken in may hav
 import math
 import os
 import statistics
+import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -68,9 +69,15 @@ def timing_enabled() -> bool:
 
 
 class Trial:
-    """Seconds of each way, measured a little in every call until they tell which is fastest."""
+    """Seconds of each way, measured a little in every call until they tell which is fastest.
+
+    Attributes:
+        mine: held while a call measures, so that no other thread disturbs it. The same thread may come again: a way may call
+            the layer that it is a way of.
+    """
 
     def __init__(self) -> None:
+        self.mine = threading.RLock()
         self.first: dict[str, float] = {}  # of the first call, which packs, or has torch prepare for a size
         self.seconds: dict[str, list[float]] = {}  # of all later ones
 
@@ -87,7 +94,7 @@ class Trial:
             if bounded and results and time.perf_counter() - start + self._expected(way) > self._limit():
                 break
             results[way] = self._time(way, ways[way])
-        best = decided.kernel if decided is not None else self._best_so_far(modelled)
+        best = decided.kernel if decided is not None else self.best_so_far(modelled)
         return decided, best, results.get(best)
 
     def _next(self, ways: Ways, modelled: str) -> str:
@@ -125,7 +132,7 @@ class Trial:
 
     def medians(self) -> dict[str, float]:
         """Median seconds of each way that was measured."""
-        return {way: statistics.median(times) for way, times in self.seconds.items()}
+        return {way: statistics.median(times) for way, times in tuple(self.seconds.items())}
 
     def _decided(self, ways: Ways, modelled: str) -> Choice | None:
         if len(ways) == 1:
@@ -144,7 +151,8 @@ class Trial:
             return None
         return Choice(_fastest(medians, best, modelled), medians)
 
-    def _best_so_far(self, modelled: str) -> str:
+    def best_so_far(self, modelled: str) -> str:
+        """The way to take until it is decided."""
         medians = self.medians()
         if DENSE in medians and len(medians) > 1:
             return _fastest(medians, min((way for way in medians if way != DENSE), key=medians.__getitem__), modelled)
@@ -162,7 +170,11 @@ def _measure(trial: Trial, ways: Ways, modelled: str, bounded: bool) -> "tuple[C
 
 
 class Choices:
-    """The decisions of one layer, by input size and number of threads."""
+    """The decisions of one layer, by input size and number of threads.
+
+    A decision is published once, when it is taken. Until then what was measured is known to its trial alone: a call that fails
+    or is interrupted decides nothing, and other threads that call meanwhile take the way that is best so far.
+    """
 
     def __init__(self) -> None:
         self.exact: dict[tuple[tuple[int, ...], int], Choice] = {}  # by shape and threads as they came: the fast look-up
@@ -188,12 +200,19 @@ class Choices:
             choice = self._nearest(size, where)
         if choice is None:
             trial = self._trials.setdefault(bucket, Trial())
-            choice, kernel, result = _measure(trial, ways, modelled, not unbounded)
-            if choice is None:
-                return kernel, result
-            self._trials.clear()  # what is near takes over this decision, and what is far begins again
-            choice.left = math.inf if unbounded or len(ways) == 1 else choice.interval
-            self.buckets[bucket] = choice
+            if not trial.mine.acquire(blocking=unbounded):
+                return trial.best_so_far(modelled), None
+            try:
+                choice = self.buckets.get(bucket)  # of who had the trial before
+                if choice is None:
+                    choice, kernel, result = _measure(trial, ways, modelled, not unbounded)
+                    if choice is None:
+                        return kernel, result
+                    choice.left = math.inf if unbounded or len(ways) == 1 else choice.interval
+                    self.buckets[bucket] = choice
+                    self._trials.clear()  # what is near takes over this decision, and what is far begins again
+            finally:
+                trial.mine.release()
         if len(self.exact) >= MAX_REMEMBERED:
             self.exact.clear()
         self.exact[(shape, threads)] = choice
@@ -228,8 +247,8 @@ class Choices:
 
     def forget(self, choice: Choice) -> None:
         """Decide anew what `choice` said."""
-        self.buckets = {bucket: other for bucket, other in self.buckets.items() if other is not choice}
-        self.exact = {key: other for key, other in self.exact.items() if other is not choice}
+        self.buckets = {bucket: other for bucket, other in tuple(self.buckets.items()) if other is not choice}
+        self.exact = {key: other for key, other in tuple(self.exact.items()) if other is not choice}
 
     def clear(self) -> None:
         """Decide anew from here on."""
@@ -237,10 +256,15 @@ class Choices:
         self.buckets.clear()
         self._trials.clear()
 
+    def put_back(self, buckets: Mapping[Bucket, Choice]) -> None:
+        """Take up `buckets`, decided before, in place of all that is decided now."""
+        self.clear()
+        self.buckets.update(buckets)
+
     def _nearest(self, size: tuple[int, ...], where: Where) -> Choice | None:
         """The decision for a size near enough, if there is one."""
         near: dict[float, Choice] = {}
-        for (other, *its), choice in self.buckets.items():
+        for (other, *its), choice in tuple(self.buckets.items()):  # other threads may add to it
             if tuple(its) != where or len(other) != len(size):
                 continue
             if any((a <= NARROW_COLUMNS) != (b <= NARROW_COLUMNS) for a, b in zip(size, other, strict=True)):

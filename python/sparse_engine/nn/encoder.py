@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .base import Pruned, become
-from .several import PrunedSeveral
 
 
 class UnfusedEncoderLayer(nn.TransformerEncoderLayer):
@@ -101,7 +100,7 @@ def decline_fused_paths(model: nn.Module) -> None:
     module: Any
     for module in model.modules():
         if type(module) in UNFUSED or type(module) in UNFUSED.values():
-            holds = any(isinstance(part, (Pruned, PrunedSeveral)) for part in module.modules())
+            holds = any(isinstance(part, Pruned) for part in module.modules())
             if holds and type(module) in UNFUSED:
                 become(module, UNFUSED[type(module)])
             elif not holds and type(module) not in UNFUSED:

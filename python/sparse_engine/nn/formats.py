@@ -5,8 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from .. import _core
+from ..masking.hooks import Held
 from ..masking.mask import Mask
 
 DENSE = "dense"
@@ -42,6 +44,35 @@ FORMATS = {
     "bsr4x1": Format(lambda w: _core.Bsr.from_dense(w, 4, 1), wide=1.1, overhead=0.03, narrow=5.5),
     "nm2:4": Format(lambda w: _core.Nm.from_dense(w, 2, 4), wide=1.35, overhead=0.03, narrow=4.3),
 }
+
+
+class Packed:
+    """A weight as native kernels read it, in the formats asked for so far.
+
+    Args:
+        weight: the parameter.
+        held: what is known of it; `epoch` says which of its values these are.
+        view: the matrix that is packed, made of the whole parameter; by default (out, in · kernel).
+    """
+
+    def __init__(self, weight: Tensor, held: Held, view: Callable[[Tensor], Tensor] | None = None) -> None:
+        self.epoch, self._weight, self._view = held.epoch, weight, view
+        held.remember_values(weight)
+        self.matrices: dict[str, _core.Matrix] = {}
+
+    def matrix(self, kernel: str) -> _core.Matrix:
+        """The weight in the format of `kernel`."""
+        found = self.matrices.get(kernel)
+        if found is None:
+            found = self.matrices[kernel] = FORMATS[kernel].pack(self.dense())
+        return found
+
+    def dense(self) -> NDArray[np.float32]:
+        """The matrix that is packed."""
+        weight = Tensor.detach(self._weight)
+        matrix = weight if self._view is None else self._view(weight)
+        found: NDArray[np.float32] = matrix.reshape(matrix.shape[0], -1).contiguous().numpy()
+        return found
 
 
 def fitting(mask: Mask) -> tuple[str, ...]:

@@ -2,25 +2,25 @@
 
 from collections.abc import Iterable, Iterator
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from .. import _core
-from ..masking.hooks import Held
 from ..masking.mask import Mask
-from .base import DISABLED, NOT_OWN, TRAINING, Packed, native_enabled, transformed
+from ..matrices.functional import native_conv1d, native_conv2d, native_linear
+from .base import Pruned, PrunedState, on_stand_ins
+from .fallback import DISABLED, NOT_OWN, TRAINING, native_enabled, transformed
 from .formats import DENSE, FORMATS, NARROW_COLUMNS, candidates, fitting, modelled
 from .products import Convolution, Factor, Product, Products
-from .several import PrunedSeveral, SeveralState, on_stand_ins
 
 ANY_MASK = ("csr", "bitmask")  # formats that fit every mask
 UNROUTED = "masked; its own forward does not multiply by its weights as they are"
 
 
-class OwnState(SeveralState):
+class OwnState(PrunedState):
     """What was found out about the forward, besides."""
 
     def __init__(self, masks: dict[str, Mask]) -> None:
@@ -41,10 +41,10 @@ class OwnState(SeveralState):
         return tuple(kernel for kernel in FORMATS if all(kernel in fit for fit in own))
 
 
-class OwnForward(PrunedSeveral):
+class OwnForward(Pruned):
     """Mixin of a pruned layer of any class, put before that class."""
 
-    State = OwnState
+    State: ClassVar[type[PrunedState]] = OwnState
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """What the plain class gives for the same arguments, on the masked weights."""
@@ -52,7 +52,7 @@ class OwnForward(PrunedSeveral):
         if torch.compiler.is_compiling():
             return plain()
         state: Any = self._sparse
-        stand_ins = self._hold()
+        stand_ins = self._stand_ins()
         if stand_ins:
             state.fall_back(NOT_OWN)
             return on_stand_ins(stand_ins, plain)
@@ -88,7 +88,7 @@ class OwnForward(PrunedSeveral):
         state.factors = tuple(found)
         fit = (DENSE, *state.fitting)
         decided = state.choices.buckets  # taken up from elsewhere
-        for bucket in [bucket for bucket, choice in decided.items() if choice.kernel not in fit]:
+        for bucket in [bucket for bucket, choice in tuple(decided.items()) if choice.kernel not in fit]:
             del decided[bucket]
         if not found:
             state.fall_back(UNROUTED)
@@ -96,8 +96,7 @@ class OwnForward(PrunedSeveral):
 
     def _decide(self, x: Tensor, plain: Any) -> Any:
         state: Any = self._sparse
-        sizes = [(mask.kept, mask.size) for mask in self.masks.values()]
-        density = sum(kept for kept, _ in sizes) / max(1, sum(size for _, size in sizes))
+        density = state.density
         wide = any(f.matrix is None and getattr(self, f.parameter).dim() > 2 for f in state.factors)  # convolutions
         columns = NARROW_COLUMNS + 1 if wide else x.numel() // max(1, x.shape[-1])
         kernels = candidates(state.fitting, density, columns)
@@ -118,31 +117,31 @@ class OwnForward(PrunedSeveral):
 
     def _native(self, kernel: str, product: Product) -> Tensor | None:
         x, bias = product.x, product.bias
-        if type(x) not in (Tensor, nn.Parameter) or x.dtype is not torch.float32 or not x.is_cpu or not x.numel():
+        if type(x) not in (Tensor, nn.Parameter) or not x.numel() or transformed(x):
             return None
+        if torch.is_grad_enabled() and (x.requires_grad or (bias is not None and bias.requires_grad)):
+            return None  # a module inside may learn while this one does not
         if product.factor not in self._sparse.factors and kernel not in ANY_MASK:  # type: ignore[attr-defined]
             return None  # not seen when the formats were looked for
-        x = x.detach() if x.requires_grad else x
-        bias = bias.detach() if bias is not None and bias.requires_grad else bias
-        if product.convolution is None:
-            matrix = self._matrix(product.factor, kernel)
-            return _core.linear_tensors(x, matrix, bias, _core.Activation.none, None)  # type: ignore[no-any-return]
-        shape = _shape_of(product.convolution, getattr(self, product.factor.parameter).shape[2:])
-        if shape is None or x.dim() not in (3, 4) or x.dim() != getattr(self, product.factor.parameter).dim():
-            return None
+        weight: Tensor = getattr(self, product.factor.parameter)
         matrix = self._matrix(product.factor, kernel)
-        images = x if x.dim() == 4 else x.unsqueeze(2)
-        y = _core.conv2d_tensors(images, matrix, shape, bias, _core.Activation.none, None)
-        return y if y is None or x.dim() == 4 else y.squeeze(2)  # type: ignore[no-any-return]
+        try:
+            if product.convolution is None:
+                return native_linear(x, matrix, bias)  # type: ignore[no-any-return]
+            shape = _shape_of(product.convolution, weight.shape[2:])
+            if shape is None or x.dim() not in (weight.dim(), weight.dim() - 1):
+                return None
+            convolve = native_conv2d if weight.dim() == 4 else native_conv1d
+            return convolve(x, matrix, shape, bias)  # type: ignore[no-any-return]
+        except (TypeError, ValueError):
+            return None  # torch computes it, or refuses it in its own words
 
     def _matrix(self, factor: Factor, kernel: str) -> _core.Matrix:
-        state: Any = self._sparse
-        parameter, held = state.under[factor.parameter]
-        packed = state.packed.get(factor)
-        if packed is None or packed.epoch != held.epoch:
-            packed = state.packed[factor] = _Packed(parameter, held, factor)
-        matrix: _core.Matrix = packed.matrix(kernel)
-        return matrix
+        def view(weight: Tensor) -> Tensor:
+            matrix = weight if factor.matrix is None else weight[factor.matrix]
+            return matrix.t() if factor.transposed else matrix
+
+        return self._sparse.pack(factor.parameter, factor, view).matrix(kernel)
 
     def _unfit(self, inputs: list[Tensor]) -> str | None:
         """Why nothing native takes this call, or None."""
@@ -164,31 +163,12 @@ class OwnForward(PrunedSeveral):
         return None
 
 
-class _Packed(Packed):
-    """A parameter as the matrix that a product multiplies by."""
-
-    def __init__(self, parameter: Tensor, held: Held, factor: Factor) -> None:
-        super().__init__(parameter, held)
-        self.factor = factor
-
-    def dense(self) -> Any:
-        """(out, in) of the product."""
-        whole = Tensor.detach(self._weight)
-        part = whole if self.factor.matrix is None else whole[self.factor.matrix]
-        return _as_multiplied(part.numpy(), self.factor.transposed)
-
-
-def _as_multiplied(array: Any, transposed: bool) -> Any:
-    """A numpy array as (out, in) of a product."""
-    return np.ascontiguousarray(array.T if transposed else array.reshape(array.shape[0], -1))
-
-
 def _matrix_mask(mask: Mask, factor: Factor) -> Mask:
     return _turned(mask) if factor.transposed else mask
 
 
 def _turned(mask: Mask) -> Mask:
-    return Mask.from_numpy(_as_multiplied(mask.to_numpy(), True))
+    return Mask.from_numpy(np.ascontiguousarray(mask.to_numpy().T))
 
 
 def _tensors(value: Any) -> Iterator[Tensor]:

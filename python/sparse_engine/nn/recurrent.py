@@ -14,26 +14,28 @@ from torch.nn.utils.rnn import PackedSequence
 from .. import _core
 from ..masking.hooks import hold
 from ..masking.mask import Mask
-from .base import DISABLED, NOT_OWN, PARAMETRIZED, TRAINING, Packed, native_enabled, transformed
+from ..matrices.functional import native_linear
+from .base import UNHELD, Pruned, on_stand_ins
 from .convert import KINDS
+from .fallback import DISABLED, NOT_OWN, PARAMETRIZED, TRAINING, native_enabled, transformed
 from .formats import DENSE, modelled
 from .scripted import gru, lstm, script_as
-from .several import PrunedSeveral, on_stand_ins
 
 GATES = {"LSTM": "ifgo", "GRU": "rzn"}  # in torch's order
 
 
-class PrunedRecurrent(PrunedSeveral, nn.RNNBase):
+class PrunedRecurrent(Pruned, nn.RNNBase):
     """Mixin of a pruned recurrent layer."""
 
     plain: ClassVar[type[nn.RNNBase]]
+    __jit_unused_properties__ = ["masks", "all_weights", "qconfig"]  # noqa: RUF012 - a list, as torch has it
 
     def forward(self, input: Any, hx: Any = None) -> Any:
         """As torch's layer: (output, h_n) or (output, (h_n, c_n))."""
         if torch.compiler.is_compiling():
             return super().forward(input, hx)
         state = self._sparse
-        stand_ins = self._hold()
+        stand_ins = self._stand_ins()
         if stand_ins:
             state.fall_back(NOT_OWN)
             return on_stand_ins(stand_ins, lambda: super(PrunedRecurrent, self).forward(input, hx))
@@ -44,10 +46,9 @@ class PrunedRecurrent(PrunedSeveral, nn.RNNBase):
         ways = {DENSE: lambda: super(PrunedRecurrent, self).forward(input, hx), "csr": lambda: self._native(input, hx)}
         choice = state.choices.exact.get((input.shape, torch.get_num_threads()))
         if choice is None:
-            density = sum(m.kept for m in self.masks.values()) / max(1, sum(m.size for m in self.masks.values()))
             batch_axis, time_axis = (0, 1) if self.batch_first else (1, 0)
             batch, steps = (1, input.shape[0]) if input.dim() == 2 else (input.shape[batch_axis], input.shape[time_axis])
-            kernel, result = state.choices.decide(input.shape, (batch, steps), ways, modelled(["csr"], density, batch))
+            kernel, result = state.choices.decide(input.shape, (batch, steps), ways, modelled(["csr"], state.density, batch))
             return ways[kernel]() if result is None else result
         choice.left -= 1
         return state.choices.look_again(choice, ways) if choice.left < 0 else ways[choice.kernel]()
@@ -79,20 +80,16 @@ class PrunedRecurrent(PrunedSeveral, nn.RNNBase):
         return None
 
     def _matrix(self, name: str) -> _core.Matrix:
-        state = self._sparse
-        found: Any = state.under.get(name, (None, None))
-        parameter, held = found
-        if parameter is None or held is None or self._parameters[name] is not parameter:
+        under = self._sparse.under
+        if name not in self.masks:
             # A weight that no mask is on is watched in the same way: it is packed, too.
-            parameter = self._parameters[name]
-            assert parameter is not None
-            held = hold(parameter, Mask.from_numpy(np.ones(tuple(parameter.shape), np.bool_)))
-            state.under[name] = (parameter, held)
-        packed = state.packed.get(name)
-        if packed is None or packed.epoch != held.epoch:
-            packed = state.packed[name] = Packed(parameter, held)
-        matrix: _core.Matrix = packed.matrix("csr")
-        return matrix
+            parameter: Any = self._parameters[name]
+            own, held = under.get(name, UNHELD)
+            if own is not parameter:
+                under[name] = (parameter, hold(parameter, Mask.from_numpy(np.ones(tuple(parameter.shape), np.bool_))))
+            elif held.version != parameter._version:
+                held.settle(parameter)
+        return self._sparse.pack(name).matrix("csr")
 
     def _native(self, x: Tensor, hx: Any) -> Any:
         # numpy throughout: its calls on arrays this small cost a fraction of torch's.
@@ -124,11 +121,8 @@ class PrunedRecurrent(PrunedSeveral, nn.RNNBase):
         return "hc" if self.mode == "LSTM" else "h"
 
     def _direction(self, x: Any, suffix: str, states: list[Any], y: Any, backwards: bool) -> None:
-        gates = np.empty((x.shape[0], x.shape[1], len(GATES[self.mode]) * self.hidden_size), np.float32)
         of_input, of_state = self._biases(suffix)
-        flat = x.reshape(-1, x.shape[-1])
-        into = gates.reshape(len(flat), gates.shape[2])
-        _core.linear(flat, self._matrix(f"weight_ih{suffix}"), of_input, _core.Activation.none, into)
+        gates = native_linear(x, self._matrix(f"weight_ih{suffix}"), of_input)
         recurrent = self._matrix(f"weight_hh{suffix}")
         if self.mode == "LSTM":
             _core.lstm(recurrent, gates, states[0], states[1], y, backwards)

@@ -8,19 +8,16 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.parameter import UninitializedParameter
 
-from ..masking.hooks import release
 from ..masking.mask import Mask
 from ..masking.zeros import mask_tensor
 from ..nn import (
     recurrent,  # noqa: F401  they fill the table of kinds
 )
-from ..nn.base import Pruned, become
-from ..nn.convert import attach, detach, known_kind, pruned_class, turn_back
+from ..nn.base import Pruned, PrunedWeight, masks_on
+from ..nn.convert import attach, detach, known_kind, pruned_class
 from ..nn.encoder import decline_fused_paths
-from ..nn.parametrized import release_computed
-from ..nn.several import PrunedSeveral, SeveralState
 from .origin import forget, remember
-from .targets import TRANSPOSED, PartialTarget, is_turned, mask_updates, masks_on
+from .targets import TRANSPOSED, PartialTarget, is_turned, mask_updates
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -46,42 +43,13 @@ def put_under(model: nn.Module, layers: Sequence[Any], found: Sequence[Mask]) ->
         for parameter, tensor in list(module._parameters.items()):
             mask_of_weight = masks_by_weight.get(id(tensor)) if tensor is not None else None
             if mask_of_weight is not None and ((module, parameter) in whole or _shares(module)):
-                put_on(module, parameter, mask_of_weight)
+                attach(module, parameter, mask_of_weight)
     decline_fused_paths(model)
 
 
 def _shares(module: nn.Module) -> bool:
     """Whether a layer that shares a weight with a pruned one is pruned with it; an embedding reads the zeros as they are."""
-    return isinstance(module, (Pruned, PrunedSeveral)) or known_kind(module) is not None
-
-
-def put_on(module: nn.Module, parameter: str, mask: Mask) -> None:
-    """Put one parameter of `module` under `mask`; others keep what they have."""
-    if issubclass(pruned_class(module), Pruned):
-        attach(module, mask)
-    else:
-        _attach_one(module, parameter, mask)
-
-
-def take_off(module: nn.Module) -> None:
-    """Turn a pruned layer back into the plain one, of the class it had; the zeros stay."""
-    if isinstance(module, Pruned):
-        detach(module)
-    elif isinstance(module, PrunedSeveral):
-        for weight, _ in module._sparse.under.values():
-            release(weight)
-        for name in module.masks:
-            if module._parameters.get(name) is None:
-                release_computed(module, name)
-        turn_back(module)
-
-
-def _attach_one(module: Any, parameter: str, mask: Mask) -> None:
-    if not isinstance(module, PrunedSeveral):
-        become(module, pruned_class(module))
-        module._sparse = getattr(module, "State", SeveralState)({})
-    module._sparse.masks[parameter] = mask
-    module._clean(parameter)
+    return isinstance(module, Pruned) or known_kind(module) is not None
 
 
 def masks(model: nn.Module) -> dict[str, Tensor]:
@@ -95,19 +63,11 @@ def remove_masks(model: Model) -> Model:
     return model
 
 
-def pruned_layers(model: nn.Module) -> list[tuple[str, Pruned]]:
-    """(name, layer) of every pruned layer with one weight."""
-    return [(name, module) for name, module in model.named_modules() if isinstance(module, Pruned)]
-
-
 def pruned_weights(model: nn.Module) -> dict[str, Mask]:
     """The mask of every pruned weight, by parameter name."""
     found: dict[str, Mask] = {}
     for name, module in model.named_modules():
-        if isinstance(module, Pruned):
-            found[f"{name}.weight" if name else "weight"] = module.mask
-        elif isinstance(module, PrunedSeveral):
-            found |= {f"{name}.{parameter}" if name else parameter: mask for parameter, mask in module.masks.items()}
+        found |= {f"{name}.{parameter}" if name else parameter: mask for parameter, mask in masks_on(module).items()}
     return found
 
 
@@ -118,9 +78,9 @@ def put_masks(model: nn.Module, found: Mapping[str, Mask]) -> None:
     wanted = {(modules[owner], parameter): mask for (owner, parameter), mask in _by_owner(found).items()}
     for module in list(model.modules()):
         if not all((module, parameter) in wanted for parameter in masks_on(module)):
-            take_off(module)
+            detach(module)
     for (module, parameter), mask in wanted.items():
-        put_on(module, parameter, mask)
+        attach(module, parameter, mask)
     decline_fused_paths(model)
 
 
@@ -133,7 +93,7 @@ def put_named(model: nn.Module, found: Mapping[str, Mask]) -> None:
         for parameter, weight in list(module._parameters.items()):
             mask = by_weight.get(id(weight))
             if mask is not None and weight is not None and can_be_masked(module, parameter):
-                put_on(module, parameter, mask)
+                attach(module, parameter, mask)
     decline_fused_paths(model)
 
 
@@ -155,4 +115,4 @@ def can_be_masked(model: nn.Module, parameter: str) -> bool:
     weight = module._parameters[own]
     if weight is None or isinstance(weight, UninitializedParameter) or weight.dim() < 2 or not weight.dtype.is_floating_point:
         return False
-    return own == "weight" or not issubclass(pruned_class(module), Pruned)
+    return own == "weight" or not issubclass(pruned_class(module), PrunedWeight)

@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from ..nn.attention import MaskedMultiheadAttention
 from ..nn.base import Pruned
 from ..nn.convert import known_kind
-from ..nn.several import PrunedSeveral
 from .targets import MaskUpdate, PartialTarget, is_linear, is_turned
 
 COUNTS = ("num_heads", "n_heads", "num_attention_heads", "n_head")  # how modules and their configs call their number of heads
@@ -144,4 +143,4 @@ def _rows(layer: Any) -> int:
 def _prunable(layer: Any) -> bool:
     """Whether `layer` is a linear one that can be masked."""
     known = isinstance(layer, nn.Linear) and known_kind(layer) is not None
-    return known or is_turned(layer) or (isinstance(layer, (Pruned, PrunedSeveral)) and is_linear(layer))
+    return known or is_turned(layer) or (isinstance(layer, Pruned) and is_linear(layer))

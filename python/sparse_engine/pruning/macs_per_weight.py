@@ -17,11 +17,12 @@ from torch.nn.utils.rnn import PackedSequence
 
 from ..measure.eval_mode import eval_mode
 from ..measure.model_calls import arguments_of, every_layer_called, first_of
-from ..nn.base import dense_only
+from ..nn.base import masks_on
+from ..nn.fallback import dense_only
 from ..nn.products import Convolution, Product, Products
 from .heads import projections
 from .module_weights import weights_of
-from .targets import TRANSPOSED, WEIGHTED, PartialTarget, is_linear, is_turned, masks_on, owners_of, parameters_of, weight_of
+from .targets import TRANSPOSED, WEIGHTED, PartialTarget, is_linear, is_turned, owners_of, parameters_of, weight_of
 
 RECURRENT = (nn.RNNBase, nn.RNNCellBase)
 Owner = tuple[nn.Module, str]  # a module and the name of one of its weights

@@ -11,6 +11,7 @@ from torch import distributed, nn
 
 from ..masking.hooks import Watched, held_by
 from ..masking.mask import Mask, keep_largest
+from ..nn.base import masks_on
 from .attachment import can_be_masked, pruned_weights, put_masks, put_under
 from .averages import watch_averages
 from .calibration import Loss
@@ -23,7 +24,7 @@ from .origin import remember
 from .schedules import OneShot, Regrowth, Schedule
 from .selection import chosen_by, prunable, selected_layers
 from .spec import Spec, of_layer
-from .targets import held_count, held_mask, masks_on, parameters_of, view_of, weight_of
+from .targets import held_count, held_mask, parameters_of, view_of, weight_of
 
 
 class Pruner:

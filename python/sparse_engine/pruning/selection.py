@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import UninitializedParameter
 from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
+from ..nn.base import masks_on
 from .criteria import criterion_of
 from .granularity import Head
 from .heads import Heads, attentions
@@ -15,7 +16,7 @@ from .left_alone import PLAIN, Defaults, LeftAlone, is_named
 from .macs_per_weight import multiplying
 from .module_weights import Weight, weights_of
 from .spec import Spec, matches, of_layer
-from .targets import WEIGHTED, is_linear, masks_on, weight_of
+from .targets import WEIGHTED, is_linear, weight_of
 
 
 def selected_layers(model: nn.Module, spec: Spec, *, quiet: bool = False) -> tuple[list[str], list[Any]]:

@@ -9,8 +9,9 @@ from torch import Tensor, nn
 
 from ..masking.hooks import release
 from ..nn.base import Pruned
-from ..nn.several import PrunedSeveral
 from .attachment import pruned_weights, put_masks
+
+LAYERS = Pruned.__module__.rpartition(".")[0]  # the package of what pruned layers keep
 
 
 class Snapshot:
@@ -44,8 +45,6 @@ class Snapshot:
         for module in self._model.modules():
             if isinstance(module, Pruned):
                 module._clean()
-            elif isinstance(module, PrunedSeveral):
-                module._clean_all()
         for tensor, _, values, gradient in self._tensors:
             with torch.inference_mode(tensor.is_inference()), torch.no_grad():
                 if not _overlaps(tensor):  # nobody can have written to one that does
@@ -70,7 +69,7 @@ class Snapshot:
             self._containers.append((value, value.copy()))
             for inner in list(value.values()) if isinstance(value, dict) else list(value):
                 self._keep(inner, seen)
-        elif type(value).__module__.startswith(f"{__package__}.") and hasattr(value, "__dict__"):  # what layers keep here
+        elif type(value).__module__.startswith(LAYERS) and hasattr(value, "__dict__"):  # what layers keep here
             self._keep(vars(value), seen)
 
 

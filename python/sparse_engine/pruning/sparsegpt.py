@@ -18,7 +18,7 @@ from .. import _core
 from ..masking.mask import Mask, keep_largest
 from ..measure.eval_mode import eval_mode
 from ..measure.model_calls import Arguments, every_layer_called, first_of, real_positions, without_padding
-from ..nn.base import dense_only
+from ..nn.fallback import dense_only
 from .attachment import put_under
 from .calibration import calls_of, require_seen
 from .granularity import NofM

@@ -14,10 +14,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ..masking.mask import Mask
-from ..nn.base import Pruned
+from ..nn.base import masks_on
 from ..nn.convert import plain_class, registered
 from ..nn.products import product_of
-from ..nn.several import PrunedSeveral
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
@@ -173,10 +172,3 @@ def held_mask(layer: Any) -> Tensor | None:
         for mask, whole in zip(found, parameters_of(layer), strict=True)
     ]
     return view_of(layer, flags)
-
-
-def masks_on(module: Any) -> dict[str, Mask]:
-    """The masks that parameters of `module` are under, by name."""
-    if isinstance(module, Pruned):
-        return {"weight": module.mask}
-    return dict(module.masks) if isinstance(module, PrunedSeveral) else {}

@@ -11,7 +11,7 @@ torch = pytest.importorskip("torch")
 from torch import nn  # noqa: E402
 
 from sparse_engine.masking.mask import Mask  # noqa: E402
-from sparse_engine.pruning.attachment import put_on  # noqa: E402
+from sparse_engine.nn.convert import attach  # noqa: E402
 
 PROJECTIONS = ("in_proj_weight", "q_proj_weight", "k_proj_weight", "v_proj_weight")
 
@@ -21,7 +21,7 @@ def pruned(rng, only=PROJECTIONS, **options):
     layer = nn.MultiheadAttention(32, 4, **options).eval()
     for name in only:
         if layer._parameters.get(name) is not None:
-            put_on(layer, name, Mask.from_numpy(rng.random(layer._parameters[name].shape) > 0.5))
+            attach(layer, name, Mask.from_numpy(rng.random(layer._parameters[name].shape) > 0.5))
     return layer, engine.remove_masks(copy.deepcopy(layer))
 
 

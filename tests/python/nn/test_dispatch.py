@@ -1,5 +1,7 @@
 """Deciding takes little, is shared between sizes, and is mended when the moment it was taken in was a bad one."""
 
+import threading
+
 import pytest
 
 import sparse_engine as engine
@@ -141,12 +143,92 @@ def test_lengths_of_a_recurrent_layer_share_decisions(kind):
     assert len(layer._sparse.choices.buckets) <= 5
 
 
-def test_squeeze_and_excite_convolutions_are_one_row(native_always):
-    layer = engine.prune(nn.Conv2d(64, 16, 1), engine.Spec(sparsity=0.9)).eval()
-    whole = engine.prune(nn.Conv2d(6, 16, (4, 3)), engine.Spec(sparsity=0.5)).eval()
-    for conv, x in ((layer, torch.randn(1, 64, 1, 1)), (layer, torch.randn(64, 1, 1)), (whole, torch.randn(2, 6, 4, 3))):
-        with torch.inference_mode():
-            expected = nn.functional.conv2d(x, conv.weight, conv.bias)
-            torch.testing.assert_close(conv(x), expected, rtol=1e-4, atol=1e-5)
-            assert conv(x).shape == expected.shape
-    assert layer._columns(layer._geometry(torch.randn(1, 64, 1, 1)), torch.randn(1, 64, 1, 1)) == 1
+def test_one_decision_a_bucket_costs_a_few_calls(monkeypatch):
+    layer = engine.prune(nn.Linear(32, 32), engine.Spec(sparsity=0.5)).eval()
+    trials = set()
+    measure = choice._measure
+    monkeypatch.setattr(choice, "_measure", lambda trial, *given: trials.add(trial) or measure(trial, *given))
+    with torch.inference_mode():
+        for n in [100, 100, 101, 110, 111, 100] * 5:
+            layer(torch.randn(n, 32))
+        assert len(trials) == 1
+        layer(torch.randn(180, 32))
+        assert len(trials) == 1, "a size near one that was measured takes over its decision"
+        layer(torch.randn(300, 32))
+        assert len(trials) == 2
+
+
+def test_buckets_are_exact_when_small_and_within_a_quarter_when_large():
+    assert [choice.bucket_of(n) for n in range(17)] == list(range(17))
+    for n in range(17, 5000, 7):
+        assert n / 1.25 <= choice.bucket_of(n) <= n
+
+
+def test_dense_is_kept_where_it_is_faster_and_said_so():
+    model = engine.prune(nn.Linear(16, 16), engine.Spec(sparsity=0.1)).eval()
+    engine.autotune(model, torch.randn(2, 16))
+    (decided,) = model._sparse.choices.buckets.values()
+    dense = decided.seconds["dense"]
+    fastest = min((k for k in decided.seconds if k != "dense"), key=decided.seconds.get, default="dense")
+    if decided.seconds[fastest] >= choice.MARGIN * dense:
+        assert decided.kernel == "dense"
+    elif decided.seconds[fastest] < choice.MARGIN_AGAINST_MODEL * dense:
+        assert decided.kernel == fastest
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+@pytest.mark.parametrize("call", [1, 2, 3])
+def test_a_trial_that_fails_or_is_interrupted_decides_nothing(monkeypatch, error, call):
+    clock, choices = Clock(monkeypatch, {"dense": 10e-6, "csr": 2e-6}), choice.Choices()
+    ways = clock.ways()
+    calls = []
+
+    def csr():
+        calls.append(1)
+        if len(calls) == call:
+            raise error
+        return clock.way("csr")()
+
+    with pytest.raises(error):
+        choices.decide((8,), (100,), ways | {"csr": csr}, "csr")
+    assert not choices.exact
+    assert not choices.buckets
+    kernel, _ = clock.decide(choices)
+    assert kernel == "csr"
+    assert [decided.kernel for decided in choices.buckets.values()] == ["csr"]
+
+
+def test_a_thread_that_calls_during_a_trial_neither_waits_nor_sees_a_decision():
+    choices = choice.Choices()
+    inside, go_on = threading.Event(), threading.Event()
+
+    def csr():
+        inside.set()
+        assert go_on.wait(10)
+        return "csr"
+
+    thread = threading.Thread(target=choices.decide, args=((8,), (100,), {"dense": lambda: "dense", "csr": csr}, "csr"))
+    thread.start()
+    assert inside.wait(10)
+    tried = []
+    ways = {"dense": lambda: tried.append("dense"), "csr": lambda: tried.append("csr")}
+    meanwhile = choices.decide((8,), (100,), ways, "csr")
+    seen = dict(choices.exact), dict(choices.buckets)
+    go_on.set()
+    thread.join()
+    assert meanwhile == ("dense", None), "the best so far, for the caller to run"
+    assert seen == ({}, {})
+    assert not tried, "another thread's calls are not timed beside it"
+
+
+def test_an_interrupted_autotune_puts_earlier_decisions_back(monkeypatch):
+    model = engine.prune(nn.Sequential(nn.Linear(64, 64), nn.Linear(64, 64)), engine.Spec(sparsity=0.9)).eval()
+    before = engine.autotune(model, torch.randn(100, 64))
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(model[1], "_native", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        engine.autotune(model, torch.randn(10, 64))
+    assert engine.nn.decisions(model) == before

@@ -54,3 +54,13 @@ def test_a_pruned_layer_inside_a_plain_encoder_still_takes_nested_tensors():
     x = torch.randn(3, 6, 32)
     with torch.inference_mode():
         torch.testing.assert_close(model(x, **PADDED), dense(x, **PADDED), rtol=1e-4, atol=1e-5)
+
+
+def test_attention_and_recurrent_models_prune_and_run():
+    attention = nn.TransformerEncoderLayer(16, 2, 32, batch_first=True)
+    engine.prune(attention, engine.Spec(sparsity=0.5)).eval()
+    x = torch.randn(2, 5, 16)
+    with torch.inference_mode():
+        fused = attention(x)
+    attention.requires_grad_(True)
+    torch.testing.assert_close(attention(x), fused, rtol=1e-4, atol=1e-5)

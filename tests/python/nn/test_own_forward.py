@@ -183,3 +183,24 @@ def test_forward_mode_derivatives_pass_through(native_always, make):
     with forward_ad.dual_level():
         found = forward_ad.unpack_dual(layer(forward_ad.make_dual(x, tangent))).tangent
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_frozen_weight_lets_gradients_of_modules_inside_through(native_always):
+    class Adapted(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = nn.Parameter(torch.randn(8, 8), requires_grad=False)
+            self.adapter = nn.Linear(8, 8)
+
+        def forward(self, x):
+            return nn.functional.linear(self.adapter(x), self.weight)
+
+    layer = engine.prune(engine.nn.register(Adapted)(), engine.Spec(sparsity=0.5, exclude="adapter")).eval()
+    x = torch.randn(3, 8)
+    with torch.inference_mode():
+        expected = layer(x)
+        torch.testing.assert_close(layer(x), expected)
+    y = layer(x)
+    y.sum().backward()
+    assert layer.adapter.weight.grad is not None
+    torch.testing.assert_close(y.detach(), expected)

@@ -1,0 +1,150 @@
+"""Pruned layers with one weight that native kernels compute while no gradient is needed."""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: F401 - for torch.jit.script, see `script_as`
+
+from .. import _core
+from ..masking.mask import Mask
+from .base import UNHELD, PrunedState, PrunedWeight
+from .dispatch import Choice
+from .fallback import DISABLED, NOT_OWN, PARAMETRIZED, TRAINING, native_enabled, transformed
+from .formats import DENSE, candidates, fitting, modelled
+
+
+class NativeState(PrunedState):
+    """The formats that fit the mask, besides."""
+
+    def __init__(self, masks: dict[str, Mask]) -> None:
+        super().__init__(masks)
+        self._fitting: tuple[str, ...] | None = None
+
+    @property
+    def fitting(self) -> tuple[str, ...]:
+        """Formats that store exactly what the mask keeps."""
+        if self._fitting is None:
+            self._fitting = fitting(self.masks["weight"])
+        return self._fitting
+
+
+class NativePruned(PrunedWeight):
+    """Mixin of a pruned layer that native kernels can compute."""
+
+    State: ClassVar[type[PrunedState]] = NativeState
+
+    def _geometry(self, x: Tensor) -> Any:
+        """What the native call needs to know of this input; ValueError when the layer does not take such an input."""
+        raise AssertionError("every native layer defines this")
+
+    def _columns(self, geometry: Any, x: Tensor) -> int:
+        """Columns of the product that this input makes."""
+        raise AssertionError("every native layer defines this")
+
+    def _native(self, x: Tensor, matrix: _core.Matrix, bias: Tensor | None, geometry: Any) -> Tensor:
+        raise AssertionError("every native layer defines this")
+
+    def forward(self, input: Tensor) -> Tensor:
+        """The layer's result: dense while gradients are needed, else with the kernel that measured fastest."""
+        parameters: dict[str, Any] = self._parameters
+        weight: Any = parameters.get("weight")
+        if weight is None:
+            self._sparse.fall_back(PARAMETRIZED)
+            return self._dense(input, self._masked("weight"))
+        if torch.compiler.is_compiling():
+            return self._dense(input, weight)
+        state = self._sparse
+        own, held = state.under.get("weight", UNHELD)
+        if weight is not own or held.version != weight._version:
+            weight = self._masked("weight")
+        if self.training or torch.is_grad_enabled():
+            bias = parameters["bias"]
+            if self.training or weight.requires_grad or (bias is not None and bias.requires_grad) or input.requires_grad:
+                if held is not None and not held.hooked and weight.requires_grad:
+                    weight = self._masked("weight")
+                state.packed.clear()
+                state.fall_back(TRAINING)
+                return self._dense(input, weight)
+        choice = state.choices.exact.get((input.shape, torch.get_num_threads()))
+        if choice is not None:
+            choice.left -= 1
+            if not choice.native and choice.left >= 0:
+                return self._dense(input, weight)
+        reason = self._unfit(input, weight)
+        if reason is not None:
+            state.fall_back(reason)
+            return self._dense(input, weight)
+        try:
+            geometry = self._geometry(input)
+        except ValueError:
+            return self._dense(input, weight)  # torch refuses it in its own words
+        if choice is None:
+            return self._decide(input, geometry)
+        if choice.left < 0:
+            return self._look_again(choice, input, geometry)
+        return self._native(input, state.pack("weight").matrix(choice.kernel), parameters["bias"], geometry)
+
+    def _decide(self, x: Tensor, geometry: Any) -> Tensor:
+        """Choose a kernel for inputs of this size, and give the result for this one."""
+        state = self._sparse
+        columns, density = self._columns(geometry, x), state.density
+        kernels = candidates(state.fitting, density, columns)
+        ways = self._ways(x, kernels)
+        kernel, result = state.choices.decide(x.shape, (columns,), ways, modelled(kernels, density, columns))
+        if result is None:
+            result = self._ways(x, [kernel])[kernel]()  # taken over from elsewhere, it need not be a candidate here
+        self._drop_unused()
+        return result  # type: ignore[no-any-return]
+
+    def _look_again(self, choice: Choice, x: Tensor, geometry: Any) -> Tensor:
+        state = self._sparse
+        kernels = candidates(state.fitting, state.density, self._columns(geometry, x))
+        result: Tensor = state.choices.look_again(choice, self._ways(x, [*kernels, choice.kernel]))
+        self._drop_unused()
+        return result
+
+    def _drop_unused(self) -> None:
+        """Give back the memory of formats that no decision needs."""
+        state = self._sparse
+        packed = state.packed.get("weight")
+        if packed is not None and not state.choices.undecided:
+            used = {decided.kernel for decided in tuple(state.choices.buckets.values())}
+            packed.matrices = {kernel: matrix for kernel, matrix in tuple(packed.matrices.items()) if kernel in used}
+
+    def _ways(self, x: Tensor, kernels: Sequence[str]) -> dict[str, Any]:
+        """The calls to choose among, dense first."""
+        weight = self._masked("weight")
+
+        def call(kernel: str) -> Tensor:
+            # Packing and questions too: in small layers most of the time goes into finding out what to do.
+            self._unfit(x, weight)
+            return self._native(x, self._sparse.pack("weight").matrix(kernel), self._parameters["bias"], self._geometry(x))
+
+        return {DENSE: partial(self._dense, x, weight)} | {name: partial(call, name) for name in kernels if name != DENSE}
+
+    def _unfit(self, input: Tensor, weight: Tensor) -> str | None:
+        """Why native code does not take this input, or None."""
+        if not native_enabled():
+            return DISABLED
+        if input.dtype is not torch.float32 or weight.dtype is not torch.float32:
+            return (
+                f"dtype {input.dtype if input.dtype is not torch.float32 else weight.dtype}: native kernels take torch.float32"
+            )
+        if not input.is_cpu or not weight.is_cpu:
+            return f"device {input.device}: native kernels run on the CPU"
+        if input.layout is not torch.strided:
+            return f"layout {input.layout}: native kernels take dense inputs"
+        if type(input) is not Tensor and type(input) is not nn.Parameter:
+            return f"input of type {type(input).__name__}"
+        if input.numel() == 0 or weight.numel() == 0:
+            return "empty input or weight"
+        if weight is not self._sparse.under.get("weight", UNHELD)[0]:
+            return NOT_OWN
+        if torch.is_autocast_enabled("cpu"):
+            return "autocast chooses another dtype"
+        if transformed(input):
+            return "a torch transform or trace is active"
+        return None
