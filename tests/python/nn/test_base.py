@@ -133,7 +133,7 @@ def test_a_file_brings_back_every_mask(tmp_path):
     model = nn.ModuleList([pruned(make) for make, *_ in LAYERS.values()])
     engine.save(model, tmp_path / "model.safetensors")
     plain = nn.ModuleList([make() for make, *_ in LAYERS.values()])
-    engine.load(plain, tmp_path / "model.safetensors")
+    engine.load(tmp_path / "model.safetensors", plain)
     for layer, (_, names, _) in zip(plain, LAYERS.values(), strict=True):
         assert_masked(layer, names)
 
