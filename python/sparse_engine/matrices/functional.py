@@ -156,6 +156,10 @@ def native_conv1d(
     residual: Any = None,
 ) -> Any:
     """`conv1d` of a native matrix; `shape` is that of images one row high."""
+    if residual is None and is_tensor(x) and x.dim() == 3 and is_plain(x):
+        y = _core.conv2d_tensors(x.unsqueeze(2), matrix, shape, bias, activation, None)
+        if y is not None:
+            return y.squeeze(2)
     view = float32_view(x, "x")
     if view.ndim not in (2, 3):
         raise ValueError(f"x has shape {view.shape}; convolution takes (N, C, L) or (C, L)")
@@ -167,6 +171,13 @@ def native_conv1d(
     added = None if added is None else added.reshape(rows)
     _core.conv2d(images, matrix, shape, _bias(bias, matrix.rows), activation, out.reshape(rows), added)
     return y
+
+
+def is_plain(x: Any) -> bool:
+    """Whether a tensor lies in memory row after row; the native call would give one of another order its own."""
+    import torch
+
+    return x.layout is torch.strided and bool(x.is_contiguous())
 
 
 def is_channels_last(x: Any) -> bool:
