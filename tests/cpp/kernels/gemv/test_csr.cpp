@@ -1,0 +1,156 @@
+// Rows of CSR times one to eight columns: every type of index and of value, as rows and as blocks of columns.
+#include "kernels/gemv/few_columns.hpp"
+
+namespace sparse_engine {
+namespace {
+
+using namespace reference;
+
+template <class Column, class Value>
+using Gemv = void (*Kernels::*)(const CsrGemvArgs<Column, Value>&);
+template <class Column, class Value>
+using Blocks = void (*Kernels::*)(const CsrBlocksArgs<Column, Value>&);
+
+// Calls body(gemv, blocks) with the kernels of every type.
+template <class Body>
+void for_each_type(const Body& body) {
+#define TYPE(name, Column, Value)                                              \
+  {                                                                            \
+    SCOPED_TRACE(#name);                                                       \
+    const Gemv<Column, Value> gemv = &Kernels::csr_gemv##name;                 \
+    const Blocks<Column, Value> blocks = &Kernels::csr_blocks##name;           \
+    body(                                                                      \
+        Column{}, Value{}, [&](const auto& args) { (kernels().*gemv)(args); }, \
+        [&](const auto& args) { (kernels().*blocks)(args); });                 \
+  }
+  TYPE(16_float32, std::uint16_t, float)
+  TYPE(16_bfloat16, std::uint16_t, BFloat16)
+  TYPE(16_float16, std::uint16_t, Float16)
+  TYPE(32_float32, std::uint32_t, float)
+  TYPE(32_bfloat16, std::uint32_t, BFloat16)
+  TYPE(32_float16, std::uint32_t, Float16)
+#undef TYPE
+}
+
+// Both arrays end, after their slack, where a page begins that cannot be read.
+template <class Column, class Value>
+struct Arrays {
+  explicit Arrays(const Weights& w)
+      : starts(parts_of(w).indptr),
+        columns(with_slack(columns_of(w)), Flush::end),
+        values(with_slack(values_of(w)), Flush::end) {}
+
+  static std::vector<Column> columns_of(const Weights& w) {
+    const Parts parts = parts_of(w);
+    return {parts.indices.begin(), parts.indices.end()};
+  }
+  static std::vector<Value> values_of(const Weights& w) {
+    std::vector<Value> values;
+    for (const float v : parts_of(w).values) values.push_back(rounded<Value>(v));
+    return values;
+  }
+
+  std::vector<std::int64_t> starts;
+  Guarded<Column> columns;
+  Guarded<Value> values;
+};
+
+TEST(CsrGemv, MultipliesRowsOfEveryLength) {
+  for_each_type([](auto column, auto value, const auto& gemv, const auto&) {
+    using Column = decltype(column);
+    using Value = decltype(value);
+    for (const auto& [rows, cols] : {std::pair<Index, Index>{43, 50}, {7, 5}, {3, 1}, {2, 0}, {0, 4}})
+      for_few_columns(XLayout::rows, [&](const FewColumns& c) {
+        const Weights w = kept_as<Value>(staircase(rows, cols, c.kind == XKind::integers, 21));
+        Arrays<Column, Value> a(w);
+        for (const bool from_afar : {false, true})
+          expect_rows(w, 0, rows, c, [&](const NarrowArgs& narrow, Index) {
+            gemv(CsrGemvArgs<Column, Value>{a.starts.data(), a.columns.data(), a.values.data(), from_afar, narrow});
+          });
+      });
+  });
+}
+
+TEST(CsrGemv, BeginsAtTheRowItIsGiven) {
+  for_each_type([](auto column, auto value, const auto& gemv, const auto&) {
+    using Column = decltype(column);
+    using Value = decltype(value);
+    for_few_columns(XLayout::rows, [&](const FewColumns& c) {
+      const Weights w = kept_as<Value>(staircase(23, 31, c.kind == XKind::integers, 22));
+      Arrays<Column, Value> a(w);
+      expect_rows(w, 9, 20, c, [&](const NarrowArgs& narrow, Index) {
+        gemv(CsrGemvArgs<Column, Value>{a.starts.data() + 9, a.columns.data(), a.values.data(), false, narrow});
+      });
+    });
+  });
+}
+
+TEST(CsrGemv, ReachesTheLastColumnThatAnIndexCanName) {
+  for_each_type([](auto column, auto value, const auto& gemv, const auto&) {
+    using Column = decltype(column);
+    using Value = decltype(value);
+    const Index cols = sizeof(Column) == 2 ? 65536 : 70001;
+    Weights w{3, cols, std::vector<float>(3 * cols)};
+    for (const Index col : {Index{0}, Index{1}, Index{32768}, cols - 2, cols - 1}) w.values[2 * cols + col] = 2;
+    w.values[cols - 1] = 3;
+    Arrays<Column, Value> a(w);
+    for_each_isa([&] {
+      for (const Index columns : {1, 3})
+        expect_rows(w, 0, 3, {columns, XLayout::rows, XKind::integers, Flush::end, false, true, Activation::none},
+                    [&](const NarrowArgs& narrow, Index) {
+                      gemv(CsrGemvArgs<Column, Value>{a.starts.data(), a.columns.data(), a.values.data(), true, narrow});
+                    });
+    });
+  });
+}
+
+// The matrix once more in blocks of `width` columns; chunks are filled up with empty rows.
+template <class Column, class Value>
+struct InBlocks {
+  InBlocks(const Weights& w, Index width) : blocks(std::max<Index>(1, (w.cols + width - 1) / width)) {
+    const Index chunks = (w.rows + kCsrChunkRows - 1) / kCsrChunkRows;
+    for (Index chunk = 0; chunk < chunks; ++chunk)
+      for (Index block = 0; block < blocks; ++block)
+        for (Index row = chunk * kCsrChunkRows; row < (chunk + 1) * kCsrChunkRows; ++row) {
+          starts.push_back(static_cast<std::int64_t>(columns.size()));
+          for (Index col = block * width; row < w.rows && col < std::min(w.cols, (block + 1) * width); ++col) {
+            if (w.values[row * w.cols + col] == 0) continue;
+            columns.push_back(static_cast<Column>(col));
+            values.push_back(rounded<Value>(w.values[row * w.cols + col]));
+          }
+        }
+    starts.push_back(static_cast<std::int64_t>(columns.size()));
+  }
+  Index blocks;
+  std::vector<std::int64_t> starts;
+  std::vector<Column> columns;
+  std::vector<Value> values;
+};
+
+TEST(CsrBlocks, AddUpBlockByBlockWhateverRowTheyBeginAt) {
+  for_each_type([](auto column, auto value, const auto&, const auto& blocks) {
+    using Column = decltype(column);
+    using Value = decltype(value);
+    const Weights whole = kept_as<Value>(integer_weights(300, 41, 0.4, 23));
+    const Weights real = kept_as<Value>(real_weights(300, 41, 0.4, 24));
+    for (const Index width : {41, 16, 7})
+      for_each_isa([&] {
+        for (const XKind kind : {XKind::integers, XKind::reals, XKind::some_not_finite}) {
+          const Weights& w = kind == XKind::integers ? whole : real;
+          const InBlocks<Column, Value> b(w, width);
+          Guarded<Column> columns(with_slack(b.columns), Flush::end);
+          Guarded<Value> values(with_slack(b.values), Flush::end);
+          for (const auto& [first, last] : {std::pair<Index, Index>{0, 300}, {0, 1}, {5, 128}, {127, 257}, {256, 300}, {9, 9}})
+            for (const bool by_columns : {false, true})
+              expect_rows(w, first, last, {1, XLayout::rows, kind, Flush::end, by_columns, by_columns, Activation::none},
+                          [&, begin = first](const NarrowArgs& narrow, Index) {
+                            blocks(CsrBlocksArgs<Column, Value>{b.starts.data(), columns.data(), values.data(), b.blocks, begin,
+                                                                narrow});
+                          });
+        }
+      });
+  });
+}
+
+}  // namespace
+}  // namespace sparse_engine
