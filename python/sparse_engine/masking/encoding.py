@@ -24,15 +24,16 @@ def compress(name: str, value: "Tensor", mask: Mask, tensors: "dict[str, Tensor]
     """Put `value` under `mask` into `tensors`, some of them named after it; returns what `decompress` needs besides."""
     import torch
 
-    flags = mask.to_numpy().reshape(mask.shape[0], -1)
+    rows = mask.shape[0]
+    flags = mask.to_numpy().reshape(rows, mask.size // max(rows, 1))  # -1 says nothing where there are no rows
     encoding = min(ENCODINGS, key=lambda e: _index_bytes(mask, e))
     if encoding == "bitmask":
         tensors[f"{name}:bits"] = torch.from_numpy(mask.bits.copy())
     else:
-        rows, columns = np.nonzero(flags)
+        of_rows, columns = np.nonzero(flags)
         narrow = np.uint16 if flags.shape[1] <= 65536 else np.uint32
         tensors[f"{name}:columns"] = torch.from_numpy(columns.astype(narrow))
-        tensors[f"{name}:counts"] = torch.from_numpy(np.bincount(rows, minlength=flags.shape[0]).astype(np.uint32))
+        tensors[f"{name}:counts"] = torch.from_numpy(np.bincount(of_rows, minlength=rows).astype(np.uint32))
     tensors[f"{name}:values"] = value.reshape(-1)[torch.from_numpy(flags.reshape(-1))]
     return {"shape": list(mask.shape), "encoding": encoding}
 

@@ -281,54 +281,6 @@ TEST(Parallel, NobodyPassesABarrierBeforeAllHaveReachedIt) {
 
 constexpr parallel::Nanoseconds kSecond = 1'000'000'000;
 
-TEST(Parallel, AWorkerThatCameLateOrWasOffItsCoreIsNoticed) {
-  EXPECT_TRUE(parallel::Attendance(parallel::wall_time() - kSecond, false).kept_from_work());
-  const parallel::Attendance watched(parallel::wall_time(), true), unwatched(parallel::wall_time() + kSecond, false);
-  std::this_thread::sleep_for(std::chrono::milliseconds(5));
-  EXPECT_TRUE(watched.kept_from_work());
-  EXPECT_FALSE(unwatched.kept_from_work());
-}
-
-TEST(Parallel, WorkersKeptFromWorkingAreLeftOutForAWhileAndThenTriedAgain) {
-  parallel::Load load;
-  EXPECT_EQ(load.workers(4), 4);
-  load.report(4, 0, 0, parallel::wall_time());
-  EXPECT_EQ(load.workers(4), 4);
-  EXPECT_FALSE(load.watched());
-  load.report(4, 1, 0, parallel::wall_time() + 100 * kSecond);
-  for (const auto& [wanted, had] : {std::pair{4, 3}, {8, 3}, {3, 3}, {2, 2}, {1, 1}}) EXPECT_EQ(load.workers(wanted), had);
-  load.report(3, 2, 0, parallel::wall_time() + 100 * kSecond);
-  EXPECT_EQ(load.workers(4), 1);
-  load.report(2, 2, 0, parallel::wall_time() - 100 * kSecond);  // never none; and that while is over
-  EXPECT_EQ(load.workers(4), 4);
-  EXPECT_TRUE(load.watched());
-}
-
-TEST(Parallel, TriesWorkersMoreSeldomAsLongAsTheyAreKeptFromWorking) {
-  parallel::Load load;
-  parallel::Nanoseconds before = 0;
-  for (int i = 0; i < 12; ++i) {
-    load.report(2, 1, 0, parallel::wall_time() - 10 * kSecond);
-    EXPECT_EQ(load.workers(2), 2) << "tried again";
-    load.report(2, 1, 0, parallel::wall_time() - 10 * kSecond);
-    EXPECT_GE(load.pause(), before);
-    before = load.pause();
-  }
-  EXPECT_EQ(before, parallel::Load::kMostPause);
-  load.report(2, 1, 0, parallel::wall_time() + 10 * kSecond);
-  EXPECT_EQ(load.pause(), parallel::Load::kLeastPause) << "all went well for long";
-}
-
-TEST(Parallel, ACallerThatWaitedLongHasTheNextWorkersWatched) {
-  parallel::Load load;
-  load.report(2, 0, parallel::kShort + 1, 0);
-  for (int i = 0; i < parallel::Load::kWatchedCalls; ++i) {
-    EXPECT_TRUE(load.watched());
-    load.report(2, 0, 0, 0);
-  }
-  EXPECT_FALSE(load.watched());
-}
-
 TEST(Parallel, GivesTheSameBitsWithWorkersLeftOutAndBesideBusyThreads) {
   const Work work;
   const Threads used(3);

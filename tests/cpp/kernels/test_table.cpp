@@ -1,4 +1,4 @@
-// The kernels' tables: complete, honest about what they need, and the packing they share.
+// The kernels' tables: complete, and honest about what they need.
 #include <gtest/gtest.h>
 
 #include <map>
@@ -64,53 +64,6 @@ TEST(Kernels, NeedWhatTheirNameSaysAndNoMore) {
     for (const char* const* need = kernels().needs; *need != nullptr; ++need) needs.insert(*need);
     EXPECT_EQ(needs, expected.at(kernels().name));
   });
-}
-
-// Packing and unpacking of `rows` × `columns`, the strided side flush with a page that cannot be touched.
-TEST(Kernels, PackAndUnpackPanelsOfAnyStridesWithinTheirArrays) {
-  for (const Flush side : {Flush::end, Flush::beginning})
-    for (const Index rows : {1, 2, 3, 4, 5, 8, 13})
-      for (const Index columns : {1, 2, 3, 4, 5, 7, 8, 9, 16, 17})
-        for (const bool by_rows : {true, false})
-          for (const Index gap : {0, 1, 3}) {
-            SCOPED_TRACE(std::to_string(rows) + " × " + std::to_string(columns) + (by_rows ? ", rows" : ", columns") +
-                         " contiguous, gap " + std::to_string(gap));
-            const Index row_stride = by_rows ? columns + gap : 1, column_stride = by_rows ? 1 : rows + gap;
-            const Index size = (rows - 1) * row_stride + (columns - 1) * column_stride + 1, target_columns = columns + 3;
-            const std::vector<float> values = integers(size, static_cast<std::uint64_t>(size));
-            for_each_isa([&] {
-              Guarded<float> source(values, side);
-              Guarded<float> packed(std::vector<float>(rows * target_columns, kNaN), side);
-              kernels().panel_pack({.source = source.data(),
-                                    .row_stride = row_stride,
-                                    .column_stride = column_stride,
-                                    .rows = rows,
-                                    .columns = columns,
-                                    .target = packed.data(),
-                                    .target_stride = target_columns,
-                                    .target_columns = target_columns});
-              EXPECT_TRUE(packed.untouched());
-              for (Index r = 0; r < rows; ++r)
-                for (Index c = 0; c < target_columns; ++c)
-                  ASSERT_EQ(packed.data()[r * target_columns + c],
-                            c < columns ? values[r * row_stride + c * column_stride] : 0.0f);
-
-              std::vector<float> expected(size, 77.0f);
-              for (Index r = 0; r < rows; ++r)
-                for (Index c = 0; c < columns; ++c)
-                  expected[r * row_stride + c * column_stride] = values[r * row_stride + c * column_stride];
-              Guarded<float> unpacked(std::vector<float>(size, 77.0f), side);
-              kernels().panel_unpack({.source = packed.data(),
-                                      .source_stride = target_columns,
-                                      .rows = rows,
-                                      .columns = columns,
-                                      .target = unpacked.data(),
-                                      .row_stride = row_stride,
-                                      .column_stride = column_stride});
-              EXPECT_TRUE(unpacked.untouched());
-              expect_same_bits(unpacked.span(), expected);
-            });
-          }
 }
 
 }  // namespace

@@ -19,7 +19,6 @@ from sparse_engine.cli import (  # noqa: E402
     demo_training,
 )
 from sparse_engine.cli import main as cli  # noqa: E402
-from sparse_engine.measure.progress import Progress  # noqa: E402
 
 OPTIONS = ["demo", "--quick", "--threads", "1", "--seed", "3"]
 
@@ -164,52 +163,3 @@ def test_the_text_says_what_can_be_told_apart():
     assert "1,000 test images do not tell apart accuracies less than 1.3 points apart" in text
     assert "2.50×" in text
     assert max(map(len, text.splitlines())) <= 120
-
-
-@pytest.mark.parametrize("accuracy", [0.0, 0.5, 1.0])
-def test_any_result_can_be_plotted(accuracy, tmp_path):
-    step = demo.Step(0.5, accuracy, accuracy, accuracy, 0, 0, 1e-3, 1e-3)
-    demo_plot.plot(result(dense_accuracy=accuracy, steps=(step,)), tmp_path / "a.png")
-    assert png_size(tmp_path / "a.png") == (1650, 780)
-
-
-def test_more_images_than_there_are_is_refused():
-    with pytest.raises(ValueError, match="train \\+ test = 6000 exceeds the 5000 images"):
-        demo_training.load_digits(5000, 1000, 0)
-
-
-def test_training_images_move_by_two_pixels_at_most():
-    images = torch.full((500, 1, 28, 28), -1.0)
-    images[:, :, 14, 14] = 1.0
-    moved = demo_training.moved(images, torch.Generator().manual_seed(0))
-    assert moved.shape == images.shape
-    places = (moved == 1.0).nonzero()[:, 2:]
-    assert len(places) == 500
-    assert places.min().item() == 12
-    assert places.max().item() == 16
-
-
-class Terminal(io.StringIO):
-    def isatty(self):
-        return True
-
-
-def test_progress_on_a_terminal_is_one_line_that_fills():
-    stream = Terminal()
-    progress = Progress(4, stream)
-    for _ in range(4):
-        progress.advance("training")
-    progress.close()
-    shown = stream.getvalue()
-    assert shown.count("\r") == 4
-    assert shown.endswith(f"[{'#' * 30}] 100%  training\x1b[K\n")
-
-
-def test_progress_elsewhere_is_a_line_every_tenth():
-    stream = io.StringIO()
-    progress = Progress(1000, stream)
-    for _ in range(1000):
-        progress.advance("training")
-    progress.close()
-    lines = stream.getvalue().splitlines()
-    assert [int(line.split("%")[0]) for line in lines] == [*range(0, 101, 10)]

@@ -4,7 +4,6 @@ import pytest
 
 import sparse_engine as engine
 from sparse_engine.measure import latency
-from sparse_engine.measure.timing import time_alternating
 
 torch = pytest.importorskip("torch")
 from torch import nn  # noqa: E402
@@ -71,19 +70,6 @@ def test_noise_of_four_percent_moves_the_answer_by_less_than_five(monkeypatch, s
     monkeypatch.setattr(latency, "alternating", alternating)
     model = engine.prune(network(), engine.Spec(latency_ms=5.0), example_inputs=torch.randn(1, 64))
     assert milliseconds(model) == pytest.approx(5.0, rel=0.05)
-
-
-@pytest.mark.parametrize("calls", [1, 7])
-def test_models_take_turns(calls):
-    called = []
-    models = [nn.Identity(), nn.Identity()]
-    for name, model in zip("ab", models, strict=True):
-        model.register_forward_hook(lambda *_, name=name: called.append(name))
-    seconds = time_alternating(models, torch.zeros(1), calls)
-    assert len(seconds) == 2
-    assert all(0 < s < 1 for s in seconds)
-    turn = "a" * 6 + "b" * 6
-    assert "".join(called) == "aabb" + turn * -(-calls // 5)
 
 
 def test_a_call_is_measured_in_eval_mode_and_flags_come_back():
