@@ -2,9 +2,9 @@
 // columns and the arrays they lie in.
 //
 // Method   Along a row ranks are the fractional parts of multiples of the golden ratio, along a column those of √2, from array
-// to
-//          array those of √3: numbers that fractions approximate badly, so that any share of a row or a column is met to within
-//          one or two places, whatever the sizes. Whole numbers only: every instruction set ranks alike.
+//          to array those of √3: numbers that fractions approximate badly, so that any share of a row or a column is met to
+//          within a few places (less than four of a thousand, growing with the logarithm of the size). Whole numbers only:
+//          every instruction set ranks alike.
 // Source   Niederreiter, "Random Number Generation and Quasi-Monte Carlo Methods", SIAM 1992, chapter 3.
 #pragma once
 
