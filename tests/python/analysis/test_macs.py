@@ -125,6 +125,16 @@ def test_every_count_is_the_one_by_hand(case):
     assert [(row.name, row.macs) for row in report.layers] == [(row.name, row.macs) for row in counts.layers]
 
 
+@pytest.fixture
+def every_warning():
+    """Torch warns each time, not once a process, so that the order of tests does not matter."""
+    before = torch.is_warn_always_enabled()
+    torch.set_warn_always(True)
+    yield
+    torch.set_warn_always(before)
+
+
+@pytest.mark.usefixtures("every_warning")
 def test_a_projection_after_each_step_is_counted():
     with pytest.warns(UserWarning, match="projections") if torch.backends.mkldnn.is_available() else contextlib.nullcontext():
         report = engine.report(nn.LSTM(8, 16, proj_size=4), torch.randn(5, 1, 8))
