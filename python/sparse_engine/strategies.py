@@ -14,7 +14,7 @@ from .channels.api import prune_channels
 from .pruning.calibration import Loss
 from .pruning.criteria import criterion_of
 from .pruning.granularity import Channels
-from .pruning.mask_strategy import prune_masks
+from .pruning.mask_strategy import check_types, prune_masks
 from .pruning.sparsegpt import prune_sparsegpt
 from .pruning.spec import Spec
 
@@ -64,10 +64,7 @@ def prune(
         TypeError: `model` is not a Module or `spec` not a Spec.
     Source: Han, Pool, Tran, Dally, "Learning both Weights and Connections", NeurIPS 2015.
     """
-    if not isinstance(model, nn.Module):
-        raise TypeError(f"model must be a torch.nn.Module, not {type(model).__name__}")
-    if not isinstance(spec, Spec):
-        raise TypeError(f"spec must be an engine.Spec, not {type(spec).__name__}; for example engine.Spec(sparsity=0.9)")
+    check_types(model, spec)
     if isinstance(spec.granularity, Channels):
         prune_channels(model, spec, data=data, loss=loss, example_inputs=example_inputs)
     elif criterion_of(spec.criterion).moves_weights:

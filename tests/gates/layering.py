@@ -9,12 +9,13 @@ Arrows are followed, never reversed. The tables below say who knows whom within 
 breaks a rule today is in DEBTS, which must hold nothing else. Each rule below says what it keeps.
 """
 
-import argparse
 import re
 import shutil
 import sys
 import tempfile
 from pathlib import Path
+
+import tree_gate
 
 SOURCES = {".cpp", ".hpp", ".h", ".inc"}
 STANDARD = re.compile(r"^[a-z_]+$")  # standard C++ headers have neither dot nor slash
@@ -367,14 +368,8 @@ def self_test(root):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--root", type=Path, default=Path(__file__).resolve().parents[2], help="the project")
-    parser.add_argument("--self-test", action="store_true", help="check that the gate notices what it is for")
-    arguments = parser.parse_args()
-    found = self_test(arguments.root) if arguments.self_test else list(violations(arguments.root))
-    for line in found:
-        print(line)
-    return 1 if found else 0
+    arguments = tree_gate.parser(__doc__).parse_args()
+    return tree_gate.report(self_test(arguments.root) if arguments.self_test else violations(arguments.root))
 
 
 if __name__ == "__main__":

@@ -11,10 +11,11 @@ A newcomer who changes a file finds its test without searching. More tests may l
 that have none are the debts in mirrors.txt, which gets shorter: a line that is no longer true fails as well.
 """
 
-import argparse
 import sys
 import tempfile
 from pathlib import Path
+
+import tree_gate
 
 # Sources, their tests, and what is no source of its own: packages' faces, and what starts a package as a program.
 MIRRORS = [
@@ -100,18 +101,13 @@ def self_test(root):
 
 def main():
     """Check, report."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--root", type=Path, default=Path(__file__).resolve().parents[2], help="the project")
+    parser = tree_gate.parser(__doc__)
     parser.add_argument("--paid", action="store_true", help="take off the list what has its test now, or is gone")
-    parser.add_argument("--self-test", action="store_true", help="check that the gate notices what it is for")
     arguments = parser.parse_args()
     if arguments.paid:
         lacking = dict(missing(arguments.root))
         (arguments.root / DEBTS).write_text("".join(f"{path}\n" for path in debts(arguments.root) if path in lacking))
-    found = self_test(arguments.root) if arguments.self_test else list(violations(arguments.root))
-    for line in found:
-        print(line)
-    return 1 if found else 0
+    return tree_gate.report(self_test(arguments.root) if arguments.self_test else violations(arguments.root))
 
 
 if __name__ == "__main__":

@@ -9,13 +9,14 @@ Every import counts, also one inside a function and one under TYPE_CHECKING: a m
 No two modules may know each other, not even by way of others.
 """
 
-import argparse
 import ast
 import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+
+import tree_gate
 
 PACKAGE = "python/sparse_engine"
 FACE = "__init__"  # knows the others by name and imports them when they are used
@@ -279,14 +280,8 @@ def self_test(root: Path) -> list[str]:
 
 def main() -> int:
     """Print what breaks a rule; 1 if anything does."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--root", type=Path, default=Path(__file__).resolve().parents[2], help="the project")
-    parser.add_argument("--self-test", action="store_true", help="check that the gate notices what it is for")
-    arguments = parser.parse_args()
-    found = self_test(arguments.root) if arguments.self_test else list(violations(arguments.root))
-    for line in found:
-        print(line)
-    return 1 if found else 0
+    arguments = tree_gate.parser(__doc__).parse_args()
+    return tree_gate.report(self_test(arguments.root) if arguments.self_test else violations(arguments.root))
 
 
 if __name__ == "__main__":

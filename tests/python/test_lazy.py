@@ -1,7 +1,9 @@
 """Names of a package that are imported when they are first used."""
 
+import ast
 import importlib
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -63,3 +65,16 @@ def test_a_package_without_names_has_none():
     assert names() == public == []
     with pytest.raises(AttributeError):
         get("anything")
+
+
+@pytest.mark.parametrize("package", ["", ".analysis", ".channels", ".pruning"])
+def test_what_type_checkers_are_told_of_a_package_is_its_table_of_names(package):
+    module = importlib.import_module(f"sparse_engine{package}")
+    (block,) = [node for node in ast.parse(Path(module.__file__).read_text()).body if isinstance(node, ast.If)]
+    told = {
+        alias.asname: f"module:{alias.name}" if node.module is None else node.module
+        for node in block.body
+        for alias in node.names
+    }
+    told = {name: "module:pruning.schedules" if name == "schedules" else home for name, home in told.items()}
+    assert told == module._HOMES

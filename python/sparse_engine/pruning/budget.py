@@ -1,7 +1,7 @@
 """How many weights stay, and which: budget and scope of a Spec, resolved over the selected layers."""
 
 import math
-from bisect import bisect_right
+from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
@@ -183,10 +183,20 @@ def _largest_within(name: str, budget: int, spec: Spec, found: Candidates, cost:
         return _ranked(spec, found, _split(keep, sizes, lower, upper))
 
     least, most = sum(lower), sum(upper)
-    if (lowest := cost(masks_of(least))) > budget:
+    best = masks_of(least)
+    if (lowest := cost(best)) > budget:
         raise ValueError(f"{name} = {budget} cannot be met: {lowest:.0f} are left when {least} weights stay")
-    more = bisect_right(range(least + 1, most + 1), float(budget), key=lambda keep: cost(masks_of(keep)))
-    return masks_of(least + more)
+
+    def exceeds(keep: int) -> bool:
+        nonlocal best
+        masks = masks_of(keep)
+        if cost(masks) > budget:
+            return True
+        best = masks  # what fits is asked for in rising order
+        return False
+
+    bisect_left(range(least + 1, most + 1), True, key=exceeds)
+    return best
 
 
 def _counts(spec: Spec, found: Candidates) -> list[int]:

@@ -42,9 +42,7 @@ def choose_masks(
     only_held: bool = False,
 ) -> tuple[list[Any], list[Mask]]:
     """The selected layers and a mask for each; the model stays as it is. With `only_held` no weight comes back."""
-    _check_model(model)
-    if not isinstance(spec, Spec):
-        raise TypeError(f"spec must be an engine.Spec, not {type(spec).__name__}; for example engine.Spec(sparsity=0.9)")
+    check_types(model, spec)
     if isinstance(spec.granularity, Channels):
         raise ValueError('granularity = "channel" changes shapes, which no mask does: call engine.prune instead of a Pruner')
     for name in ("macs", "latency_ms"):
@@ -100,9 +98,12 @@ def by_row(spec: Spec, layers: list[Any]) -> list[bool]:
     return [spec.scope == "row" or (spec.scope is None and is_linear(layer)) for layer in layers]
 
 
-def _check_model(model: object) -> None:
+def check_types(model: object, spec: object) -> None:
+    """TypeError when `model` is no module or `spec` no Spec."""
     if not isinstance(model, nn.Module):
         raise TypeError(f"model must be a torch.nn.Module, not {type(model).__name__}")
+    if not isinstance(spec, Spec):
+        raise TypeError(f"spec must be an engine.Spec, not {type(spec).__name__}; for example engine.Spec(sparsity=0.9)")
 
 
 def _scores(criterion: Criterion, layer: Any, statistics: CalibrationStatistics, dtype: torch.dtype) -> NDArray[np.floating]:

@@ -9,20 +9,11 @@ from pathlib import Path
 import pytest
 
 import sparse_engine as engine
+from every_schedule import SCHEDULES
 
 torch = pytest.importorskip("torch")
 from torch import nn  # noqa: E402
 from torch.nn import functional as F  # noqa: E402
-
-SCHEDULES = [
-    engine.schedules.Cubic(2, 20, 3),
-    engine.schedules.Linear(0, 10),
-    engine.schedules.Exponential(1, 16, 5),
-    engine.schedules.Cosine(0, 12, 4),
-    engine.schedules.OneShot(3),
-    engine.schedules.RigL(0, 20, 3),
-    engine.schedules.SET(2, 20, 3, fraction=0.5),
-]
 
 
 def network():
