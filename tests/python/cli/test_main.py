@@ -170,4 +170,4 @@ def test_the_installed_command_is_this_one():
     except importlib.metadata.PackageNotFoundError:
         pytest.skip("run from a source tree")
     (script,) = importlib.metadata.entry_points(group="console_scripts", name="sparse-engine")
-    assert script.value == "sparse_engine.cli:main"
+    assert script.value == "sparse_engine.cli.main:main"
