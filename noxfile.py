@@ -14,12 +14,13 @@ def tests(session: nox.Session) -> None:
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """ruff, mypy, layering."""
+    """ruff, mypy, the gates over the tree."""
     session.install("-c", "constraints.txt", ".[test,lint]")
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
     session.run("mypy")
-    session.run("python", "tests/gates/layering.py")
+    for gate in ("layering", "python_layers", "mirrors"):
+        session.run("python", f"tests/gates/{gate}.py")
 
 
 @nox.session

@@ -1,5 +1,5 @@
 // One binder per concept, one file each. Enumerations are py::enum_: native_enum takes names apart by streams, and with them
-// the locale's facets come into the module (cpp/src/check.hpp says why they must not; tests/gates/exports.py finds them).
+// the locale's facets come into the module (cpp/src/base/check.hpp says why they must not; tests/gates/exports.py finds them).
 #pragma once
 
 #include <pybind11/pybind11.h>
