@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <fstream>
+#include <numeric>
 #include <random>
 #include <sstream>
 #include <string>
@@ -80,6 +81,12 @@ inline void report(benchmark::State& state, std::int64_t nnz, std::int64_t dense
 // How X and Y lie in memory: as the columns of W · X, or as the rows that a linear layer has, to be transposed on the way.
 enum class Operands { columns, rows };
 
+// Rows that share their loads of X.
+inline int strip_height(const sparse_engine::Matrix& matrix) {
+  const auto* bsr = dynamic_cast<const sparse_engine::Bsr*>(&matrix);
+  return bsr == nullptr ? 1 : static_cast<int>(std::gcd(bsr->block().height, std::int64_t{4}));
+}
+
 // Times W · X for `columns` columns, after its output was checked. `bytes_of_w` is what a call reads of W.
 inline void time_product(benchmark::State& state, const sparse_engine::Matrix& matrix, std::int64_t columns, double bytes_of_w,
                          Operands operands = Operands::rows) {
@@ -112,7 +119,7 @@ inline void time_product(benchmark::State& state, const sparse_engine::Matrix& m
     benchmark::ClobberMemory();
   }
   const auto bytes = static_cast<std::int64_t>(bytes_of_w) + 4 * columns * (rows + cols);
-  report(state, matrix.nnz(), rows * cols, columns, bytes, static_cast<int>(matrix.strip_height()));
+  report(state, matrix.nnz(), rows * cols, columns, bytes, strip_height(matrix));
 }
 
 template <class... Arguments>

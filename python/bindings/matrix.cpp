@@ -25,6 +25,7 @@ void bind_matrix(pybind11::module_& m) {
       .def_property_readonly("cols", &Matrix::cols)
       .def_property_readonly("nnz", &Matrix::nnz)
       .def_property_readonly("nbytes", &Matrix::bytes)
+      .def_property_readonly("layout_nbytes", &Matrix::layout_bytes)
       .def("to_dense", &to_dense);
 }
 

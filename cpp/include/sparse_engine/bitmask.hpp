@@ -28,24 +28,14 @@ class Bitmask final : public Matrix {
   Bitmask& operator=(Bitmask&&) noexcept;
   ~Bitmask() override;
 
-  Index rows() const override;
-  Index cols() const override;
-  Index nnz() const override;
-  Index bytes() const override;
-  void to_dense(float* out) const override;
-  void multiply_narrow(const NarrowJob& job) const override;
-  Index narrow_step() const override;
-  Index row_at_share(Index share, Index shares) const override;
-  std::shared_ptr<const Tiles> tiles(const TileShape& shape) const override;
-
   ValueType value_type() const;
   std::vector<std::uint8_t> mask() const;  // as from_parts takes it
   std::vector<float> values() const;       // as stored, widened
 
  private:
   struct State;
-  explicit Bitmask(std::unique_ptr<State> state);
-  std::unique_ptr<State> state_;
+  explicit Bitmask(std::shared_ptr<const State> state);
+  std::shared_ptr<const State> state_;
 };
 
 }  // namespace sparse_engine

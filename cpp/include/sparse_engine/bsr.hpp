@@ -33,17 +33,6 @@ class Bsr final : public Matrix {
   Bsr& operator=(Bsr&&) noexcept;
   ~Bsr() override;
 
-  Index rows() const override;
-  Index cols() const override;
-  Index nnz() const override;  // zeros inside blocks included
-  Index bytes() const override;
-  void to_dense(float* out) const override;
-  void multiply_narrow(const NarrowJob& job) const override;
-  Index narrow_step() const override;
-  Index row_at_share(Index share, Index shares) const override;
-  Index strip_height() const override;
-  std::shared_ptr<const Tiles> tiles(const TileShape& shape) const override;
-
   BlockShape block() const;
   std::span<const std::int64_t> row_starts() const;
   std::vector<std::int64_t> column_indices() const;  // a widened copy
@@ -51,8 +40,8 @@ class Bsr final : public Matrix {
 
  private:
   struct State;
-  explicit Bsr(std::unique_ptr<State> state);
-  std::unique_ptr<State> state_;
+  explicit Bsr(std::shared_ptr<const State> state);
+  std::shared_ptr<const State> state_;
 };
 
 }  // namespace sparse_engine

@@ -27,16 +27,6 @@ class Csr final : public Matrix {
   Csr& operator=(Csr&&) noexcept;
   ~Csr() override;
 
-  Index rows() const override;
-  Index cols() const override;
-  Index nnz() const override;
-  Index bytes() const override;
-  void to_dense(float* out) const override;
-  NarrowOrder prepare_narrow(const Kernels& table, Index columns) const override;
-  void multiply_narrow(const NarrowJob& job) const override;
-  Index row_at_share(Index share, Index shares) const override;
-  std::shared_ptr<const Tiles> tiles(const TileShape& shape) const override;
-
   ValueType value_type() const;
   std::span<const std::int64_t> row_starts() const;
   std::vector<float> values() const;                 // a widened copy
@@ -44,8 +34,8 @@ class Csr final : public Matrix {
 
  private:
   struct State;
-  explicit Csr(std::unique_ptr<State> state);
-  std::unique_ptr<State> state_;
+  explicit Csr(std::shared_ptr<const State> state);
+  std::shared_ptr<const State> state_;
 };
 
 }  // namespace sparse_engine

@@ -33,24 +33,14 @@ class Nm final : public Matrix {
   Nm& operator=(Nm&&) noexcept;
   ~Nm() override;
 
-  Index rows() const override;
-  Index cols() const override;
-  Index nnz() const override;  // zeros that fill groups included
-  Index bytes() const override;
-  void to_dense(float* out) const override;
-  void multiply_narrow(const NarrowJob& job) const override;
-  Index narrow_step() const override;
-  Index row_at_share(Index share, Index shares) const override;
-  std::shared_ptr<const Tiles> tiles(const TileShape& shape) const override;
-
   GroupShape group() const;
   std::vector<float> values() const;            // rows × cols · n / m, a copy
   std::vector<std::uint8_t> positions() const;  // within their groups, a widened copy
 
  private:
   struct State;
-  explicit Nm(std::unique_ptr<State> state);
-  std::unique_ptr<State> state_;
+  explicit Nm(std::shared_ptr<const State> state);
+  std::shared_ptr<const State> state_;
 };
 
 }  // namespace sparse_engine

@@ -83,34 +83,40 @@ inline bool serial_only() { return forked_after_workers.load(std::memory_order_r
 // The tasks nobody has taken yet.
 class Shares {
  public:
-  Shares(std::int64_t tasks, int workers) : shares_(static_cast<std::size_t>(workers)) {
+  Shares(std::int64_t tasks, int workers) : count_(static_cast<std::size_t>(workers)) {
+    if (count_ > kFew) more_ = std::vector<Share>(count_);
     for (int worker = 0; worker < workers; ++worker) {
-      shares_[worker].begin = tasks * worker / workers;
-      shares_[worker].end = tasks * (worker + 1) / workers;
+      share(static_cast<std::size_t>(worker)).begin = tasks * worker / workers;
+      share(static_cast<std::size_t>(worker)).end = tasks * (worker + 1) / workers;
     }
     restart();
   }
 
   // All tasks are there again. Nobody may be at work.
   void restart() {
-    for (Share& share : shares_) share.next.store(share.begin, std::memory_order_relaxed);
+    for (std::size_t i = 0; i < count_; ++i) share(i).next.store(share(i).begin, std::memory_order_relaxed);
   }
 
   template <class Body>
   void work(int worker, const Body& body) {
-    const std::size_t count = shares_.size();
-    for (std::size_t other = 0; other < count; ++other) {
-      Share& share = shares_[(static_cast<std::size_t>(worker) + other) % count];
-      for (std::int64_t task = share.next++; task < share.end; task = share.next++) body(task, worker);
+    for (std::size_t other = 0; other < count_; ++other) {
+      Share& from = share((static_cast<std::size_t>(worker) + other) % count_);
+      for (std::int64_t task = from.next++; task < from.end; task = from.next++) body(task, worker);
     }
   }
 
  private:
   struct alignas(64) Share {  // a cache line each: the owner's counting stays in its core
-    std::atomic<std::int64_t> next{0};
-    std::int64_t begin = 0, end = 0;
+    std::atomic<std::int64_t> next;
+    std::int64_t begin, end;
   };
-  std::vector<Share> shares_;
+  static constexpr std::size_t kFew = 16;  // a call of fewer workers allocates nothing
+
+  Share& share(std::size_t i) { return count_ > kFew ? more_[i] : few_[i]; }
+
+  std::size_t count_;
+  Share few_[kFew];
+  std::vector<Share> more_;
 };
 
 class Barrier {

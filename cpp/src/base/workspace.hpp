@@ -1,7 +1,6 @@
-// How a call gets threads and room: both are decided here, before any worker starts.
+// How a call gets threads and scratch memory: both are decided here, before any worker starts.
 #pragma once
 
-#include <cstddef>
 #include <cstdint>
 #include <memory>
 
@@ -20,9 +19,15 @@ inline int threads_for(std::int64_t multiply_adds) {
 // A weight of a narrow product costs as much as some columns of a wide one: it is read and taken apart for them alone.
 inline constexpr std::int64_t kColumnsWorth = 4;
 
-// Room for intermediate panels, kept by each calling thread and grown when a call needs more, so that a repeated call neither
-// allocates nor faults pages in. Slots of one call must not share an index.
-enum class Room { packed_input, output_tiles, gates };
-float* room(Room which, std::int64_t floats);  // 64-byte aligned; throws std::bad_alloc
+// Scratch memory of one call, 64-byte aligned, its contents arbitrary. It comes from the pool of results and goes back there,
+// so a repeated call neither allocates nor faults pages in, and what is kept is bounded. Throws std::bad_alloc.
+class Workspace {
+ public:
+  explicit Workspace(std::int64_t bytes);
+  float* data() const { return memory_.get(); }
+
+ private:
+  std::shared_ptr<float[]> memory_;  // null for none
+};
 
 }  // namespace sparse_engine

@@ -27,14 +27,21 @@ Index checked_size(Index rows, Index cols) {
 }  // namespace
 
 // The array of values goes on for kSlackElements zeros.
-struct Bitmask::State {
+struct Bitmask::State final : MatrixImpl {
+  // MatrixImpl
+  MatrixSize size() const override;
+  void to_dense(float* out) const override;
+  void multiply_narrow(const NarrowJob& job) const override;
+  Index row_at_share(Index share, Index shares) const override;
+  std::shared_ptr<const Tiles> lay_out(const TileShape& shape) const override;
+  Index narrow_step() const override;
+
   Index rows = 0, cols = 0, nnz = 0;
   ValueType type = ValueType::float32;
   std::vector<Index> starts{0};
   Array<std::uint64_t> masks;  // rows × words_of(cols)
   std::variant<Array<float>, Array<BFloat16>, Array<Float16>, Array<std::int8_t>> values;
   std::vector<float> scales;  // per row; empty unless int8
-  Layouts layouts;
 
   // Room for `most` values.
   State(Index rows_, Index cols_, Index most, ValueType type_) : rows(rows_), cols(cols_), type(type_) {
@@ -99,14 +106,14 @@ struct Bitmask::State {
   }
 };
 
-Bitmask::Bitmask(std::unique_ptr<State> state) : state_(std::move(state)) {}
+Bitmask::Bitmask(std::shared_ptr<const State> state) : Matrix(state), state_(std::move(state)) {}
 Bitmask::Bitmask(Bitmask&&) noexcept = default;
 Bitmask& Bitmask::operator=(Bitmask&&) noexcept = default;
 Bitmask::~Bitmask() = default;
 
 Bitmask Bitmask::from_dense(const float* weights, Index rows, Index cols, ValueType type) {
   const Index size = checked_size(rows, cols);
-  auto state = std::make_unique<State>(rows, cols, size - std::count(weights, weights + size, 0.0f), type);
+  auto state = std::make_shared<State>(rows, cols, size - std::count(weights, weights + size, 0.0f), type);
   for (Index row = 0; row < rows; ++row) {
     const float* w = weights + row * cols;
     for (Index col = 0; col < cols; ++col) check_fits(type, w[col], "weights[", row, ", ", col, "]");
@@ -135,7 +142,7 @@ Bitmask Bitmask::from_parts(std::span<const std::uint8_t> mask, std::span<const 
         " values; they must be equal");
   for (std::size_t i = 0; i < kept.size(); ++i) check_fits(type, kept[i], "values[", i, "]");
 
-  auto state = std::make_unique<State>(rows, cols, ones, type);
+  auto state = std::make_shared<State>(rows, cols, ones, type);
   const auto is_kept = [&](Index i) { return (bits[i / 8] >> i % 8 & 1) != 0; };
   for (Index row = 0; row < rows; ++row) {
     Index count = 0;
@@ -150,20 +157,18 @@ Bitmask Bitmask::from_parts(std::span<const std::uint8_t> mask, std::span<const 
   return Bitmask(std::move(state));
 }
 
-Index Bitmask::rows() const { return state_->rows; }
-Index Bitmask::cols() const { return state_->cols; }
-Index Bitmask::nnz() const { return state_->nnz; }
 ValueType Bitmask::value_type() const { return state_->type; }
 
-Index Bitmask::bytes() const {
-  return bytes_of(state_->starts) + bytes_of(state_->masks) + bytes_of(state_->scales) +
-         std::visit([](const auto& array) { return bytes_of(array); }, state_->values) + state_->layouts.bytes();
+MatrixSize Bitmask::State::size() const {
+  const Index bytes = bytes_of(starts) + bytes_of(masks) + bytes_of(scales) +
+                      std::visit([](const auto& array) { return bytes_of(array); }, values);
+  return {rows, cols, nnz, bytes};
 }
 
-void Bitmask::to_dense(float* out) const {
-  std::fill_n(out, rows() * cols(), 0.0f);
-  for (Index row = 0; row < rows(); ++row)
-    state_->for_each_in_row(row, [&](Index column, float value) { out[row * cols() + column] = value; });
+void Bitmask::State::to_dense(float* out) const {
+  std::fill_n(out, rows * cols, 0.0f);
+  for (Index row = 0; row < rows; ++row)
+    for_each_in_row(row, [&](Index column, float value) { out[row * cols + column] = value; });
 }
 
 std::vector<std::uint8_t> Bitmask::mask() const {
@@ -184,42 +189,44 @@ std::vector<float> Bitmask::values() const {
   return values;
 }
 
-void Bitmask::multiply_narrow(const NarrowJob& job) const {
-  const State& s = *state_;
+void Bitmask::State::multiply_narrow(const NarrowJob& job) const {
   const Kernels& table = *job.kernels;
   std::visit(
       [&]<class Value>(const Array<Value>& array) {
-        const BitmaskArgs<Value> args{.row_starts = s.starts.data() + job.row_begin,
-                                      .masks = s.masks.data() + job.row_begin * words_of(s.cols),
+        const BitmaskArgs<Value> args{.row_starts = starts.data() + job.row_begin,
+                                      .masks = masks.data() + job.row_begin * words_of(cols),
                                       .values = array.data(),
-                                      .scales = s.scales.empty() ? nullptr : s.scales.data() + job.row_begin,
-                                      .cols = s.cols,
+                                      .scales = scales.empty() ? nullptr : scales.data() + job.row_begin,
+                                      .cols = cols,
                                       .narrow = narrow_args(job)};
         if constexpr (std::is_same_v<Value, float>) table.bitmask_gemv_float32(args);
         if constexpr (std::is_same_v<Value, BFloat16>) table.bitmask_gemv_bfloat16(args);
         if constexpr (std::is_same_v<Value, Float16>) table.bitmask_gemv_float16(args);
         if constexpr (std::is_same_v<Value, std::int8_t>) table.bitmask_gemv_int8(args);
       },
-      s.values);
+      values);
 }
 
-// Decoding a row takes its time for every column, stored or not.
-Index Bitmask::narrow_step() const { return 2; }
+Index Bitmask::State::narrow_step() const { return 2; }
 
-Index Bitmask::row_at_share(Index share, Index shares) const {
-  if (share >= shares) return rows();
-  const Index row = rows() / shares * share + rows() % shares * share / shares;
+// Decoding a row takes its time for every column, stored or not.
+Index Bitmask::State::row_at_share(Index share, Index shares) const {
+  if (share >= shares) return rows;
+  const Index row = rows / shares * share + rows % shares * share / shares;
   return row / 2 * 2;  // rows run in pairs
 }
 
-std::shared_ptr<const Tiles> Bitmask::tiles(const TileShape& shape) const {
-  return state_->layouts.get(shape, [&] {
-    std::vector<std::uint32_t> columns;
-    columns.reserve(nnz());
-    for (Index row = 0; row < rows(); ++row)
-      state_->for_each_in_row(row, [&](Index column, float) { columns.push_back(static_cast<std::uint32_t>(column)); });
-    return std::make_shared<RowTiles>(shape, rows(), cols(), state_->starts, columns, values());
-  });
+std::shared_ptr<const Tiles> Bitmask::State::lay_out(const TileShape& shape) const {
+  std::vector<std::uint32_t> columns;
+  std::vector<float> widened_values;
+  columns.reserve(nnz);
+  widened_values.reserve(nnz);
+  for (Index row = 0; row < rows; ++row)
+    for_each_in_row(row, [&](Index column, float value) {
+      columns.push_back(static_cast<std::uint32_t>(column));
+      widened_values.push_back(value);
+    });
+  return std::make_shared<RowTiles>(shape, rows, cols, starts, columns, widened_values);
 }
 
 }  // namespace sparse_engine

@@ -10,13 +10,21 @@
 
 namespace sparse_engine {
 
-struct Bsr::State {
+struct Bsr::State final : MatrixImpl {
+  // MatrixImpl
+  MatrixSize size() const override;
+  void to_dense(float* out) const override;
+  void multiply_narrow(const NarrowJob& job) const override;
+  Index row_at_share(Index share, Index shares) const override;
+  std::shared_ptr<const Tiles> lay_out(const TileShape& shape) const override;
+  Index narrow_step() const override;
+  Index strip_height() const override;
+
   Index rows, cols;
   BlockShape block;
   std::vector<Index> starts;           // per block row, into columns
   std::vector<std::uint32_t> columns;  // of blocks
   std::vector<float> values;           // per block column by column, so that a column's weights are a vector
-  mutable Layouts layouts;
 
   State(Index rows_, Index cols_, BlockShape block_) : rows(rows_), cols(cols_), block(block_) {
     check(rows >= 0 && cols >= 0, "shape = (", rows, ", ", cols, ") has a negative side");
@@ -67,13 +75,13 @@ struct Bsr::State {
   }
 };
 
-Bsr::Bsr(std::unique_ptr<State> state) : state_(std::move(state)) {}
+Bsr::Bsr(std::shared_ptr<const State> state) : Matrix(state), state_(std::move(state)) {}
 Bsr::Bsr(Bsr&&) noexcept = default;
 Bsr& Bsr::operator=(Bsr&&) noexcept = default;
 Bsr::~Bsr() = default;
 
 Bsr Bsr::from_dense(const float* weights, Index rows, Index cols, BlockShape block) {
-  auto state = std::make_unique<State>(rows, cols, block);
+  auto state = std::make_shared<State>(rows, cols, block);
   state->starts.reserve(rows / block.height + 1);
   state->starts.push_back(0);
   for (Index row = 0; row < rows; row += block.height) {
@@ -88,7 +96,7 @@ Bsr Bsr::from_dense(const float* weights, Index rows, Index cols, BlockShape blo
 
 Bsr Bsr::from_parts(std::span<const std::int64_t> row_starts, std::span<const std::int64_t> column_indices,
                     std::span<const float> values, Index rows, Index cols, BlockShape block) {
-  auto state = std::make_unique<State>(rows, cols, block);
+  auto state = std::make_shared<State>(rows, cols, block);
   const Index block_rows = rows / block.height, block_cols = cols / block.width, area = state->area();
   const Index blocks = static_cast<Index>(column_indices.size());
   check(static_cast<Index>(row_starts.size()) == block_rows + 1, "indptr has ", row_starts.size(), " entries; ", rows,
@@ -119,53 +127,42 @@ Bsr Bsr::from_parts(std::span<const std::int64_t> row_starts, std::span<const st
   return Bsr(std::move(state));
 }
 
-Index Bsr::rows() const { return state_->rows; }
-Index Bsr::cols() const { return state_->cols; }
-Index Bsr::nnz() const { return static_cast<Index>(state_->values.size()); }
 BlockShape Bsr::block() const { return state_->block; }
 
-Index Bsr::bytes() const {
-  return bytes_of(state_->starts) + bytes_of(state_->columns) + bytes_of(state_->values) + state_->layouts.bytes();
+MatrixSize Bsr::State::size() const {
+  return {rows, cols, static_cast<Index>(values.size()), bytes_of(starts) + bytes_of(columns) + bytes_of(values)};
 }
 
-void Bsr::to_dense(float* out) const {
-  const State& s = *state_;
-  std::fill_n(out, s.rows * s.cols, 0.0f);
-  for (Index block_row = 0; block_row < s.rows / s.block.height; ++block_row)
-    for (Index i = s.starts[block_row]; i < s.starts[block_row + 1]; ++i)
-      for (Index c = 0; c < s.block.width; ++c)
-        for (Index r = 0; r < s.block.height; ++r)
-          out[(block_row * s.block.height + r) * s.cols + s.columns[i] * s.block.width + c] =
-              s.values[i * s.area() + c * s.block.height + r];
+void Bsr::State::to_dense(float* out) const {
+  std::fill_n(out, rows * cols, 0.0f);
+  for (Index block_row = 0; block_row < rows / block.height; ++block_row)
+    for (Index i = starts[block_row]; i < starts[block_row + 1]; ++i)
+      for (Index c = 0; c < block.width; ++c)
+        for (Index r = 0; r < block.height; ++r)
+          out[(block_row * block.height + r) * cols + columns[i] * block.width + c] = values[i * area() + c * block.height + r];
 }
 
-void Bsr::multiply_narrow(const NarrowJob& job) const {
-  const State& s = *state_;
-  job.kernels->bsr_gemv({.block_starts = s.starts.data() + job.row_begin / s.block.height,
-                         .block_columns = s.columns.data(),
-                         .values = s.values.data(),
-                         .block_height = s.block.height,
-                         .block_width = s.block.width,
+void Bsr::State::multiply_narrow(const NarrowJob& job) const {
+  job.kernels->bsr_gemv({.block_starts = starts.data() + job.row_begin / block.height,
+                         .block_columns = columns.data(),
+                         .values = values.data(),
+                         .block_height = block.height,
+                         .block_width = block.width,
                          .narrow = narrow_args(job)});
 }
 
-Index Bsr::narrow_step() const { return state_->block.height; }
+Index Bsr::State::narrow_step() const { return block.height; }
 
-Index Bsr::row_at_share(Index share, Index shares) const {
-  const State& s = *state_;
-  return s.block.height * start_at_share(s.starts, share, shares);
-}
+Index Bsr::State::row_at_share(Index share, Index shares) const { return block.height * start_at_share(starts, share, shares); }
 
-Index Bsr::strip_height() const { return std::gcd(state_->block.height, Index{4}); }
+Index Bsr::State::strip_height() const { return std::gcd(block.height, Index{4}); }
 
-std::shared_ptr<const Tiles> Bsr::tiles(const TileShape& shape) const {
-  return state_->layouts.get(shape, [&]() -> std::shared_ptr<const Tiles> {
-    // Tiles begin at multiples of eight rows of a group, and must not cut a strip.
-    const Index common = std::gcd(state_->block.height, shape.group_rows);
-    if (common % 4 == 0) return state_->strips<4>(shape);
-    if (common % 2 == 0) return state_->strips<2>(shape);
-    return state_->strips<1>(shape);
-  });
+std::shared_ptr<const Tiles> Bsr::State::lay_out(const TileShape& shape) const {
+  // Tiles begin at multiples of eight rows of a group, and must not cut a strip.
+  const Index common = std::gcd(block.height, shape.group_rows);
+  if (common % 4 == 0) return strips<4>(shape);
+  if (common % 2 == 0) return strips<2>(shape);
+  return strips<1>(shape);
 }
 
 std::span<const std::int64_t> Bsr::row_starts() const { return state_->starts; }

@@ -1,7 +1,6 @@
 #include "sparse_engine/csr.hpp"
 
 #include <algorithm>
-#include <atomic>
 #include <bit>
 #include <limits>
 #include <mutex>
@@ -39,19 +38,27 @@ Index checked_size(Index rows, Index cols) {
 }  // namespace
 
 // The arrays of columns and values go on for kSlackElements zeros.
-struct Csr::State {
+struct Csr::State final : MatrixImpl {
+  // MatrixImpl
+  MatrixSize size() const override;
+  void to_dense(float* out) const override;
+  void multiply_narrow(const NarrowJob& job) const override;
+  Index row_at_share(Index share, Index shares) const override;
+  std::shared_ptr<const Tiles> lay_out(const TileShape& shape) const override;
+  NarrowKind narrow_kind(const Kernels& table, Index columns) const override;
+  std::shared_ptr<const NarrowLayout> lay_out_narrow(NarrowKind kind) const override;
+
   Index rows = 0, cols = 0, nnz = 0;
   ValueType type = ValueType::float32;
+  bool from_afar = false;  // too large to be in a cache at the next product
   std::vector<Index> starts;
   Array<std::uint16_t> narrow;  // exactly one of the two holds the columns
   Array<std::uint32_t> wide;
   std::variant<Array<float>, Array<BFloat16>, Array<Float16>> values;
 
-  Layouts layouts;
-  std::once_flag costs_counted, blocks_laid_out, windows_laid_out;
-  std::optional<WindowCosts> costs;
-  std::unique_ptr<const NarrowLayout> blocks, windows;
-  std::atomic<Index> narrow_bytes = 0;
+  // Counted at the first product with few columns.
+  mutable std::once_flag costs_counted;
+  mutable std::optional<WindowCosts> costs;
 
   bool is_narrow() const { return cols <= SPARSE_ENGINE_NARROW_COLUMNS; }
   Index column(Index i) const { return is_narrow() ? Index{narrow[i]} : Index{wide[i]}; }
@@ -76,7 +83,12 @@ struct Csr::State {
   }
   void seal() {
     is_narrow() ? narrow.resize(nnz + kSlackElements) : wide.resize(nnz + kSlackElements);
-    std::visit([&](auto& array) { array.resize(nnz + kSlackElements); }, values);
+    std::visit(
+        [&](auto& array) {
+          array.resize(nnz + kSlackElements);
+          from_afar = bytes_of(narrow) + bytes_of(wide) + bytes_of(array) > caches().matrix();
+        },
+        values);
   }
   // All that is not zero of a matrix that holds `count` such weights. Without branches: which weights stay cannot be foreseen.
   void take_float32(const float* weights, Index count) {
@@ -103,49 +115,22 @@ struct Csr::State {
   auto with_entries(const Use& use) const {
     return std::visit([&](const auto& array) { return is_narrow() ? use(narrow, array) : use(wide, array); }, values);
   }
-  // What a product with few columns runs on, laid out on first request; null: the matrix as it lies. Windows only where a
-  // permutation takes eight floats.
-  const NarrowLayout* for_narrow(const Kernels& table, Index columns) {
-    if (table.lanes >= kSliceRows && is_narrow() && windows_pay(columns)) {
-      std::call_once(windows_laid_out, [&] { lay_out_windows(); });
-      return windows.get();
-    }
-    if (columns != 1) return nullptr;
-    std::call_once(blocks_laid_out, [&] { lay_out_blocks(); });
-    return blocks.get();
-  }
-  bool windows_pay(Index columns) {
+  bool windows_pay(Index columns) const {
     std::call_once(costs_counted, [&] { costs.emplace(cols, starts, narrow, type == ValueType::float32 ? 4 : 2); });
     return costs->pay(columns);
-  }
-  void lay_out_windows() {
-    std::visit(
-        [&]<class Value>(const Array<Value>& array) {
-          windows = std::make_unique<CsrWindows<Value>>(costs->kind(), cols, starts, narrow, array);
-          narrow_bytes += windows->bytes();
-        },
-        values);
-  }
-  void lay_out_blocks() {
-    const Index count = column_blocks(rows, cols, nnz);
-    if (count == 1) return;
-    with_entries([&]<class Column, class Value>(const Array<Column>& columns, const Array<Value>& array) {
-      blocks = std::make_unique<ColumnBlocks<Column, Value>>(count, cols, starts, columns, array);
-      narrow_bytes += blocks->bytes();
-    });
   }
   template <class Column, class Value>
   void multiply(const NarrowJob& job, const Array<Column>& columns, const Array<Value>& array) const;
 };
 
-Csr::Csr(std::unique_ptr<State> state) : state_(std::move(state)) {}
+Csr::Csr(std::shared_ptr<const State> state) : Matrix(state), state_(std::move(state)) {}
 Csr::Csr(Csr&&) noexcept = default;
 Csr& Csr::operator=(Csr&&) noexcept = default;
 Csr::~Csr() = default;
 
 Csr Csr::from_dense(const float* weights, Index rows, Index cols, ValueType type) {
   const Index size = checked_size(rows, cols);
-  auto state = std::make_unique<State>();
+  auto state = std::make_shared<State>();
   state->rows = rows;
   state->cols = cols;
   state->type = type;
@@ -178,7 +163,7 @@ Csr Csr::from_parts(std::span<const std::int64_t> row_starts, std::span<const st
         " entries; a matrix of ", rows, " rows needs ", rows, " + 1");
   check(column_indices.size() == values.size(), "indices has ", column_indices.size(), " entries, values has ", nnz,
         "; there must be one index per value");
-  auto state = std::make_unique<State>();
+  auto state = std::make_shared<State>();
   state->rows = rows;
   state->cols = cols;
   state->starts.assign(row_starts.begin(), row_starts.end());  // validated as copied: the caller may write meanwhile
@@ -207,22 +192,18 @@ Csr Csr::from_parts(std::span<const std::int64_t> row_starts, std::span<const st
   return Csr(std::move(state));
 }
 
-Index Csr::rows() const { return state_->rows; }
-Index Csr::cols() const { return state_->cols; }
-Index Csr::nnz() const { return state_->nnz; }
 ValueType Csr::value_type() const { return state_->type; }
 
-Index Csr::bytes() const {
-  return bytes_of(state_->starts) + bytes_of(state_->narrow) + bytes_of(state_->wide) +
-         std::visit([](const auto& array) { return bytes_of(array); }, state_->values) + state_->layouts.bytes() +
-         state_->narrow_bytes;
+MatrixSize Csr::State::size() const {
+  const Index bytes = bytes_of(starts) + bytes_of(narrow) + bytes_of(wide) +
+                      std::visit([](const auto& array) { return bytes_of(array); }, values);
+  return {rows, cols, nnz, bytes};
 }
 
-void Csr::to_dense(float* out) const {
-  std::fill_n(out, rows() * cols(), 0.0f);
-  for (Index row = 0; row < rows(); ++row)
-    for (Index i = state_->starts[row]; i < state_->starts[row + 1]; ++i)
-      out[row * cols() + state_->column(i)] = state_->value(i);
+void Csr::State::to_dense(float* out) const {
+  std::fill_n(out, rows * cols, 0.0f);
+  for (Index row = 0; row < rows; ++row)
+    for (Index i = starts[row]; i < starts[row + 1]; ++i) out[row * cols + column(i)] = value(i);
 }
 
 template <class Column, class Value>
@@ -231,7 +212,7 @@ void Csr::State::multiply(const NarrowJob& job, const Array<Column>& columns, co
   const CsrGemvArgs<Column, Value> args{.row_starts = starts.data() + job.row_begin,
                                         .columns = columns.data(),
                                         .values = array.data(),
-                                        .from_afar = bytes_of(columns) + bytes_of(array) > caches().matrix(),
+                                        .from_afar = from_afar,
                                         .narrow = narrow_args(job)};
   constexpr bool kNarrow = sizeof(Column) == sizeof(std::uint16_t);
   if constexpr (std::is_same_v<Value, BFloat16>) {
@@ -252,28 +233,40 @@ void Csr::State::multiply(const NarrowJob& job, const Array<Column>& columns, co
   }
 }
 
-NarrowOrder Csr::prepare_narrow(const Kernels& table, Index columns) const {
-  return state_->for_narrow(table, columns) ? NarrowOrder::columns : NarrowOrder::rows;
+// Windows only where a permutation takes eight floats.
+NarrowKind Csr::State::narrow_kind(const Kernels& table, Index columns) const {
+  if (table.lanes >= kSliceRows && is_narrow() && windows_pay(columns)) return NarrowKind::windows;
+  return columns == 1 && column_blocks(rows, cols, nnz) > 1 ? NarrowKind::blocks : NarrowKind::none;
 }
 
-void Csr::multiply_narrow(const NarrowJob& job) const {
-  // Laid out already after prepare_narrow.
-  if (const NarrowLayout* layout = state_->for_narrow(*job.kernels, job.columns)) return layout->multiply(job);
-  state_->with_entries([&](const auto& columns, const auto& array) { state_->multiply(job, columns, array); });
-}
-
-Index Csr::row_at_share(Index share, Index shares) const { return start_at_share(state_->starts, share, shares); }
-
-std::shared_ptr<const Tiles> Csr::tiles(const TileShape& shape) const {
-  return state_->layouts.get(shape, [&] {
-    const State& s = *state_;
-    const auto lay_out = [&](const auto& values) {
-      return s.is_narrow() ? std::make_shared<RowTiles>(shape, s.rows, s.cols, s.starts, s.narrow, values)
-                           : std::make_shared<RowTiles>(shape, s.rows, s.cols, s.starts, s.wide, values);
-    };
-    const auto* floats = std::get_if<Array<float>>(&s.values);
-    return floats != nullptr ? lay_out(*floats) : lay_out(values());
+std::shared_ptr<const NarrowLayout> Csr::State::lay_out_narrow(NarrowKind kind) const {
+  if (kind == NarrowKind::windows)
+    return std::visit(
+        [&]<class Value>(const Array<Value>& array) -> std::shared_ptr<const NarrowLayout> {
+          return std::make_shared<CsrWindows<Value>>(costs->kind(), cols, starts, narrow, array);
+        },
+        values);
+  return with_entries([&]<class Column, class Value>(const Array<Column>& columns,
+                                                     const Array<Value>& array) -> std::shared_ptr<const NarrowLayout> {
+    return std::make_shared<ColumnBlocks<Column, Value>>(column_blocks(rows, cols, nnz), cols, starts, columns, array);
   });
+}
+
+void Csr::State::multiply_narrow(const NarrowJob& job) const {
+  with_entries([&](const auto& columns, const auto& array) { multiply(job, columns, array); });
+}
+
+Index Csr::State::row_at_share(Index share, Index shares) const { return start_at_share(starts, share, shares); }
+
+std::shared_ptr<const Tiles> Csr::State::lay_out(const TileShape& shape) const {
+  const auto with_values = [&](const auto& floats) {
+    return is_narrow() ? std::make_shared<RowTiles>(shape, rows, cols, starts, narrow, floats)
+                       : std::make_shared<RowTiles>(shape, rows, cols, starts, wide, floats);
+  };
+  if (const auto* floats = std::get_if<Array<float>>(&values)) return with_values(*floats);
+  std::vector<float> widened_values(nnz);
+  for (Index i = 0; i < nnz; ++i) widened_values[i] = value(i);
+  return with_values(widened_values);
 }
 
 std::span<const std::int64_t> Csr::row_starts() const { return state_->starts; }

@@ -4,8 +4,8 @@
 #include <vector>
 
 #include "base/check.hpp"
+#include "formats/matrix_impl.hpp"
 #include "kernels/table.hpp"
-#include "sparse_engine/matrix.hpp"
 
 namespace sparse_engine {
 
@@ -35,13 +35,6 @@ inline NarrowStrides narrow_strides(NarrowOrder order, Index rows, Index columns
   const Index apart = ((rows + kLineFloats - 1) / kLineFloats | 1) * kLineFloats;
   return {1, apart, checked_mul(apart, columns, "packed input")};
 }
-
-// A matrix laid out once more for products with few columns.
-struct NarrowLayout {
-  virtual ~NarrowLayout() = default;
-  virtual void multiply(const NarrowJob& job) const = 0;
-  virtual Index bytes() const = 0;
-};
 
 // First row at which at least `share` of `shares` of the work lies before it; row r's stored weights begin at starts[r].
 inline Index start_at_share(const std::vector<Index>& starts, Index share, Index shares) {

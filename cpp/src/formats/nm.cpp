@@ -20,7 +20,15 @@ Index round_up(Index count, Index to) { return (count + to - 1) / to * to; }
 
 // Two layouts. Two of four (and one of two, which is the same thing where four divides the columns) lie as nm_gemv.hpp reads
 // them; everything else row by row, positions packed into words.
-struct Nm::State {
+struct Nm::State final : MatrixImpl {
+  // MatrixImpl
+  MatrixSize size() const override;
+  void to_dense(float* out) const override;
+  void multiply_narrow(const NarrowJob& job) const override;
+  Index row_at_share(Index share, Index shares) const override;
+  std::shared_ptr<const Tiles> lay_out(const TileShape& shape) const override;
+  Index narrow_step() const override;
+
   Index rows, cols;
   GroupShape group;
   Index row_values;   // stored weights of a row
@@ -29,7 +37,6 @@ struct Nm::State {
   Index row_words;    // of the second
   std::vector<float> values;
   std::vector<std::uint32_t> positions;
-  mutable Layouts layouts;
 
   State(Index rows_, Index cols_, GroupShape group_) : rows(rows_), cols(cols_), group(group_) {
     check(rows >= 0 && cols >= 0, "shape = (", rows, ", ", cols, ") has a negative side");
@@ -87,13 +94,13 @@ struct Nm::State {
   float value(Index row, Index i) const { return values[place(row, i).value]; }
 };
 
-Nm::Nm(std::unique_ptr<State> state) : state_(std::move(state)) {}
+Nm::Nm(std::shared_ptr<const State> state) : Matrix(state), state_(std::move(state)) {}
 Nm::Nm(Nm&&) noexcept = default;
 Nm& Nm::operator=(Nm&&) noexcept = default;
 Nm::~Nm() = default;
 
 Nm Nm::from_dense(const float* weights, Index rows, Index cols, GroupShape group) {
-  auto state = std::make_unique<State>(rows, cols, group);
+  auto state = std::make_shared<State>(rows, cols, group);
   for (Index row = 0; row < rows; ++row) {
     for (Index first = 0; first < cols; first += group.m) {
       const float* w = weights + row * cols + first;
@@ -113,7 +120,7 @@ Nm Nm::from_dense(const float* weights, Index rows, Index cols, GroupShape group
 
 Nm Nm::from_parts(std::span<const float> values, std::span<const std::uint8_t> positions, Index rows, Index cols,
                   GroupShape group) {
-  auto state = std::make_unique<State>(rows, cols, group);
+  auto state = std::make_shared<State>(rows, cols, group);
   const Index count = rows * state->row_values;
   check(static_cast<Index>(values.size()) == count, "values has ", values.size(), " entries; ", group.n, ":", group.m,
         " of shape (", rows, ", ", cols, ") needs ", rows, " × ", state->row_values);
@@ -135,58 +142,55 @@ Nm Nm::from_parts(std::span<const float> values, std::span<const std::uint8_t> p
   return Nm(std::move(state));
 }
 
-Index Nm::rows() const { return state_->rows; }
-Index Nm::cols() const { return state_->cols; }
-Index Nm::nnz() const { return state_->rows * state_->row_values; }
 GroupShape Nm::group() const { return state_->group; }
-Index Nm::bytes() const { return bytes_of(state_->values) + bytes_of(state_->positions) + state_->layouts.bytes(); }
+MatrixSize Nm::State::size() const { return {rows, cols, rows * row_values, bytes_of(values) + bytes_of(positions)}; }
 
-void Nm::to_dense(float* out) const {
-  const State& s = *state_;
-  std::fill_n(out, s.rows * s.cols, 0.0f);
-  for (Index row = 0; row < s.rows; ++row)
-    for (Index i = 0; i < s.row_values; ++i) out[row * s.cols + s.column(row, i)] = s.value(row, i);
+void Nm::State::to_dense(float* out) const {
+  std::fill_n(out, rows * cols, 0.0f);
+  for (Index row = 0; row < rows; ++row)
+    for (Index i = 0; i < row_values; ++i) out[row * cols + column(row, i)] = value(row, i);
 }
 
-void Nm::multiply_narrow(const NarrowJob& job) const {
-  const State& s = *state_;
-  if (s.quads) {
+void Nm::State::multiply_narrow(const NarrowJob& job) const {
+  if (quads) {
     const Index strip = job.row_begin / kStripRows;
-    job.kernels->nm_gemv_quads({.values = s.values.data() + strip * s.steps() * kPairs * 8,
-                                .positions = s.positions.data() + strip * s.chunks() * kPairs * 8,
-                                .cols = s.cols,
+    job.kernels->nm_gemv_quads({.values = values.data() + strip * steps() * kPairs * 8,
+                                .positions = positions.data() + strip * chunks() * kPairs * 8,
+                                .cols = cols,
                                 .narrow = narrow_args(job)});
   } else {
-    job.kernels->nm_gemv({.values = s.values.data() + job.row_begin * s.row_values,
-                          .positions = s.positions.data() + job.row_begin * s.row_words,
-                          .row_values = s.row_values,
-                          .row_words = s.row_words,
-                          .n = static_cast<std::int32_t>(s.group.n),
-                          .m = static_cast<std::int32_t>(s.group.m),
-                          .position_bits = s.position_bits,
+    job.kernels->nm_gemv({.values = values.data() + job.row_begin * row_values,
+                          .positions = positions.data() + job.row_begin * row_words,
+                          .row_values = row_values,
+                          .row_words = row_words,
+                          .n = static_cast<std::int32_t>(group.n),
+                          .m = static_cast<std::int32_t>(group.m),
+                          .position_bits = position_bits,
                           .narrow = narrow_args(job)});
   }
 }
 
-Index Nm::narrow_step() const { return kStripRows; }
+Index Nm::State::narrow_step() const { return kStripRows; }
 
-Index Nm::row_at_share(Index share, Index shares) const {
-  const Index strips = (rows() + kStripRows - 1) / kStripRows;
-  return share >= shares ? rows() : std::min(rows(), strips * share / shares * kStripRows);
+Index Nm::State::row_at_share(Index share, Index shares) const {
+  const Index strips = (rows + kStripRows - 1) / kStripRows;
+  return share >= shares ? rows : std::min(rows, strips * share / shares * kStripRows);
 }
 
-std::shared_ptr<const Tiles> Nm::tiles(const TileShape& shape) const {
-  return state_->layouts.get(shape, [&]() -> std::shared_ptr<const Tiles> {
-    const State& s = *state_;
-    std::vector<Index> starts{0};
-    std::vector<std::uint32_t> columns;
-    columns.reserve(nnz());
-    for (Index row = 0; row < s.rows; ++row) {
-      for (Index i = 0; i < s.row_values; ++i) columns.push_back(static_cast<std::uint32_t>(s.column(row, i)));
-      starts.push_back(static_cast<Index>(columns.size()));
+std::shared_ptr<const Tiles> Nm::State::lay_out(const TileShape& shape) const {
+  std::vector<Index> starts{0};
+  std::vector<std::uint32_t> columns;
+  std::vector<float> stored;
+  columns.reserve(rows * row_values);
+  stored.reserve(rows * row_values);
+  for (Index row = 0; row < rows; ++row) {
+    for (Index i = 0; i < row_values; ++i) {
+      columns.push_back(static_cast<std::uint32_t>(column(row, i)));
+      stored.push_back(value(row, i));
     }
-    return std::make_shared<RowTiles>(shape, s.rows, s.cols, starts, columns, values());
-  });
+    starts.push_back(static_cast<Index>(columns.size()));
+  }
+  return std::make_shared<RowTiles>(shape, rows, cols, starts, columns, stored);
 }
 
 std::vector<float> Nm::values() const {

@@ -1,17 +1,15 @@
-// The layout that wide products of single weights read, whatever the format they come from; and the keeping of layouts.
+// The layout that wide products of single weights read, whatever the format they come from.
 #pragma once
 
 #include <algorithm>
 #include <cstdint>
-#include <limits>
-#include <mutex>
 #include <numeric>
 #include <vector>
 
 #include "base/aligned_array.hpp"
 #include "base/check.hpp"
+#include "formats/matrix_impl.hpp"
 #include "kernels/table.hpp"
-#include "sparse_engine/matrix.hpp"
 
 namespace sparse_engine {
 
@@ -30,50 +28,6 @@ inline std::vector<Index> tile_starts(Index rows, Index group_rows) {
   starts.push_back(rows);
   return starts;
 }
-
-// A layout per shape asked for. Only the last two are kept: layouts are as large as the matrix, and a convolution asks for one
-// per size of image. Most of the others are the same but for the offsets, and moving those is a fraction of a product's time.
-class Layouts {
- public:
-  // `make()` lays the matrix out anew.
-  template <class Make>
-  std::shared_ptr<const Tiles> get(const TileShape& shape, const Make& make) {
-    check(shape.block_channels >= 1 && shape.group_rows >= 1 && shape.channel_step >= 0 && !shape.taps.empty(), "tile shape ",
-          shape.block_channels, " channels × ", shape.group_rows, " rows, ", shape.channel_step, " apart, ", shape.taps.size(),
-          " taps is out of range");
-    const auto [first_tap, last_tap] = std::minmax_element(shape.taps.begin(), shape.taps.end());
-    const Index reach = checked_add(checked_mul(shape.block_channels, shape.channel_step, "block"), *last_tap, "block");
-    check(*first_tap >= 0 && reach <= std::numeric_limits<std::uint32_t>::max(), "a block reaches over ", reach,
-          " elements of X, from ", *first_tap, "; it must lie within 0 and 2³²");
-    checked_mul(shape.block_channels, static_cast<Index>(shape.taps.size()), "block");
-    std::lock_guard lock(mutex_);
-    for (std::size_t i = 0; i < kept_.size(); ++i)
-      if (kept_[i]->shape() == shape) {
-        std::rotate(kept_.begin() + static_cast<std::ptrdiff_t>(i), kept_.begin() + static_cast<std::ptrdiff_t>(i) + 1,
-                    kept_.end());  // the last one is the one used last
-        return kept_.back();
-      }
-    std::shared_ptr<const Tiles> layout;
-    for (const auto& other : kept_)
-      if (!layout) layout = other->moved(shape);
-    if (!layout) layout = make();
-    if (kept_.size() == kKept) kept_.erase(kept_.begin());
-    kept_.push_back(layout);
-    return layout;
-  }
-
-  Index bytes() {
-    std::lock_guard lock(mutex_);
-    Index total = 0;
-    for (const auto& layout : kept_) total += layout->bytes();
-    return total;
-  }
-
- private:
-  static constexpr std::size_t kKept = 2;
-  std::mutex mutex_;
-  std::vector<std::shared_ptr<const Tiles>> kept_;  // guarded by mutex_
-};
 
 // Tile by tile of rows, in it block by block of columns, in it strip by strip of `height` rows, the longest first; the order
 // the kernels read.

@@ -7,7 +7,7 @@
 #include "base/parallel.hpp"
 #include "base/registry.hpp"
 #include "base/workspace.hpp"
-#include "formats/narrow.hpp"
+#include "ops/spmm/gemv_product.hpp"
 #include "sparse_engine/linear.hpp"
 
 namespace sparse_engine {
@@ -27,7 +27,7 @@ Index time_of(const Sequence& s, Index i) { return s.backwards ? s.steps - 1 - i
 // Units that a worker takes at a time, in whole vectors of every instruction set and whole steps of the matrix; 0 where the
 // rows of a gate do not begin at one.
 Index unit_block(const Matrix& w, const Sequence& s) {
-  const Index step = w.narrow_step();
+  const Index step = w.impl()->narrow_step();
   return s.hidden % step == 0 ? std::lcm(step, Index{16}) : 0;
 }
 
@@ -36,6 +36,12 @@ int workers_for(const Matrix& w, const Sequence& s) {
   const Index work = checked_mul(w.nnz() + w.rows(), std::max(s.batch, kColumnsWorth), "work");
   return threads_for(checked_mul(work, std::min(s.steps, Index{4}), "work"));
 }
+
+// The product of every step.
+struct StepPlan final : CachedPlan {
+  StepPlan(const Kernels& table, const Matrix& w, Index batch) : product(table, w, batch) {}
+  GemvProduct product;
+};
 
 // All steps in one team. What a worker computes of a step are all gates of some units and then these units' cells, so that one
 // barrier a step is enough: h is packed for the next step in a panel that nobody reads in this one.
@@ -55,9 +61,13 @@ void run_in_team(const Matrix& w, const Sequence& s, const Product& p, const Cel
   const Index block = unit_block(w, s), blocks = (s.hidden + block - 1) / block, width = p.gates * s.hidden;
   const int threads = workers_for(w, s);
   const Index tasks = std::min(blocks, threads == 1 ? Index{1} : Index{4} * threads);
-  const NarrowStrides strides = narrow_strides(w.prepare_narrow(table, s.batch), s.hidden, s.batch);
+  const PlanKey key(reinterpret_cast<std::intptr_t>(&table), s.batch);
+  const auto plan = w.plans().get<StepPlan>(key, [&] { return std::make_shared<StepPlan>(table, w, s.batch); });
+  const GemvProduct& product = plan->product;
+  const NarrowStrides& strides = product.strides();
   const Index panel = strides.floats;
-  float* const packed = room(Room::packed_input, checked_mul(panel, 2, "packed state"));
+  const Workspace workspace(checked_mul(checked_mul(panel, 2, "packed state"), sizeof(float), "packed state"));
+  float* const packed = workspace.data();
   std::fill(packed, packed + 2 * panel, 0.0f);
   const auto pack = [&](float* target, Index first, Index last) {
     for (Index b = 0; b < s.batch; ++b)
@@ -76,18 +86,18 @@ void run_in_team(const Matrix& w, const Sequence& s, const Product& p, const Cel
       shares[i % 2].work(worker, [&](Index task, int) {
         const Index first = blocks * task / tasks * block, last = std::min(s.hidden, blocks * (task + 1) / tasks * block);
         for (Index gate = 0; gate < p.gates; ++gate)
-          w.multiply_narrow({.kernels = &table,
-                             .row_begin = gate * s.hidden + first,
-                             .row_end = gate * s.hidden + last,
-                             .columns = s.batch,
-                             .x = now,
-                             .x_stride = strides.column,
-                             .bias = p.bias,
-                             .residual = p.adds ? out : nullptr,
-                             .activation = Activation::none,
-                             .y = out,
-                             .y_row_stride = 1,
-                             .y_column_stride = width});
+          product.multiply({.kernels = &table,
+                            .row_begin = gate * s.hidden + first,
+                            .row_end = gate * s.hidden + last,
+                            .columns = s.batch,
+                            .x = now,
+                            .x_stride = strides.column,
+                            .bias = p.bias,
+                            .residual = p.adds ? out : nullptr,
+                            .activation = Activation::none,
+                            .y = out,
+                            .y_row_stride = 1,
+                            .y_column_stride = width});
         cells(table, t, first, last - first);
         pack(next, first, last);
       });
@@ -139,7 +149,8 @@ void lstm(const Matrix& w, const Sequence& s) {
 void gru(const Matrix& w, const float* bias, const Sequence& s) {
   check_sizes(w, s, 3);
   const Index width = 3 * s.hidden;
-  float* const recurrent = room(Room::gates, checked_mul(s.batch, width, "gates"));
+  const Workspace workspace(checked_mul(checked_mul(s.batch, width, "gates"), sizeof(float), "gates"));
+  float* const recurrent = workspace.data();
   run(w, s, {.bias = bias, .adds = false, .out = recurrent, .gates = 3, .step_stride = 0},
       [&](const Kernels& table, Index t, Index first, Index units) {
         for (Index b = 0; b < s.batch; ++b)

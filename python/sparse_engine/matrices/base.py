@@ -38,8 +38,13 @@ class Matrix:
 
     @property
     def nbytes(self) -> int:
-        """Memory held, in bytes, with the layouts packed so far."""
+        """Memory held by the stored weights, in bytes. It never changes."""
         return self._native.nbytes
+
+    @property
+    def layout_nbytes(self) -> int:
+        """Memory held by the layouts that products have packed so far, in bytes; those of the last two shapes are kept."""
+        return self._native.layout_nbytes
 
     def __matmul__(self, x: Any) -> Any:
         """A @ X for X (K, N) or (K,), float32 of any strides: numpy in, numpy out; torch in, torch out."""

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "formats/plan_cache.hpp"
 #include "reference.hpp"
 #include "reference_conv.hpp"
 #include "sparse_engine/bsr.hpp"
@@ -166,7 +167,7 @@ TEST(Bsr, CutsItsRowsIntoSharesOfWholeBlocks) {
   const Bsr bsr = bsr_of(w, {8, 1});
   Index before = 0;
   for (Index share = 0; share <= 8; ++share) {
-    const Index row = bsr.row_at_share(share, 8);
+    const Index row = bsr.impl()->row_at_share(share, 8);
     EXPECT_GE(row, before);
     EXPECT_EQ(row % 8, 0);
     before = row;

@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "formats/plan_cache.hpp"
 #include "reference_conv.hpp"
 
 namespace sparse_engine {
@@ -187,10 +188,10 @@ TEST(Nm, CutsItsRowsIntoSharesThatCoverThemOnceInOrder) {
   for (const Index rows : {0, 1, 8, 9, 100}) {
     const Nm nm = nm_of(group_weights(rows, 8, {2, 4}, 50, false), {2, 4});
     for (const Index shares : {1, 2, 3, 8, 200}) {
-      EXPECT_EQ(nm.row_at_share(0, shares), 0);
-      EXPECT_EQ(nm.row_at_share(shares, shares), rows);
+      EXPECT_EQ(nm.impl()->row_at_share(0, shares), 0);
+      EXPECT_EQ(nm.impl()->row_at_share(shares, shares), rows);
       for (Index share = 0; share < shares; ++share)
-        EXPECT_LE(nm.row_at_share(share, shares), nm.row_at_share(share + 1, shares));
+        EXPECT_LE(nm.impl()->row_at_share(share, shares), nm.impl()->row_at_share(share + 1, shares));
     }
   }
 }

@@ -1,4 +1,4 @@
-// The layout that wide products read: where tiles begin, what a block of X is, and which layouts are kept.
+// The layout that wide products read: where tiles begin and what a block of X is.
 #include "formats/row_tiles.hpp"
 
 #include <cmath>
@@ -116,50 +116,6 @@ TEST(RowTiles, MultiplyBlockByBlockWhateverTheShapeOfXAndMoveToAnother) {
           if (HasFatalFailure()) return;
         }
       }
-}
-
-TEST(Layouts, KeepTheLastTwoThatWereAskedFor) {
-  const Weights w = integer_weights(40, 30, 0.5, 194);
-  Layouts layouts;
-  int made = 0;
-  const auto get = [&](Index block) {
-    const TileShape shape{40, block, 64, {0}};
-    return layouts.get(shape, [&] { return ++made, tiles_of<1>(w, shape); });
-  };
-  EXPECT_EQ(layouts.bytes(), 0);
-  const auto first = get(1), second = get(2);
-  EXPECT_EQ(made, 2);
-  EXPECT_EQ(layouts.bytes(), first->bytes() + second->bytes());
-  EXPECT_EQ(get(1), first);  // now the one used last
-  const auto third = get(3);
-  EXPECT_EQ(made, 3);
-  EXPECT_EQ(get(1), first);
-  EXPECT_EQ(made, 3);
-  EXPECT_NE(get(2), second) << "it was the oldest";
-  EXPECT_EQ(made, 4);
-}
-
-TEST(Layouts, MoveAKeptOneInsteadOfMakingAnother) {
-  const Weights w = integer_weights(40, 30, 0.5, 195);
-  Layouts layouts;
-  int made = 0;
-  for (const Index step : {64, 128, 40}) {
-    const TileShape shape{40, 8, step, {0}};
-    const auto layout = layouts.get(shape, [&] { return ++made, tiles_of<1>(w, shape); });
-    EXPECT_EQ(layout->shape(), shape);
-    expect_product(*layout, w, 40);
-  }
-  EXPECT_EQ(made, 1);
-}
-
-TEST(Layouts, RefuseShapesThatReachBeyondWhatAnOffsetHolds) {
-  Layouts layouts;
-  const auto none = []() -> std::shared_ptr<const Tiles> { return nullptr; };
-  for (const TileShape& shape : {TileShape{0, 1, 1, {0}}, {1, 0, 1, {0}}, {1, 1, -1, {0}}, {1, 1, 1, {}}})
-    EXPECT_REFUSED(layouts.get(shape, none), "is out of range");
-  EXPECT_REFUSED(layouts.get({1, 1 << 20, 1 << 12, {0}}, none), "it must lie within 0 and 2³²");
-  EXPECT_REFUSED(layouts.get({1, 1, 1, {0, -1}}, none), "it must lie within 0 and 2³²");
-  EXPECT_REFUSED(layouts.get({1, Index{1} << 40, Index{1} << 40, {0}}, none), "block");
 }
 
 }  // namespace

@@ -3,8 +3,9 @@
 #include <algorithm>
 
 #include "base/check.hpp"
-#include "ops/conv/planes.hpp"
-#include "ops/spmm/parts.hpp"
+#include "base/registry.hpp"
+#include "base/workspace.hpp"
+#include "ops/conv/plan.hpp"
 
 namespace sparse_engine {
 namespace {
@@ -49,7 +50,21 @@ void conv2d(const ConstImages& x, const Matrix& w, const Conv2dShape& s, const E
   const Geometry g = geometry(s, out);
   if (x.batch == 0 || w.rows() == 0) return;
 
-  multiply_in_parts(x, w, s, g, epilogue, y);
+  const Kernels& table = kernels();
+  const int threads = threads_for(checked_mul(w.nnz() + w.rows(), checked_mul(g.positions, x.batch, "work"), "work"));
+  const bool residual = epilogue.residual != nullptr;
+  const PlanKey key(reinterpret_cast<std::intptr_t>(&table), threads, residual, x.batch, x.channels, x.height, x.width,
+                    x.stride_n, x.stride_c, x.stride_h, x.stride_w, y.stride_n, y.stride_c, y.stride_h, y.stride_w, s.kernel_h,
+                    s.kernel_w, s.stride_h, s.stride_w, s.pad_top, s.pad_left, s.pad_bottom, s.pad_right, s.dilation_h,
+                    s.dilation_w, s.groups);
+  const auto plan = w.plans().get<Plan>(key, [&] {
+    ConstImages from = x;
+    Images to = y;
+    from.data = to.data = nullptr;
+    return plan_conv2d(table, w, from, s, to, residual, threads);
+  });
+  const Workspace workspace(plan->workspace_bytes());
+  plan->run({x.data, y.data, epilogue}, workspace.data());
 }
 
 }  // namespace sparse_engine

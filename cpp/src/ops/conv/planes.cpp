@@ -1,9 +1,9 @@
 #include "ops/conv/planes.hpp"
 
 #include <algorithm>
-#include <limits>
 
 #include "base/check.hpp"
+#include "ops/spmm/blocks.hpp"
 
 namespace sparse_engine {
 namespace {
@@ -53,7 +53,6 @@ Geometry geometry(const Conv2dShape& s, const OutputSize& out, Rows rows) {
   g.positions = (g.out.height - 1) * g.pitch + g.out.width;
   const bool padded = s.pad_top != 0 || s.pad_left != 0 || s.pad_bottom != 0 || s.pad_right != 0;
   g.pointwise = s.kernel_h == 1 && s.kernel_w == 1 && !padded;
-  if (g.pointwise) g.channel_floats = kTile;
   return g;
 }
 
@@ -62,10 +61,6 @@ namespace {
 constexpr Index kNarrowPitch = 32;
 
 void fill_zero(float* first, Index count) { std::fill_n(first, count, 0.0f); }
-
-}  // namespace
-
-namespace {
 
 // Some channels at a time, so that a transposition from channels_last stays in the cache.
 void pack_channels(const Kernels& table, const ConstImages& x, const Conv2dShape& s, const Geometry& g, const float* source,
@@ -124,9 +119,6 @@ void pack_channels(const Kernels& table, const ConstImages& x, const Conv2dShape
   for (Index c = 0; c < channels; ++c) fill_zero(target + c * g.channel_floats + used, g.channel_floats - used);
 }
 
-// Whole cache lines of a row of channels, so many that the processor fetches the next ones by itself.
-constexpr Index kPackChannels = 64;
-
 }  // namespace
 
 void pack_planes(const Kernels& table, const ConstImages& x, const Conv2dShape& s, const Geometry& g, Index image,
@@ -139,111 +131,9 @@ void pack_planes(const Kernels& table, const ConstImages& x, const Conv2dShape& 
 
 namespace {
 
-// Calls run(image, h, w, columns, place) for each stretch of a panel's columns [first, first + count) that lies in one output
-// row, or in one image where its rows follow one another without gaps; `place` is where the stretch begins in the panel.
-template <class Run>
-void for_each_run(const Geometry& g, bool gaps, Index first, Index count, const Run& run) {
-  const Index row = gaps ? g.pitch : g.out.height * g.pitch;
-  const Index rows = gaps ? g.out.height : 1;
-  const Index used = gaps ? g.out.width : row;
-  for (Index p = first; p < first + count;) {
-    const Index h = p / row, w = p % row;
-    const Index step = std::min(row - w, first + count - p);
-    if (w < used) run(h / rows, h % rows, w, std::min(step, used - w), p - first);
-    p += step;
-  }
-}
-
-}  // namespace
-
-void pack_pointwise(const Kernels& table, const ConstImages& x, const Conv2dShape& s, const Geometry& g, Index first,
-                    Index count, float* panel) {
-  const bool gaps = s.stride_h != 1 || s.stride_w != 1 || x.stride_h != x.width * x.stride_w;
-  for (Index channel = 0; channel < x.channels; channel += kPackChannels) {
-    for_each_run(g, gaps, first, count, [&](Index image, Index h, Index w, Index columns, Index place) {
-      table.panel_pack({.source = x.data + image * x.stride_n + channel * x.stride_c + h * s.stride_h * x.stride_h +
-                                  w * s.stride_w * x.stride_w,
-                        .row_stride = x.stride_c,
-                        .column_stride = s.stride_w * x.stride_w,
-                        .rows = std::min(kPackChannels, x.channels - channel),
-                        .columns = columns,
-                        .target = panel + channel * g.channel_floats + place,
-                        .target_stride = g.channel_floats,
-                        .target_columns = place + columns == count ? g.channel_floats - place : columns});
-    });
-  }
-}
-
-void unpack_positions(const Kernels& table, const Geometry& g, const float* result, Index channels, Index first_position,
-                      Index positions, const Images& y) {
-  if (channels == 1 && first_position == 0 && positions == g.positions) {  // one plane: its rows in one call
-    table.panel_unpack({.source = result,
-                        .source_stride = g.pitch,
-                        .rows = g.out.height,
-                        .columns = g.out.width,
-                        .target = y.data,
-                        .row_stride = y.stride_h,
-                        .column_stride = y.stride_w});
-    return;
-  }
-  const bool gaps = g.pitch != g.out.width || y.stride_h != g.pitch * y.stride_w;
-  for_each_run(g, gaps, first_position, positions, [&](Index image, Index h, Index w, Index columns, Index place) {
-    table.panel_unpack({.source = result + place,
-                        .source_stride = kTile,
-                        .rows = channels,
-                        .columns = columns,
-                        .target = y.data + image * y.stride_n + h * y.stride_h + w * y.stride_w,
-                        .row_stride = y.stride_c,
-                        .column_stride = y.stride_w});
-  });
-}
-
-void pack_positions(const Kernels& table, const Geometry& g, const ConstImages& y, Index channels, Index first_position,
-                    Index positions, float* result) {
-  const bool gaps = g.pitch != g.out.width || y.stride_h != g.pitch * y.stride_w;
-  for_each_run(g, gaps, first_position, positions, [&](Index image, Index h, Index w, Index columns, Index place) {
-    table.panel_pack({.source = y.data + image * y.stride_n + h * y.stride_h + w * y.stride_w,
-                      .row_stride = y.stride_c,
-                      .column_stride = y.stride_w,
-                      .rows = channels,
-                      .columns = columns,
-                      .target = result + place,
-                      .target_stride = kTile,
-                      .target_columns = columns});
-  });
-}
-
-namespace {
-
-double density_of(const Matrix& w) {
-  return static_cast<double>(w.nnz()) / std::max(1.0, static_cast<double>(w.rows()) * static_cast<double>(w.cols()));
-}
-
-constexpr double kManyKept = 0.15;  // from here on a row's weights outweigh its sums
-
-// Floats of X that a block of columns touches. They fill the L1 cache; where few weights are stored, a row's sums coming and
-// going cost more than its X coming from the L2 cache; and where four rows share a load, the L2 cache is fast enough.
-Index block_floats(const Matrix& w) {
-  constexpr Index kCacheFloats = 32 * 1024 / sizeof(float);
-  if (w.strip_height() == 4) return kCacheFloats * 4;
-  const double density = density_of(w);
-  // The rest of the cache is for what streams by: weights and sums. Of few rows a block is used too seldom to be loaded that
-  // often.
-  if (density >= kManyKept && w.rows() >= 512) return kCacheFloats * 3 / 4;
-  return density >= 0.07 ? kCacheFloats : density >= 0.03 ? kCacheFloats * 3 / 2 : kCacheFloats * 3;
-}
-
-// Channels of a block, for a convolution with planes as a power of two so that sizes of input share layouts.
-Index channels_per_block(const Conv2dShape& s, const Geometry& g, Index channels, const Matrix& matrix) {
-  const Index floats = block_floats(matrix);
-  if (g.pointwise) {
-    Index most = floats / std::min(g.channel_floats, kTile);
-    // Few weights a row read a third more than the L1 cache holds faster than their sums come and go once more.
-    if (channels <= most + most / 3 && density_of(matrix) < kManyKept) most = std::max<Index>(1, channels);
-    // About equal blocks: a short last one would cost nearly as much as a long one.
-    const Index blocks = std::max<Index>(1, (channels + most - 1) / most);
-    return std::max<Index>(1, (channels + blocks - 1) / blocks);
-  }
+// Channels of a block: a power of two, so that sizes of input share layouts.
+Index channels_per_block(const Conv2dShape& s, const Geometry& g, Index channels, const Matrix& w) {
+  const Index floats = block_floats(w);
   const Index width = std::min(kTile, g.positions);
   const Index phases = g.phases_h * g.phases_w;
   const Index rows_read = (s.kernel_h - 1) * s.dilation_h / s.stride_h;
@@ -257,21 +147,17 @@ Index channels_per_block(const Conv2dShape& s, const Geometry& g, Index channels
 
 }  // namespace
 
-void check_reachable(const Geometry& g, Index channels) {
-  check(checked_mul(channels, g.channel_floats, "plane") <= std::numeric_limits<std::int32_t>::max(), "a feature map of ",
-        g.channel_floats, " padded elements is too large for direct convolution");
-}
-
-TileShape tile_shape(const Conv2dShape& s, const Geometry& g, Index rows, Index channels, const Matrix& matrix) {
-  const Index block = std::max<Index>(1, channels_per_block(s, g, channels, matrix));
-  check_reachable(g, block);
+TileShape planes_shape(const Conv2dShape& s, const Geometry& g, Index rows, Index channels, const Matrix& w) {
+  const Index block = std::max<Index>(1, channels_per_block(s, g, channels, w));
+  check_reachable(g.channel_floats, block);
   TileShape shape{.group_rows = rows, .block_channels = block, .channel_step = g.channel_floats, .taps = {}};
   shape.taps.reserve(s.kernel_h * s.kernel_w);
   for (Index i = 0; i < s.kernel_h; ++i) {
     for (Index j = 0; j < s.kernel_w; ++j) {
-      const Index h = i * s.dilation_h, w = j * s.dilation_w;
-      const Index phase = h % s.stride_h * g.phases_w + w % s.stride_w;
-      shape.taps.push_back(static_cast<std::int32_t>(phase * g.phase_floats + h / s.stride_h * g.pitch + w / s.stride_w));
+      const Index down = i * s.dilation_h, right = j * s.dilation_w;
+      const Index phase = down % s.stride_h * g.phases_w + right % s.stride_w;
+      const Index cell = down / s.stride_h * g.pitch + right / s.stride_w;
+      shape.taps.push_back(static_cast<std::int32_t>(phase * g.phase_floats + cell));
     }
   }
   return shape;

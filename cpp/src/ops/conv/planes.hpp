@@ -6,9 +6,10 @@
 
 #include <cstdint>
 
+#include "formats/matrix_impl.hpp"
 #include "kernels/table.hpp"
+#include "ops/spmm/columns.hpp"
 #include "sparse_engine/conv.hpp"
-#include "sparse_engine/matrix.hpp"
 
 namespace sparse_engine {
 
@@ -16,11 +17,13 @@ inline constexpr Index kMaxTaps = 65536;
 
 struct Geometry {
   OutputSize out;
-  bool pointwise;            // 1×1 without padding: the columns of all images follow one another, packed panel by panel
+  bool pointwise;            // 1×1 without padding: no planes are needed
   Index pitch, plane_rows;   // of one phase
   Index phases_h, phases_w;  // phases that some tap reads
   Index phase_floats, channel_floats;
   Index positions;  // columns of the product over one image: output rows laid end to end, pitch apart
+
+  ColumnGrid grid() const { return {out.height, out.width, pitch}; }
 };
 
 // How the rows of a plane follow one another: at once, or each from a cache line on.
@@ -33,22 +36,7 @@ Geometry geometry(const Conv2dShape& s, const OutputSize& out, Rows rows = Rows:
 void pack_planes(const Kernels& table, const ConstImages& x, const Conv2dShape& s, const Geometry& g, Index image,
                  Index first_row, Index first_channel, Index channels, float* planes);
 
-// Copies the columns [first, first + count) of a pointwise product.
-void pack_pointwise(const Kernels& table, const ConstImages& x, const Conv2dShape& s, const Geometry& g, Index first,
-                    Index count, float* panel);
-
-// Writes the part of a tile's result that belongs to output rows, from y's first element on; what lies between them is dropped.
-void unpack_positions(const Kernels& table, const Geometry& g, const float* result, Index channels, Index first_position,
-                      Index positions, const Images& y);
-
-// The way back: copies from y what unpack_positions would write, and leaves the rest of `result` as it is.
-void pack_positions(const Kernels& table, const Geometry& g, const ConstImages& y, Index channels, Index first_position,
-                    Index positions, float* result);
-
-// Refuses planes of so many channels when offsets of 32 bits do not reach across them.
-void check_reachable(const Geometry& g, Index channels);
-
 // Where the columns of one group's weights, rows × channels, find their taps in the planes.
-TileShape tile_shape(const Conv2dShape& s, const Geometry& g, Index rows, Index channels, const Matrix& w);
+TileShape planes_shape(const Conv2dShape& s, const Geometry& g, Index rows, Index channels, const Matrix& w);
 
 }  // namespace sparse_engine

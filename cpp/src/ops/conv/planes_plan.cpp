@@ -1,0 +1,173 @@
+#include <algorithm>
+
+#include "base/caches.hpp"
+#include "base/check.hpp"
+#include "ops/conv/plan.hpp"
+#include "ops/spmm/blocks.hpp"
+#include "ops/spmm/spmm_plan.hpp"
+#include "ops/spmm/tiled_output.hpp"
+
+namespace sparse_engine {
+namespace {
+
+constexpr Index kSlack = 2 * kTileColumns;  // the last tile of the last plane reads up to a tile past its end
+
+// Whether panels may end with the output rows, so that they are written where they belong instead of copied there. They have to
+// be whole vectors, and nearly as wide as others.
+bool writes_rows(const Kernels& table, const Images& y) {
+  const Index width = y.width, panels = (width + kTileColumns - 1) / kTileColumns;
+  return y.stride_w == 1 && width % (panels * table.lanes) == 0 && width / panels >= 48;
+}
+
+// Output rows of an image, a band at a time.
+struct Bands {
+  Index count, rows;
+};
+
+// As few bands as give every thread as much to do, each at least a panel wide; more where the planes of one would not stay in
+// the L2 cache, from which every row of them is read once for each row of the kernel.
+Bands cut_into_bands(const Geometry& g, const ConstImages& x, const Images& y, Index threads) {
+  const Index height = y.height, least_rows = std::min(height, (kTileColumns + y.width - 1) / y.width);
+  Index count = 1;
+  while (count < threads && !evenly(y.batch * count, threads) && height / (count + 1) >= least_rows) ++count;
+  if (!evenly(y.batch * count, threads)) count = 1;
+  const Index band_floats = caches().band() / static_cast<Index>(sizeof(float));
+  const Index row_floats = std::max<Index>(1, x.channels * g.pitch * g.phases_h * g.phases_w);
+  const Index halo = g.plane_rows - g.out.height;  // packed for every band
+  const Index most = std::max({least_rows, 2 * halo, band_floats / row_floats - halo});
+  // A multiple, so that threads still have as much to do as each other.
+  count *= (height + most * count - 1) / (most * count);
+  const Index rows = (height + count - 1) / count;
+  return {(height + rows - 1) / rows, rows};
+}
+
+class PlanesPlan final : public Plan {
+ public:
+  PlanesPlan(const Kernels& table, const Matrix& w, const ConstImages& x, const Conv2dShape& s, const Images& y, bool residual,
+             int threads)
+      : table_(table), x_(x), s_(s), y_(y), by_row_(writes_rows(table, y)) {
+    group_channels_ = x.channels / s.groups;
+    group_rows_ = w.rows() / s.groups;
+    // Every third tap then loads within a cache line. Of narrow planes fewer fit the caches then; few filters repay no gaps.
+    const bool aligned = by_row_ && s.stride_w == 1 && y.width > kTileColumns && group_rows_ >= 64;
+    const Rows rows = aligned ? Rows::aligned : Rows::close;
+    const Geometry whole = geometry(s, {y.height, y.width}, rows);
+    check_reachable(whole.channel_floats, 1);  // bands of it would each be small enough
+    bands_ = cut_into_bands(whole, x, y, threads);
+    g_ = geometry(s, {bands_.rows, y.width}, rows);
+    skips_gaps_ = !by_row_ && w.impl()->strip_height() == 1 && table.lanes >= kLeastPicked && !residual && y.stride_w == 1 &&
+                  y.stride_h == y.width;
+    planes_floats_ = checked_mul(x.channels, g_.channel_floats, "packed image");
+    output_ = TiledOutput(table, w.plans().layouts().tiles(planes_shape(s, g_, group_rows_, group_channels_, w)), g_.grid(), y,
+                          by_row_ ? TiledOutput::Rows::by_row : TiledOutput::Rows::gaps);
+    const Index ranges = checked_mul(x.batch, bands_.count, "bands");
+    // Few bands are multiplied by several threads, each packing them for itself.
+    splits_ = evenly(ranges, threads) ? 1 : std::min<Index>(threads, output_.tiles().count());
+    cut(bands_.count == 1 ? Strategy::planes : Strategy::banded, checked_mul(ranges, splits_, "tasks"), threads, 0,
+        checked_add(checked_add(planes_floats_, kSlack, "packed input"), output_.result_floats(), "workspace"));
+  }
+
+  const Tiles* tiles() const override { return &output_.tiles(); }
+
+ private:
+  void run_one(Index task, const Operands& operands, const float*, float* own) const override {
+    const Index band = task / splits_, image = band / bands_.count, first_row = band % bands_.count * bands_.rows;
+    const Band b{
+        .image = image, .first_row = first_row, .rows = std::min(bands_.rows, y_.height - first_row), .split = task % splits_};
+    ConstImages x = x_;
+    x.data = operands.x;
+    pack_planes(table_, x, s_, g_, image, first_row, 0, x.channels, own);
+    std::fill_n(own + planes_floats_, kSlack, 0.0f);
+    if (by_row_) {
+      for (Index row = 0; row < b.rows; ++row) multiply(b, row * g_.pitch, g_.out.width, operands, own);
+    } else {
+      multiply(b, 0, (b.rows - 1) * g_.pitch + g_.out.width, operands, own);
+    }
+  }
+
+  struct Band {
+    Index image, first_row, rows, split;
+  };
+
+  // Panels of about equal width from position `first` on.
+  void multiply(const Band& b, Index first, Index positions, const Operands& operands, float* own) const {
+    const Tiles& tiles = output_.tiles();
+    const Index panels = (positions + kTileColumns - 1) / kTileColumns;
+    const Index vectors = (positions + table_.lanes - 1) / table_.lanes;
+    const Index panel_columns = (vectors + panels - 1) / panels * table_.lanes;
+    for (Index position = first; position < first + positions; position += panel_columns) {
+      const ColumnRange range{.image = b.image,
+                              .first_row = b.first_row,
+                              .position = position,
+                              .columns = std::min(panel_columns, first + positions - position)};
+      const PanelPlaces places = skips_gaps_ ? output_.places_of(range, b.rows) : PanelPlaces{};
+      for (Index tile = tiles.count() * b.split / splits_; tile < tiles.count() * (b.split + 1) / splits_; ++tile) {
+        const Index first_channel = tiles.row_begin(tile) / group_rows_ * group_channels_;
+        output_.multiply(tile, own + first_channel * g_.channel_floats + position, range, operands,
+                         own + planes_floats_ + kSlack, skips_gaps_ ? &places : nullptr);
+      }
+    }
+  }
+
+  const Kernels& table_;
+  ConstImages x_;
+  Conv2dShape s_;
+  Images y_;
+  Geometry g_;  // of a band
+  Bands bands_;
+  TiledOutput output_;
+  Index group_channels_, group_rows_, splits_, planes_floats_;
+  bool by_row_, skips_gaps_;
+};
+
+// A row per channel reads only its own plane, which stays in one piece.
+class DepthwisePlan final : public Plan {
+ public:
+  DepthwisePlan(const Kernels& table, const Matrix& w, const ConstImages& x, const Conv2dShape& s, const Images& y, int threads)
+      : table_(table), x_(x), s_(s), g_(geometry(s, {y.height, y.width})) {
+    check_reachable(g_.channel_floats, 1);
+    output_ =
+        TiledOutput(table, w.plans().layouts().tiles(planes_shape(s, g_, 1, 1, w)), g_.grid(), y, TiledOutput::Rows::gaps);
+    runs_ = (x.channels + kChannels - 1) / kChannels;
+    planes_floats_ = checked_mul(std::min(kChannels, x.channels), g_.channel_floats, "packed image");
+    cut(Strategy::depthwise, checked_mul(x.batch, runs_, "tasks"), threads, 0,
+        checked_add(planes_floats_ + kSlack, g_.positions + kSlack, "workspace"));
+  }
+
+  const Tiles* tiles() const override { return &output_.tiles(); }
+
+ private:
+  static constexpr Index kChannels = 16;  // a task's
+
+  void run_one(Index task, const Operands& operands, const float*, float* own) const override {
+    const Index image = task / runs_, first = task % runs_ * kChannels, channels = std::min(kChannels, x_.channels - first);
+    ConstImages x = x_;
+    x.data = operands.x;
+    pack_planes(table_, x, s_, g_, image, 0, first, channels, own);
+    std::fill_n(own + channels * g_.channel_floats, kSlack, 0.0f);
+    const ColumnRange range{.image = image, .first_row = 0, .position = 0, .columns = g_.positions};
+    for (Index channel = 0; channel < channels; ++channel)
+      output_.multiply(first + channel, own + channel * g_.channel_floats, range, operands, own + planes_floats_ + kSlack);
+  }
+
+  const Kernels& table_;
+  ConstImages x_;
+  Conv2dShape s_;
+  Geometry g_;
+  TiledOutput output_;
+  Index runs_, planes_floats_;
+};
+
+}  // namespace
+
+std::shared_ptr<const Plan> plan_planes(const Kernels& table, const Matrix& w, const ConstImages& x, const Conv2dShape& s,
+                                        const Images& y, bool residual, int threads) {
+  return std::make_shared<PlanesPlan>(table, w, x, s, y, residual, threads);
+}
+
+std::shared_ptr<const Plan> plan_depthwise(const Kernels& table, const Matrix& w, const ConstImages& x, const Conv2dShape& s,
+                                           const Images& y, int threads) {
+  return std::make_shared<DepthwisePlan>(table, w, x, s, y, threads);
+}
+
+}  // namespace sparse_engine

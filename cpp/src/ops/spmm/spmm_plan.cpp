@@ -1,0 +1,131 @@
+#include "ops/spmm/spmm_plan.hpp"
+
+#include <algorithm>
+#include <bit>
+#include <cstdint>
+#include <numeric>
+
+#include "base/caches.hpp"
+#include "base/check.hpp"
+#include "ops/spmm/blocks.hpp"
+#include "ops/spmm/tiled_output.hpp"
+
+namespace sparse_engine {
+namespace {
+
+// What both ways of reading X share: tiles, cut among `splits` threads where there are few ranges of columns.
+class WidePlan : public Plan {
+ public:
+  const Tiles* tiles() const override { return &output_.tiles(); }
+
+ protected:
+  WidePlan(const Kernels& table, const Matrix& w, const ConstImages& x, Index groups, const Images& y)
+      : table_(table), x_(x), y_(y), grid_{y.height, y.width, y.width} {
+    group_channels_ = x.channels / groups;
+    group_rows_ = w.rows() / groups;
+  }
+
+  void lay_out(Strategy strategy, const Matrix& w, Index ranges, int threads, Index channel_step, Index packed_floats) {
+    channel_step_ = channel_step;
+    packed_floats_ = packed_floats;
+    const bool contiguous = y_.stride_w == 1 && y_.stride_h == y_.width;
+    output_ = TiledOutput(table_, w.plans().layouts().tiles(panel_shape(w, group_rows_, group_channels_, channel_step)), grid_,
+                          y_, contiguous ? TiledOutput::Rows::contiguous : TiledOutput::Rows::gaps);
+    splits_ = evenly(ranges, threads) ? 1 : std::min<Index>(threads, output_.tiles().count());
+    cut(strategy, checked_mul(ranges, splits_, "tasks"), threads, 0,
+        checked_add(packed_floats, output_.result_floats(), "workspace"));
+  }
+
+  // x: the first channel of the range's first column.
+  void multiply(Index split, const float* x, const ColumnRange& range, const Operands& operands, float* result) const {
+    const Tiles& tiles = output_.tiles();
+    for (Index tile = tiles.count() * split / splits_; tile < tiles.count() * (split + 1) / splits_; ++tile) {
+      const Index group = tiles.row_begin(tile) / group_rows_;
+      output_.multiply(tile, x + group * group_channels_ * channel_step_, range, operands, result);
+    }
+  }
+
+  const Kernels& table_;
+  ConstImages x_;
+  Images y_;
+  ColumnGrid grid_;
+  TiledOutput output_;
+  Index group_channels_, group_rows_;
+  Index splits_ = 1;         // tasks that share a range of columns, each with some of the tiles
+  Index channel_step_ = 0;   // from a row of X to the next, where tiles read it
+  Index packed_floats_ = 0;  // of a worker's scratch, before its results
+};
+
+// A task packs a panel of X and multiplies it: what another core packed is slow to read. Columns run on across images.
+class PanelsPlan final : public WidePlan {
+ public:
+  PanelsPlan(const Kernels& table, const Matrix& w, const ConstImages& x, Index groups, const Images& y, int threads)
+      : WidePlan(table, w, x, groups, y) {
+    columns_ = checked_mul(y.batch, grid_.columns(), "columns");
+    Index panels = (columns_ + kTileColumns - 1) / kTileColumns;
+    // Panels of about equal width: a narrow last one would cost nearly as much as a wide one.
+    const Index vectors = (columns_ + table.lanes - 1) / table.lanes;
+    panel_columns_ = (vectors + panels - 1) / panels * table.lanes;
+    panels = (columns_ + panel_columns_ - 1) / panel_columns_;
+    // A power of two, so that sizes of input share layouts.
+    const auto rounded = static_cast<Index>(std::bit_ceil(static_cast<std::uint64_t>(panel_columns_)));
+    const Index pitch = std::min<Index>(kTileColumns, rounded);
+    const Index packed = checked_add(checked_mul(x.channels, pitch, "packed panel"), 2 * kTileColumns, "packed panel");
+    lay_out(Strategy::panels, w, panels, threads, pitch, packed);
+  }
+
+ private:
+  void run_one(Index task, const Operands& operands, const float*, float* own) const override {
+    const Index position = task / splits_ * panel_columns_, columns = std::min(panel_columns_, columns_ - position);
+    ConstImages x = x_;
+    x.data = operands.x;
+    pack_panel(table_, grid_, x, position, columns, own, channel_step_);
+    multiply(task % splits_, own, {.image = 0, .first_row = 0, .position = position, .columns = columns}, operands,
+             own + packed_floats_);
+  }
+
+  Index columns_, panel_columns_;
+};
+
+// X is read where it lies.
+class InPlacePlan final : public WidePlan {
+ public:
+  InPlacePlan(const Kernels& table, const Matrix& w, const ConstImages& x, Index groups, const Images& y, int threads)
+      : WidePlan(table, w, x, groups, y), image_ranges_((grid_.columns() + kTileColumns - 1) / kTileColumns) {
+    lay_out(Strategy::in_place, w, checked_mul(x.batch, image_ranges_, "panels"), threads, x.stride_c, 0);
+  }
+
+ private:
+  void run_one(Index task, const Operands& operands, const float*, float* own) const override {
+    const Index range = task / splits_, image = range / image_ranges_, position = range % image_ranges_ * kTileColumns;
+    const Index columns = std::min<Index>(kTileColumns, grid_.columns() - position);
+    multiply(task % splits_, operands.x + image * x_.stride_n + position,
+             {.image = image, .first_row = 0, .position = position, .columns = columns}, operands, own);
+  }
+
+  Index image_ranges_;
+};
+
+// Where a row of X is used by few weights, copying it costs more than it saves; fewer still where X comes from memory, which
+// copying asks for in time. Images only: their sizes are few, and each asks for a layout of its own; the columns of a product
+// are often another number with every call.
+bool readable_in_place(const Kernels& table, const Matrix& w, const ConstImages& x) {
+  constexpr Index kMostUses = 16, kMostUsesFromMemory = 2, kCacheSets = 64, kMostLinesApart = 4;
+  const Index positions = x.height * x.width;
+  if (x.stride_w != 1 || x.stride_h != x.width || x.height < 2 || positions % table.lanes != 0) return false;
+  // Rows a power of two apart share cache sets, rows that begin amid a line cost two.
+  if (x.stride_c < positions || x.stride_c > Index{1} << 20 || x.stride_c % kLineFloats != 0) return false;
+  if (std::gcd(x.stride_c / kLineFloats, kCacheSets) > kMostLinesApart) return false;
+  const bool cached = static_cast<Index>(sizeof(float)) * x.batch * x.channels * positions <= caches().near();
+  return w.nnz() <= (cached ? kMostUses : kMostUsesFromMemory) * x.channels;
+}
+
+}  // namespace
+
+std::shared_ptr<const Plan> plan_panels(const Kernels& table, const Matrix& w, const ConstImages& x, Index groups,
+                                        const Images& y, int threads) {
+  if (readable_in_place(table, w, x)) return std::make_shared<InPlacePlan>(table, w, x, groups, y, threads);
+  return std::make_shared<PanelsPlan>(table, w, x, groups, y, threads);
+}
+
+}  // namespace sparse_engine

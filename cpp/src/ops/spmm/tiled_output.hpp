@@ -1,0 +1,49 @@
+// How the tiles of a wide product reach y: at once where its rows are contiguous, through a result panel otherwise.
+#pragma once
+
+#include <memory>
+
+#include "formats/matrix_impl.hpp"
+#include "kernels/table.hpp"
+#include "ops/spmm/columns.hpp"
+#include "ops/spmm/plan.hpp"
+
+namespace sparse_engine {
+
+// Columns [position, position + columns) of a product: of all images, or of the rows of one from first_row on.
+struct ColumnRange {
+  Index image, first_row, position, columns;
+};
+
+class TiledOutput {
+ public:
+  enum class Rows {
+    contiguous,  // columns follow one another in y, row by row or a whole image at once
+    by_row,      // ranges end with the rows of y, which are written one by one
+    gaps,        // columns between the rows of y are no outputs
+  };
+
+  TiledOutput() = default;
+  // `y` without data: its shape and strides. `grid` of an image, or of a band of one.
+  TiledOutput(const Kernels& table, std::shared_ptr<const Tiles> tiles, const ColumnGrid& grid, const Images& y, Rows rows);
+
+  const Tiles& tiles() const { return *tiles_; }
+  Index result_floats() const;  // scratch for multiply(), of ranges of up to a panel
+
+  // x: the tile's input channels, from the first position on; `places`, for gaps: which columns are outputs.
+  void multiply(Index tile, const float* x, const ColumnRange& p, const Operands& operands, float* result,
+                const PanelPlaces* places = nullptr) const;
+  // Those of a range in `rows` rows of y, whose planes have no gaps.
+  PanelPlaces places_of(const ColumnRange& p, Index rows) const;
+
+ private:
+  const Kernels* table_ = nullptr;
+  std::shared_ptr<const Tiles> tiles_;
+  ColumnGrid grid_{};
+  Images y_{};
+  Rows rows_ = Rows::gaps;
+  bool large_ = false;     // y is not in the cores' own caches
+  bool streamed_ = false;  // nor in any when it is read
+};
+
+}  // namespace sparse_engine

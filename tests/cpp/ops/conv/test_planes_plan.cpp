@@ -1,0 +1,35 @@
+#include <gtest/gtest.h>
+
+#include "base/caches.hpp"
+#include "ops/conv/plan.hpp"
+#include "reference_conv_plan.hpp"
+
+namespace sparse_engine {
+namespace {
+
+using namespace reference;
+
+TEST(PlanesPlan, PlanesHoldWholeImagesWhereTheyFitTheCache) {
+  expect_plan(same_size(3, 1, 6, 4, 7, 9, 40), Strategy::planes);
+  expect_plan(same_size(3, 2, 6, 4, 9, 11, 34), Strategy::planes);
+  expect_plan(same_size(3, 1, 6, 3, 3, 64, 33), Strategy::planes);  // written row by row
+}
+
+TEST(PlanesPlan, BandsTakeSomeRowsAtATimeOtherwise) {
+  const Caches before = caches();
+  set_caches({.level2 = 16 << 10, .level3 = 4 << 20});
+  expect_plan(same_size(3, 1, 1, 8, 40, 24, 40), Strategy::banded);
+  expect_plan(same_size(3, 1, 2, 8, 20, 48, 70), Strategy::banded);
+  set_caches(before);
+}
+
+TEST(PlanesPlan, DepthwiseTakesSomeChannelsAtATime) {
+  ConvCase c = same_size(3, 1, 2, 19, 6, 9, 19);
+  c.shape.groups = 19;
+  expect_plan(c, Strategy::depthwise);
+  c.shape.stride_h = c.shape.stride_w = 2;
+  expect_plan(c, Strategy::depthwise);
+}
+
+}  // namespace
+}  // namespace sparse_engine
