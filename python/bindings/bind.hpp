@@ -18,5 +18,7 @@ void bind_conv(pybind11::module_& m);
 void bind_mask(pybind11::module_& m);
 void bind_recurrent(pybind11::module_& m);
 void bind_groups(pybind11::module_& m);
+void bind_program(pybind11::module_& m);
+void bind_session(pybind11::module_& m);
 
 }  // namespace sparse_engine::bindings

@@ -15,4 +15,6 @@ PYBIND11_MODULE(_core, m) {
   bind_recurrent(m);
   bind_mask(m);
   bind_groups(m);
+  bind_program(m);
+  bind_session(m);
 }

@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from .analysis.allocation import allocate as allocate
     from .analysis.reporting import report as report
     from .analysis.sensitivity_scan import sensitivity as sensitivity
+    from .compiler.api import compile as compile
+    from .compiler.compiled import CompiledModel as CompiledModel
+    from .compiler.compiled import load_compiled as load_compiled
+    from .compiler.unsupported import UnsupportedModel as UnsupportedModel
     from .io.checkpoint import load as load
     from .io.checkpoint import save as save
     from .matrices.bitmask import BitmaskMatrix as BitmaskMatrix
@@ -53,19 +57,23 @@ _HOMES = {
     "BitmaskMatrix": "matrices.bitmask",
     "Blocks": "pruning.blocks",
     "CSRMatrix": "matrices.csr",
+    "CompiledModel": "compiler.compiled",
     "NMMatrix": "matrices.nm",
     "NofM": "pruning.granularity",
     "Pruner": "pruning.pruner",
     "Spec": "pruning.spec",
+    "UnsupportedModel": "compiler.unsupported",
     "__version__": "version",
     "allocate": "analysis.allocation",
     "analysis": "module:analysis",
     "autotune": "nn.autotune",
     "channels": "module:channels",
+    "compile": "compiler.api",
     "conv1d": "matrices.functional",
     "conv2d": "matrices.functional",
     "linear": "matrices.functional",
     "load": "io.checkpoint",
+    "load_compiled": "compiler.compiled",
     "masking": "module:masking",
     "masks": "pruning.attachment",
     "matrices": "module:matrices",

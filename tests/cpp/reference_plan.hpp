@@ -6,7 +6,7 @@
 #include <thread>
 #include <vector>
 
-#include "ops/spmm/plan.hpp"
+#include "ops/plan.hpp"
 #include "reference.hpp"
 
 namespace sparse_engine::reference {

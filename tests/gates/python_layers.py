@@ -3,7 +3,7 @@
     python tests/gates/python_layers.py [--root DIRECTORY]
     python tests/gates/python_layers.py --self-test
 
-    cli -> analysis -> io, strategies -> channels -> pruning -> nn -> measure -> matrices, masking -> _core
+    cli -> analysis -> compiler, strategies -> io -> channels -> pruning -> nn -> measure -> matrices, masking -> _core
 
 Every import counts, also one inside a function and one under TYPE_CHECKING: a module that is known later is known all the same.
 No two modules may know each other, not even by way of others.
@@ -30,9 +30,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "pruning": {"nn", "measure", "masking", "matrices"},
     "channels": {"pruning", "nn", "measure", "masking", "matrices"},
     "strategies": {"channels", "pruning", "nn", "measure", "masking", "matrices"},
-    "analysis": {"io", "strategies", "channels", "pruning", "nn", "measure", "masking", "matrices"},
+    "compiler": {"io", "channels", "pruning", "nn", "measure", "masking", "matrices"},
+    "analysis": {"compiler", "io", "strategies", "channels", "pruning", "nn", "measure", "masking", "matrices"},
     "io": {"channels", "pruning", "nn", "measure", "masking", "matrices"},
-    "cli": {"analysis", "io", "strategies", "channels", "pruning", "nn", "measure", "masking", "matrices"},
+    "cli": {"analysis", "compiler", "io", "strategies", "channels", "pruning", "nn", "measure", "masking", "matrices"},
 }
 MAY_USE_THE_FACE = {"cli"}  # as any user does
 # Imports that break the table: "file -> module". The list may only shrink, and is to be empty.
@@ -41,6 +42,14 @@ DEBTS: set[str] = set()
 WITHOUT_TORCH = [
     "__init__",
     "cli/main",
+    "compiler/__init__",
+    "compiler/compiled",
+    "compiler/graph",
+    "compiler/lower",
+    "compiler/profile",
+    "compiler/unsupported",
+    "io/__init__",
+    "io/atomic_write",
     "masking/__init__",
     "masking/mask",
     "matrices/__init__",

@@ -12,6 +12,8 @@
 #include "sparse_engine/matrix.hpp"
 #include "sparse_engine/neighbours.hpp"
 #include "sparse_engine/nm.hpp"
+#include "sparse_engine/program.hpp"
 #include "sparse_engine/recurrent.hpp"
 #include "sparse_engine/runtime.hpp"
+#include "sparse_engine/session.hpp"
 #include "sparse_engine/types.hpp"

@@ -61,6 +61,7 @@ struct FloatEnvironment {
 #endif
 };
 
+inline std::atomic<int> forks{0};  // of this process's ancestors, since they were loaded
 inline std::atomic<bool> workers_started{false};
 inline std::atomic<bool> forked_after_workers{false};
 
@@ -76,7 +77,11 @@ inline const int fork_handler = pthread_atfork(
     [] {
       if (has_other_threads()) workers_started.store(true, std::memory_order_relaxed);
     },
-    nullptr, [] { forked_after_workers.store(workers_started.load(std::memory_order_relaxed), std::memory_order_relaxed); });
+    nullptr,
+    [] {
+      forked_after_workers.store(workers_started.load(std::memory_order_relaxed), std::memory_order_relaxed);
+      forks.fetch_add(1, std::memory_order_relaxed);
+    });
 
 inline bool serial_only() { return forked_after_workers.load(std::memory_order_relaxed); }
 

@@ -4,6 +4,7 @@
 #include "kernels/simd/simd.hpp"
 //
 #include "kernels/elementwise/activation.hpp"
+#include "kernels/elementwise/binary.hpp"
 #include "kernels/gemv/bitmask.hpp"
 #include "kernels/gemv/bsr.hpp"
 #include "kernels/gemv/csr.hpp"
@@ -11,6 +12,7 @@
 #include "kernels/gemv/epilogue.hpp"
 #include "kernels/gemv/nm.hpp"
 #include "kernels/panel/panel.hpp"
+#include "kernels/pool/pool.hpp"
 #include "kernels/recurrent/recurrent.hpp"
 #include "kernels/select/mask.hpp"
 #include "kernels/select/mask_apply.hpp"

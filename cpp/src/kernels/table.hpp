@@ -192,6 +192,39 @@ struct UnpackArgs {
   std::int64_t row_stride, column_stride;
 };
 
+// Two arrays element by element, see binary.hpp; `first`: a alone, for its activation.
+enum class BinaryOp { add, subtract, multiply, divide, first };
+
+struct BinaryArgs {
+  BinaryOp op;
+  const float* a;
+  const float* b;  // as many, or one
+  bool b_is_number;
+  Activation activation;
+  std::int64_t count;
+  float* y;  // may be a or b
+};
+
+// One row of a pooled plane, see pool.hpp.
+struct PoolRowArgs {
+  bool maximum;
+  const float* x;  // the first of the rows under the window that lie inside the plane
+  std::int64_t rows, row_stride, width;
+  std::int64_t pad_left, pad_right;
+  std::int64_t kernel_w, stride_w, outputs;
+  const float* scales;  // of an average, one for each output
+  float* folded;        // scratch: pad_left + width + pad_right
+  float* y;
+};
+
+// y = scale · sum of each row.
+struct MeanArgs {
+  const float* x;
+  std::int64_t rows, columns;
+  float scale;
+  float* y;
+};
+
 // Counts magnitudes in buckets, see mask.hpp.
 // Bits of a magnitude that one pass over the scores tells apart.
 inline constexpr int kRadixBits = 16;

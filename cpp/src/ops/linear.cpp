@@ -5,12 +5,13 @@
 #include "base/check.hpp"
 #include "base/registry.hpp"
 #include "base/workspace.hpp"
+#include "ops/linear.hpp"
 #include "ops/spmm/spmm_plan.hpp"
 
 namespace sparse_engine {
-namespace {
 
-std::shared_ptr<const Plan> make_plan(const Kernels& table, const Matrix& w, const ConstPanel& x, const Panel& y, int threads) {
+std::shared_ptr<const Plan> plan_multiply(const Kernels& table, const Matrix& w, const ConstPanel& x, const Panel& y,
+                                          int threads) {
   const Index n = x.columns;
   if (n <= kNarrowColumns) return plan_gemv(table, w, {nullptr, x.rows, n, x.row_stride, x.column_stride}, y, threads);
   // One image, one pixel high.
@@ -18,8 +19,6 @@ std::shared_ptr<const Plan> make_plan(const Kernels& table, const Matrix& w, con
   const Images out{nullptr, 1, y.rows, 1, n, 0, y.row_stride, n * y.column_stride, y.column_stride};
   return plan_panels(table, w, in, 1, out, threads);
 }
-
-}  // namespace
 
 void multiply(const Matrix& w, const ConstPanel& x, const Epilogue& epilogue, const Panel& y) {
   check(x.rows == w.cols(), "X has ", x.rows, " rows; a matrix of shape (", w.rows(), ", ", w.cols(), ") needs ", w.cols());
@@ -31,7 +30,7 @@ void multiply(const Matrix& w, const ConstPanel& x, const Epilogue& epilogue, co
   const int threads = threads_for(checked_mul(w.nnz() + w.rows(), columns_worth, "work"));
   const PlanKey key(reinterpret_cast<std::intptr_t>(&table), threads, x.columns, x.row_stride, x.column_stride, y.row_stride,
                     y.column_stride);
-  const auto plan = w.plans().get<Plan>(key, [&] { return make_plan(table, w, x, y, threads); });
+  const auto plan = w.plans().get<Plan>(key, [&] { return plan_multiply(table, w, x, y, threads); });
   const Workspace workspace(plan->workspace_bytes());
   plan->run({x.data, y.data, epilogue}, workspace.data());
 }

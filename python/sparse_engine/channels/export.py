@@ -66,10 +66,10 @@ def plain_copy(model: nn.Module) -> nn.Module:
         for kind in HOOKS:
             hooks = module.__dict__.get(kind)
             if hooks:
-                empty[id(hooks)] = OrderedDict((key, hook) for key, hook in hooks.items() if _of_torch(hook))
+                empty[id(hooks)] = OrderedDict((key, hook) for key, hook in hooks.items() if is_of_torch(hook))
     return remove_masks(copy.deepcopy(model, empty)).eval()
 
 
-def _of_torch(hook: Any) -> bool:
+def is_of_torch(hook: Any) -> bool:
     """Whether a hook is part of a layer's arithmetic, as torch's weight_norm and pruning put it there."""
     return str(getattr(hook, "__module__", "") or type(hook).__module__).startswith("torch.nn.utils.")

@@ -5,7 +5,7 @@
 
 #include "kernels/table.hpp"
 #include "ops/conv/planes.hpp"
-#include "ops/spmm/plan.hpp"
+#include "ops/plan.hpp"
 #include "sparse_engine/conv.hpp"
 #include "sparse_engine/matrix.hpp"
 

@@ -4,7 +4,7 @@
 #include <memory>
 
 #include "kernels/table.hpp"
-#include "ops/spmm/plan.hpp"
+#include "ops/plan.hpp"
 #include "sparse_engine/matrix.hpp"
 
 namespace sparse_engine {

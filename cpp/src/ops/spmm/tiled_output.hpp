@@ -6,7 +6,7 @@
 #include "formats/matrix_impl.hpp"
 #include "kernels/table.hpp"
 #include "ops/spmm/columns.hpp"
-#include "ops/spmm/plan.hpp"
+#include "ops/plan.hpp"
 
 namespace sparse_engine {
 

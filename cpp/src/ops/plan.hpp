@@ -10,10 +10,11 @@ namespace sparse_engine {
 struct Operands {
   const float* x;
   float* y;
-  Epilogue epilogue;  // with a residual exactly where the plan was told of one
+  Epilogue epilogue;              // with a residual exactly where the plan was told of one
+  const float* second = nullptr;  // the other operand of an operation of two
 };
 
-enum class Strategy { gemv, panels, in_place, planes, banded, depthwise };
+enum class Strategy { gemv, panels, in_place, planes, banded, depthwise, elementwise, pool, mean, copy };
 
 // How the work is cut, and the scratch it needs. Tasks are independent of one another; they may run in any order and on any
 // threads, each worker with a number of its own. Results do not depend on it.

@@ -1,4 +1,4 @@
-#include "ops/spmm/plan.hpp"
+#include "ops/plan.hpp"
 
 #include <gtest/gtest.h>
 

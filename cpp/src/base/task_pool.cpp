@@ -1,0 +1,136 @@
+#include "base/task_pool.hpp"
+
+#include <pthread.h>
+
+#include <atomic>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "base/parallel.hpp"
+
+namespace sparse_engine {
+namespace {
+
+using parallel::FloatEnvironment;
+
+// About how long a worker looks out before it sleeps, and a caller before it gives its core away.
+constexpr int kSpins = 3000;
+
+void pause() {
+#if defined(__x86_64__)
+  _mm_pause();
+#elif defined(__aarch64__)
+  __asm__ volatile("yield");
+#endif
+}
+
+}  // namespace
+
+struct TaskPool::State {
+  // Tasks of one worker: the number of the run in the upper half, how many nobody has claimed in the lower. A worker that is
+  // late finds the number of another run and claims nothing of it.
+  struct alignas(64) Share {
+    std::atomic<std::uint64_t> left{0};
+  };
+
+  explicit State(int threads) : shares(static_cast<std::size_t>(threads)), forks(parallel::forks.load()) {}
+
+  // Claims and runs tasks of run `number` until there are none. What a run is made of is read after a claim: until that task
+  // is done, it does not change.
+  void work(int worker, std::uint32_t number) {
+    const auto count = shares.size();
+    for (std::size_t other = 0; other < count; ++other) {
+      const std::size_t from = (static_cast<std::size_t>(worker) + other) % count;
+      std::atomic<std::uint64_t>& left = shares[from].left;
+      std::uint64_t seen = left.load(std::memory_order_acquire);
+      while (seen >> 32 == number && static_cast<std::uint32_t>(seen) != 0) {
+        if (!left.compare_exchange_weak(seen, seen - 1, std::memory_order_acq_rel, std::memory_order_acquire)) continue;
+        if (worker != 0) FloatEnvironment::set(mode);
+        const std::int64_t end = tasks * (static_cast<std::int64_t>(from) + 1) / static_cast<std::int64_t>(count);
+        function(context, end - static_cast<std::uint32_t>(seen), worker);
+        done.fetch_add(1, std::memory_order_release);
+        seen = left.load(std::memory_order_acquire);
+      }
+    }
+  }
+
+  void serve(int worker) {
+    pthread_setname_np(pthread_self(), ("sparse-" + std::to_string(worker)).c_str());
+    std::uint32_t number = 0;
+    while (true) {
+      std::uint32_t now = run.load(std::memory_order_acquire);
+      for (int spins = 0; now == number; now = run.load(std::memory_order_acquire)) {
+        if (++spins < kSpins)
+          pause();
+        else
+          run.wait(number, std::memory_order_acquire);
+      }
+      number = now;
+      if (stopping.load(std::memory_order_relaxed)) return;
+      work(worker, number);
+    }
+  }
+
+  std::vector<Share> shares;
+  std::vector<std::thread> workers;
+  const int forks;  // when it was made
+  // Of the current run.
+  std::int64_t tasks = 0;
+  Function function = nullptr;
+  const void* context = nullptr;
+  FloatEnvironment::Mode mode{};
+  alignas(64) std::atomic<std::int64_t> done{0};
+  alignas(64) std::atomic<std::uint32_t> run{0};
+  std::atomic<bool> stopping{false};
+};
+
+TaskPool::TaskPool(int threads) : threads_(threads < 1 ? 1 : threads) {
+  if (threads_ == 1) return;
+  state_ = std::make_unique<State>(threads_);
+  for (int worker = 1; worker < threads_; ++worker)
+    state_->workers.emplace_back([state = state_.get(), worker] { state->serve(worker); });
+}
+
+TaskPool::~TaskPool() {
+  if (!state_) return;
+  if (state_->forks != parallel::forks.load()) {  // the threads are the parent's
+    static_cast<void>(state_.release());
+    return;
+  }
+  state_->stopping = true;
+  state_->run.fetch_add(1, std::memory_order_release);
+  state_->run.notify_all();
+  for (std::thread& worker : state_->workers) worker.join();
+}
+
+void TaskPool::run_tasks(std::int64_t tasks, Function function, const void* context) {
+  if (tasks <= 1 || !state_ || state_->forks != parallel::forks.load(std::memory_order_relaxed)) {
+    for (std::int64_t task = 0; task < tasks; ++task) function(context, task, 0);
+    return;
+  }
+  State& s = *state_;
+  s.tasks = tasks;
+  s.function = function;
+  s.context = context;
+  s.mode = FloatEnvironment::get();
+  s.done.store(0, std::memory_order_relaxed);
+  std::uint32_t number = s.run.load(std::memory_order_relaxed) + 1;
+  const auto count = static_cast<std::int64_t>(s.shares.size());
+  for (std::int64_t worker = 0; worker < count; ++worker) {
+    const std::int64_t share = tasks * (worker + 1) / count - tasks * worker / count;
+    s.shares[static_cast<std::size_t>(worker)].left.store(std::uint64_t{number} << 32 | static_cast<std::uint64_t>(share),
+                                                          std::memory_order_release);
+  }
+  s.run.store(number, std::memory_order_release);
+  s.run.notify_all();
+  s.work(0, number);
+  for (int spins = 0; s.done.load(std::memory_order_acquire) != tasks; ++spins) {
+    if (spins < kSpins)
+      pause();
+    else
+      std::this_thread::yield();
+  }
+}
+
+}  // namespace sparse_engine

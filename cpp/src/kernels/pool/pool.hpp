@@ -1,0 +1,80 @@
+// One row of a pooled plane, and means of whole rows.
+//
+// Method   the rows under a window are folded into one, a vector at a time; then each output folds the columns under it.
+// Cost     kernel_h vectors loaded for each vector of the input's width, and kernel_w floats for each output.
+// Error    maxima are exact, and NaN where the window holds one. Averages: n floats summed one after another and a product,
+//          n·u·Σ|x| / n.
+#pragma once
+
+#include "kernels/simd/simd.hpp"
+#include "kernels/table.hpp"
+
+namespace sparse_engine::SPARSE_ENGINE_ISA {
+namespace {
+
+// max() returns its second operand when either is NaN: taken both ways round, one of them is NaN if an operand is.
+inline Vec max_or_nan(Vec a, Vec b) { return bits_of_either(max(a, b), max(b, a)); }
+
+template <bool kMaximum>
+inline void pool(const PoolRowArgs& args) {
+  const PoolRowArgs a = args;
+  const float outside = kMaximum ? -__builtin_inff() : 0.0f;
+  for (int64_t i = 0; i < a.pad_left; ++i) a.folded[i] = outside;
+  for (int64_t i = 0; i < a.pad_right; ++i) a.folded[a.pad_left + a.width + i] = outside;
+  float* const inside = a.folded + a.pad_left;
+  int64_t i = 0;
+  for (; i + kLanes <= a.width; i += kLanes) {
+    Vec v = splat(outside);
+    for (int64_t row = 0; row < a.rows; ++row) {
+      const Vec x = load(a.x + row * a.row_stride + i);
+      v = kMaximum ? max_or_nan(v, x) : add(v, x);
+    }
+    store(inside + i, v);
+  }
+  for (; i < a.width; ++i) {
+    float v = outside;
+    for (int64_t row = 0; row < a.rows; ++row) {
+      const float x = a.x[row * a.row_stride + i];
+      v = kMaximum ? (v == v && (x > v || x != x) ? x : v) : v + x;
+    }
+    inside[i] = v;
+  }
+  for (int64_t out = 0; out < a.outputs; ++out) {
+    const float* const from = a.folded + out * a.stride_w;
+    float v = outside;
+    for (int64_t tap = 0; tap < a.kernel_w; ++tap) {
+      const float x = from[tap];
+      v = kMaximum ? (x > v || x != x ? x : v) : v + x;
+      if (kMaximum && v != v) break;
+    }
+    a.y[out] = kMaximum ? v : v * a.scales[out];
+  }
+}
+
+void pool_row(const PoolRowArgs& args) {
+  if (args.maximum)
+    pool<true>(args);
+  else
+    pool<false>(args);
+}
+
+void mean_rows(const MeanArgs& args) {
+  const MeanArgs a = args;
+  for (int64_t row = 0; row < a.rows; ++row) {
+    const float* const x = a.x + row * a.columns;
+    Vec sums[4] = {splat(0.0f), splat(0.0f), splat(0.0f), splat(0.0f)};
+    int64_t i = 0;
+    for (; i + 4 * kLanes <= a.columns; i += 4 * kLanes)
+      for (int chain = 0; chain < 4; ++chain) sums[chain] = add(sums[chain], load(x + i + chain * kLanes));
+    for (; i + kLanes <= a.columns; i += kLanes) sums[0] = add(sums[0], load(x + i));
+    float lanes[kLanes];
+    store(lanes, add(add(sums[0], sums[1]), add(sums[2], sums[3])));
+    float sum = 0.0f;
+    for (int lane = 0; lane < kLanes; ++lane) sum += lanes[lane];
+    for (; i < a.columns; ++i) sum += x[i];
+    a.y[row] = sum * a.scale;
+  }
+}
+
+}  // namespace
+}  // namespace sparse_engine::SPARSE_ENGINE_ISA

@@ -1,0 +1,122 @@
+#include "ops/pool.hpp"
+
+#include <algorithm>
+#include <vector>
+
+#include "base/check.hpp"
+
+namespace sparse_engine {
+
+Index pooled_size(Index size, Index kernel, Index stride, Index before, Index after) {
+  check(kernel >= 1 && stride >= 1, "a pool of kernel ", kernel, " and stride ", stride, "; both must be at least 1");
+  check(before >= 0 && after >= 0, "padding of a pool is ", std::min(before, after), "; it must not be negative");
+  check(size >= 0, "input of a pool has size ", size, "; it must not be negative");
+  // A window that lies in the padding alone would have no maximum.
+  check(before < kernel && after < kernel + stride, "padding of a pool is ", std::max(before, after),
+        ", as wide as its window of ", kernel);
+  const Index padded = checked_add(checked_add(size, before, "padded input"), after, "padded input");
+  check(kernel <= padded, "the window of a pool reaches over ", kernel, " cells, the padded input has ", padded);
+  return (padded - kernel) / stride + 1;
+}
+
+namespace {
+
+class PoolPlan final : public Plan {
+ public:
+  PoolPlan(const Kernels& table, const ConstImages& x, const PoolShape& s, const Images& y, int threads)
+      : table_(table), x_(x), s_(s), y_(y) {
+    runs_ = (x.channels + kChannels - 1) / kChannels;
+    folded_ = s.pad_left + x.width + s.pad_right;
+    if (!s.maximum) {
+      // Row h of the table: outputs whose windows hold h rows.
+      scales_.resize(static_cast<std::size_t>((s.kernel_h + 1) * y.width));
+      for (Index rows = 1; rows <= s.kernel_h; ++rows)
+        for (Index column = 0; column < y.width; ++column) {
+          const Index cells = columns_under(column) * rows;
+          scales_[static_cast<std::size_t>(rows * y.width + column)] =
+              cells == 0 ? 0.0f : static_cast<float>(1.0 / static_cast<double>(cells));
+        }
+    }
+    cut(Strategy::pool, checked_mul(x.batch, runs_, "tasks"), threads, 0, folded_);
+  }
+
+ private:
+  static constexpr Index kChannels = 8;  // a task's
+
+  // Cells that an average divides by; padding that only rounding up to a last window asked for never counts.
+  Index columns_under(Index column) const {
+    const Index first = column * s_.stride_w - s_.pad_left, last = first + s_.kernel_w;
+    if (s_.counts_padding) return std::min(last, x_.width + s_.pad_left) - first;
+    return std::min(last, x_.width) - std::max<Index>(first, 0);
+  }
+  Index rows_counted(Index row) const {
+    const Index first = row * s_.stride_h - s_.pad_top, last = first + s_.kernel_h;
+    if (s_.counts_padding) return std::min(last, x_.height + s_.pad_top) - first;
+    return std::min(last, x_.height) - std::max<Index>(first, 0);
+  }
+
+  void run_one(Index task, const Operands& operands, const float*, float* own) const override {
+    const Index image = task / runs_, first = task % runs_ * kChannels, last = std::min(first + kChannels, x_.channels);
+    for (Index channel = first; channel < last; ++channel)
+      for (Index row = 0; row < y_.height; ++row) {
+        const Index top = row * s_.stride_h - s_.pad_top, begin = std::max<Index>(top, 0),
+                    end = std::min(top + s_.kernel_h, x_.height);
+        table_.pool_row({.maximum = s_.maximum,
+                         .x = operands.x + image * x_.stride_n + channel * x_.stride_c + begin * x_.stride_h,
+                         .rows = std::max<Index>(end - begin, 0),
+                         .row_stride = x_.stride_h,
+                         .width = x_.width,
+                         .pad_left = s_.pad_left,
+                         .pad_right = s_.pad_right,
+                         .kernel_w = s_.kernel_w,
+                         .stride_w = s_.stride_w,
+                         .outputs = y_.width,
+                         .scales = s_.maximum ? nullptr : scales_.data() + std::max<Index>(rows_counted(row), 0) * y_.width,
+                         .folded = own,
+                         .y = operands.y + image * y_.stride_n + channel * y_.stride_c + row * y_.stride_h});
+      }
+  }
+
+  const Kernels& table_;
+  ConstImages x_;
+  PoolShape s_;
+  Images y_;
+  Index runs_, folded_;
+  std::vector<float> scales_;
+};
+
+class MeanPlan final : public Plan {
+ public:
+  MeanPlan(const Kernels& table, Index rows, Index columns, int threads) : table_(table), rows_(rows), columns_(columns) {
+    cut(Strategy::mean, (rows + kRows - 1) / kRows, threads, 0, 0);
+  }
+
+ private:
+  static constexpr Index kRows = 64;  // a task's
+
+  void run_one(Index task, const Operands& operands, const float*, float*) const override {
+    const Index first = task * kRows, last = std::min(first + kRows, rows_);
+    table_.mean_rows({.x = operands.x + first * columns_,
+                      .rows = last - first,
+                      .columns = columns_,
+                      .scale = static_cast<float>(1.0 / static_cast<double>(columns_)),
+                      .y = operands.y + first});
+  }
+
+  const Kernels& table_;
+  Index rows_, columns_;
+};
+
+}  // namespace
+
+std::shared_ptr<const Plan> plan_pool(const Kernels& table, const ConstImages& x, const PoolShape& shape, const Images& y,
+                                      int threads) {
+  return std::make_shared<PoolPlan>(table, x, shape, y, threads);
+}
+
+std::shared_ptr<const Plan> plan_mean(const Kernels& table, Index rows, Index columns, int threads) {
+  check(columns >= 1, "a mean over ", columns, " elements; there must be at least 1");
+  return std::make_shared<MeanPlan>(table, rows, columns, threads);
+}
+
+}  // namespace sparse_engine

@@ -1,0 +1,28 @@
+// Pools over planes, and means over whole rows.
+#pragma once
+
+#include <memory>
+
+#include "kernels/table.hpp"
+#include "ops/plan.hpp"
+
+namespace sparse_engine {
+
+struct PoolShape {
+  bool maximum;
+  Index kernel_h, kernel_w, stride_h, stride_w;
+  Index pad_top, pad_left, pad_bottom, pad_right;
+  bool counts_padding;  // an average divides by the cells of its window that lie in the padding too
+};
+
+// Height and width of the result. Throws std::invalid_argument for windows that make no sense.
+Index pooled_size(Index size, Index kernel, Index stride, Index before, Index after);
+
+// x and y without data; rows of both are contiguous (stride_w = 1).
+std::shared_ptr<const Plan> plan_pool(const Kernels& table, const ConstImages& x, const PoolShape& shape, const Images& y,
+                                      int threads);
+
+// y[row] = mean of x[row], `rows` contiguous rows of `columns`.
+std::shared_ptr<const Plan> plan_mean(const Kernels& table, Index rows, Index columns, int threads);
+
+}  // namespace sparse_engine

@@ -1,0 +1,140 @@
+#include "program/shapes.hpp"
+
+#include <string>
+
+#include "base/check.hpp"
+#include "ops/pool.hpp"
+
+namespace sparse_engine {
+namespace {
+
+void check_rank(const NodeInfo& node, const std::vector<Size>& x, std::size_t rank) {
+  check(x.size() == rank, name_of(node.operation), " ", node.name, " reads a value of ", x.size(), " axes; it needs ", rank);
+}
+
+Index fixed(const NodeInfo& node, const Size& size, const char* axis) {
+  check(size.per_item == 0, "the ", axis, " of what ", name_of(node.operation), " ", node.name,
+        " reads depends on the batch; it must not");
+  return size.fixed;
+}
+
+std::vector<Size> conv_result(const NodeInfo& node, const std::vector<Size>& x, const WeightInfo& w) {
+  check_rank(node, x, 4);
+  const Conv2dShape s = conv_shape(node);
+  const OutputSize out = conv2d_output_size(s, fixed(node, x[2], "height"), fixed(node, x[3], "width"));
+  const Index channels = fixed(node, x[1], "channels");
+  check(s.groups >= 1 && channels % s.groups == 0 && w.rows % s.groups == 0, "conv2d ", node.name, " has ", s.groups,
+        " groups; they must divide its ", channels, " input and ", w.rows, " output channels");
+  const Index cols = checked_mul(channels / s.groups, checked_mul(s.kernel_h, s.kernel_w, "kernel"), "columns");
+  check(w.cols == cols, "conv2d ", node.name, " has a weight of ", w.cols, " columns; it needs ", cols);
+  return {x[0], {w.rows, 0}, {out.height, 0}, {out.width, 0}};
+}
+
+std::vector<Size> pool_result(const NodeInfo& node, const std::vector<Size>& x) {
+  check_rank(node, x, 4);
+  const std::vector<Index>& n = node.numbers;
+  return {x[0],
+          {fixed(node, x[1], "channels"), 0},
+          {pooled_size(fixed(node, x[2], "height"), n[0], n[2], n[4], n[6]), 0},
+          {pooled_size(fixed(node, x[3], "width"), n[1], n[3], n[5], n[7]), 0}};
+}
+
+std::vector<Size> mean_result(const NodeInfo& node, const std::vector<Size>& x) {
+  const Index axes = node.numbers[0];
+  check(axes >= 1 && static_cast<std::size_t>(axes) < x.size(), "mean ", node.name, " goes over ", axes, " axes of ", x.size());
+  std::vector<Size> result(x.begin(), x.end() - axes);
+  for (std::size_t i = result.size(); i < x.size(); ++i) fixed(node, x[i], "mean's axis");
+  if (node.numbers[1] != 0) result.insert(result.end(), static_cast<std::size_t>(axes), Size{1, 0});
+  return result;
+}
+
+std::vector<Size> concat_result(const NodeInfo& node, const std::vector<std::vector<Size>>& inputs) {
+  std::vector<Size> result = inputs[0];
+  const Index axis = node.numbers[0];
+  check(axis >= 1 && static_cast<std::size_t>(axis) < result.size(), "concat ", node.name, " is along axis ", axis,
+        "; it must lie in [1, ", result.size(), ")");
+  const auto along = static_cast<std::size_t>(axis);
+  for (std::size_t i = 1; i < inputs.size(); ++i) {
+    check(inputs[i].size() == result.size(), "concat ", node.name, " joins values of ", result.size(), " and ",
+          inputs[i].size(), " axes");
+    for (std::size_t a = 0; a < result.size(); ++a)
+      check(a == along || inputs[i][a] == result[a], "concat ", node.name, " joins values that differ in axis ", a);
+    result[along].fixed = checked_add(result[along].fixed, inputs[i][along].fixed, "concat");
+    result[along].per_item = checked_add(result[along].per_item, inputs[i][along].per_item, "concat");
+  }
+  return result;
+}
+
+}  // namespace
+
+Conv2dShape conv_shape(const NodeInfo& node) {
+  const std::vector<Index>& n = node.numbers;
+  return {n[0], n[1], n[2], n[3], n[4], n[5], n[6], n[7], n[8], n[9], n[10]};
+}
+
+std::optional<BroadcastAxes> broadcast_axes(const std::vector<Size>& x, const std::vector<Size>& b) {
+  const Size one{1, 0};
+  if (b.size() > x.size()) return std::nullopt;
+  std::vector<Size> aligned(x.size() - b.size(), one);
+  aligned.insert(aligned.end(), b.begin(), b.end());
+  std::size_t begin = 0, end = x.size();
+  while (begin < end && aligned[begin] == one) ++begin;
+  while (end > begin && aligned[end - 1] == one) --end;
+  // An axis of length 1 under another of length 1 belongs to either side.
+  for (std::size_t i = begin; i < end; ++i)
+    if (aligned[i] != x[i]) return std::nullopt;
+  return BroadcastAxes{begin, x.size() - end};
+}
+
+std::vector<Size> result_shape(const NodeInfo& node, const std::vector<std::vector<Size>>& inputs, const WeightInfo* weight,
+                               const std::vector<Size>& declared) {
+  const auto needs = [&](std::size_t count) {
+    check(inputs.size() == count, name_of(node.operation), " ", node.name, " has ", inputs.size(), " inputs; it needs ", count);
+  };
+  switch (node.operation) {
+    case Operation::conv2d: needs(1); return conv_result(node, inputs[0], *weight);
+    case Operation::linear: {
+      needs(1);
+      check(!inputs[0].empty(), "linear ", node.name, " reads a value without axes");
+      check(fixed(node, inputs[0].back(), "features") == weight->cols, "linear ", node.name, " reads ", inputs[0].back().fixed,
+            " features; its weight has ", weight->cols, " columns");
+      std::vector<Size> result = inputs[0];
+      result.back() = {weight->rows, 0};
+      return result;
+    }
+    case Operation::max_pool:
+    case Operation::average_pool: needs(1); return pool_result(node, inputs[0]);
+    case Operation::mean: needs(1); return mean_result(node, inputs[0]);
+    case Operation::add:
+    case Operation::subtract:
+    case Operation::multiply:
+    case Operation::divide:
+      needs(2);
+      check(broadcast_axes(inputs[0], inputs[1]).has_value(), name_of(node.operation), " ", node.name,
+            " has a second operand that is not broadcast along whole leading and trailing axes");
+      return inputs[0];
+    case Operation::activation: needs(1); return inputs[0];
+    case Operation::concat: check(!inputs.empty(), "concat ", node.name, " joins nothing"); return concat_result(node, inputs);
+    case Operation::reshape: {
+      needs(1);
+      for (const Index batch : {1, 2, 3, 5})
+        check(elements_at(inputs[0], batch) == elements_at(declared, batch), "reshape ", node.name, " makes ",
+              elements_at(declared, batch), " elements of ", elements_at(inputs[0], batch), " at batch ", batch);
+      return declared;
+    }
+  }
+  check(false, "node ", node.name, " has no operation of this version");
+  return {};
+}
+
+Index elements_at(const std::vector<Size>& shape, Index batch) {
+  Index count = 1;
+  for (const Size& size : shape) {
+    const Index length = checked_add(size.fixed, checked_mul(size.per_item, batch, "size"), "size");
+    check(length >= 0, "a size is ", length, "; it must not be negative");
+    count = checked_mul(count, length, "elements");
+  }
+  return count;
+}
+
+}  // namespace sparse_engine

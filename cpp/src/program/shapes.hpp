@@ -1,0 +1,30 @@
+// Shapes of results, from operations and the shapes of what they read.
+#pragma once
+
+#include <optional>
+#include <vector>
+
+#include "sparse_engine/conv.hpp"
+#include "sparse_engine/program.hpp"
+
+namespace sparse_engine {
+
+// How a second operand lies under the first: (outer, middle, inner) axes of x; b holds the middle ones alone.
+struct BroadcastAxes {
+  std::size_t outer, inner;  // how many axes lie before and behind the middle
+};
+
+Conv2dShape conv_shape(const NodeInfo& node);
+
+// None where b does not lie along whole leading and trailing axes of x.
+std::optional<BroadcastAxes> broadcast_axes(const std::vector<Size>& x, const std::vector<Size>& b);
+
+// The shape that `node` makes of its inputs (`declared` is what the program says, which a reshape takes over when the count
+// agrees). Throws std::invalid_argument where they cannot be its inputs.
+std::vector<Size> result_shape(const NodeInfo& node, const std::vector<std::vector<Size>>& inputs, const WeightInfo* weight,
+                               const std::vector<Size>& declared);
+
+// Product of sizes at a batch; throws std::invalid_argument past 63 bits or for a negative size.
+Index elements_at(const std::vector<Size>& shape, Index batch);
+
+}  // namespace sparse_engine

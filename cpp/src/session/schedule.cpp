@@ -1,0 +1,270 @@
+#include "session/schedule.hpp"
+
+#include <algorithm>
+#include <numeric>
+
+#include "base/check.hpp"
+#include "session/memory_plan.hpp"
+
+namespace sparse_engine {
+namespace {
+
+// Below so many columns of a product an image alone would read each weight for too few of them.
+constexpr Index kLeastColumnsApart = 32;
+
+class Scheduler {
+ public:
+  Scheduler(const Kernels& table, Weights& weights, Index batch, int threads)
+      : table_(table), weights_(weights), program_(weights.program()), batch_(batch), threads_(threads) {}
+
+  Schedule make() {
+    find_segments();
+    find_memory();
+    Schedule schedule{batch_, threads_, {}, 0, 0};
+    std::vector<PlannedNode> planned;
+    Index workspaces_from = static_cast<Index>(lifetimes_.size());
+    // Workspaces are values too, alive for one step.
+    for (std::size_t n = 0; n < program_.nodes().size(); ++n) {
+      const bool apart = n < apart_until_;
+      planned.push_back(plan_node(table_, weights_, program_.nodes()[n], apart ? 1 : batch_, apart ? 1 : threads_));
+      Index bytes = 0;
+      for (const auto& plan : planned.back().plans) bytes = std::max(bytes, plan->workspace_bytes());
+      const auto time = static_cast<Index>(n);
+      lifetimes_.push_back({(bytes + 3) / 4, time, time});
+      local_.push_back(apart);
+    }
+    place();
+    schedule.shared_floats = shared_.floats;
+    schedule.local_floats = local_plan_.floats;
+    for (std::size_t n = 0; n < program_.nodes().size(); ++n) {
+      if (schedule.segments.empty() || (n == apart_until_ && apart_until_ > 0))
+        schedule.segments.push_back({n < apart_until_, {}});
+      add_steps(schedule.segments.back(), n, planned[n], place_of_buffer(workspaces_from + static_cast<Index>(n)));
+    }
+    return schedule;
+  }
+
+ private:
+  static constexpr Index kNowhere = -1;
+
+  const NodeInfo& node(std::size_t n) const { return program_.nodes()[n]; }
+
+  // The first nodes, as long as they take one image after another, whose products have many columns.
+  void find_segments() {
+    apart_until_ = 0;
+    if (threads_ > 1 && (batch_ < threads_ || (batch_ % threads_ != 0 && batch_ < 3 * threads_))) return;
+    if (batch_ == 1) return;
+    for (const Index input : program_.inputs())
+      if (!by_image(input)) return;
+    std::size_t last_product = 0;
+    for (std::size_t n = 0; n < program_.nodes().size(); ++n) {
+      const NodeInfo& info = node(n);
+      bool fits = by_image(info.output);
+      for (const Index input : info.inputs) fits &= by_image(input) || is_constant(input);
+      const bool product = info.weight != -1;
+      if (!fits || (product && columns_of_item(program_, info) < kLeastColumnsApart)) break;
+      apart_until_ = n + 1;
+      if (product) last_product = n + 1;
+    }
+    if (last_product == 0) apart_until_ = 0;
+  }
+
+  bool is_constant(Index value) const { return program_.values()[static_cast<std::size_t>(value)].constant != -1; }
+
+  // One image after another: the first axis is the batch, and nothing else depends on it.
+  bool by_image(Index value) const {
+    const std::vector<Size>& shape = program_.values()[static_cast<std::size_t>(value)].shape;
+    if (shape.empty() || shape[0] != Size{0, 1}) return false;
+    return std::all_of(shape.begin() + 1, shape.end(), [](const Size& size) { return size.per_item == 0; });
+  }
+
+  // Which values share memory (reshapes, results in the place of what they replace), and how long each piece is alive.
+  void find_memory() {
+    const auto& values = program_.values();
+    buffer_.assign(values.size(), kNowhere);
+    place_.assign(values.size(), Place{});
+    std::vector<Index> last_use(values.size(), -1);
+    for (std::size_t n = 0; n < program_.nodes().size(); ++n) {
+      for (const Index input : node(n).inputs) last_use[static_cast<std::size_t>(input)] = static_cast<Index>(n);
+      if (node(n).residual != -1) last_use[static_cast<std::size_t>(node(n).residual)] = static_cast<Index>(n);
+    }
+    for (std::size_t i = 0; i < program_.inputs().size(); ++i) {
+      const Index value = program_.inputs()[i];
+      place_[static_cast<std::size_t>(value)] = {Place::Kind::input, static_cast<Index>(i), 0, item_floats(value)};
+    }
+    for (std::size_t v = 0; v < values.size(); ++v)
+      if (values[v].constant != -1) place_[v] = {Place::Kind::constant, values[v].constant, 0, 0};
+    // A value that is an output is written where the caller wants it, by its node.
+    for (std::size_t i = 0; i < program_.outputs().size(); ++i) {
+      const auto value = static_cast<std::size_t>(program_.outputs()[i]);
+      if (place_[value].kind == Place::Kind::none && made_by_plan(value))
+        place_[value] = {Place::Kind::output, static_cast<Index>(i), 0, item_floats(static_cast<Index>(value))};
+      else
+        copies_.push_back(i);
+    }
+    for (std::size_t n = 0; n < program_.nodes().size(); ++n) {
+      const NodeInfo& info = node(n);
+      const auto out = static_cast<std::size_t>(info.output);
+      if (place_[out].kind != Place::Kind::none) continue;
+      const auto time = static_cast<Index>(n);
+      if (info.operation == Operation::reshape) {
+        const auto in = static_cast<std::size_t>(info.inputs[0]);
+        buffer_[out] = buffer_[in];
+        if (buffer_[in] == kNowhere)
+          place_[out] = place_[in];
+        else
+          extend(buffer_[out], last_use[out]);
+        continue;
+      }
+      const Index replaced = replaceable(info, time);
+      if (replaced != kNowhere && same_segment(buffer_first_[static_cast<std::size_t>(replaced)], time)) {
+        buffer_[out] = replaced;
+        extend(replaced, std::max(last_use[out], time));
+        continue;
+      }
+      const bool apart = n < apart_until_;
+      const Index end = std::max(last_use[out], time);
+      const bool local = apart && end < static_cast<Index>(apart_until_);
+      buffer_[out] = static_cast<Index>(lifetimes_.size());
+      lifetimes_.push_back({local ? item_floats(info.output) : program_.elements(info.output, batch_), time, end});
+      local_.push_back(local);
+      buffer_first_.push_back(time);
+      buffer_item_.push_back(local ? 0 : item_floats(info.output));
+    }
+    // Outputs that are inputs, constants or the same as others are copied at the end.
+    check(copies_.empty(), "output ", copies_.empty() ? 0 : copies_[0],
+          " of the program is an input, a constant, a reshape of one or the same as another output; it must be computed");
+  }
+
+  bool same_segment(Index a, Index b) const {
+    const auto until = static_cast<Index>(apart_until_);
+    return (a < until) == (b < until);
+  }
+
+  bool made_by_plan(std::size_t value) const {
+    for (const NodeInfo& info : program_.nodes())
+      if (info.output == static_cast<Index>(value)) return info.operation != Operation::reshape;
+    return false;
+  }
+
+  void extend(Index buffer, Index until) {
+    Lifetime& life = lifetimes_[static_cast<std::size_t>(buffer)];
+    if (until >= static_cast<Index>(apart_until_) && local_[static_cast<std::size_t>(buffer)]) {
+      // Alive beyond its segment after all: every image needs a place of its own.
+      local_[static_cast<std::size_t>(buffer)] = false;
+      buffer_item_[static_cast<std::size_t>(buffer)] = life.floats;
+      life.floats = checked_mul(life.floats, batch_, "arena");
+    }
+    life.last = std::max(life.last, until);
+  }
+
+  // The buffer that the node's result may take over: of a residual, or of what is changed element by element, when nothing
+  // reads it later and the node reads it at the very places it writes.
+  Index replaceable(const NodeInfo& info, Index time) const {
+    std::vector<Index> candidates;
+    const bool elementwise = info.operation == Operation::activation || info.operation == Operation::add ||
+                             info.operation == Operation::subtract || info.operation == Operation::multiply ||
+                             info.operation == Operation::divide;
+    if (info.residual != -1) candidates.push_back(info.residual);
+    if (elementwise) candidates.push_back(info.inputs[0]);
+    for (const Index value : candidates) {
+      const Index buffer = buffer_[static_cast<std::size_t>(value)];
+      if (buffer == kNowhere || lifetimes_[static_cast<std::size_t>(buffer)].last > time) continue;
+      bool read_otherwise = false;  // by this very node, at other places
+      for (std::size_t i = 0; i < info.inputs.size(); ++i)
+        if (info.inputs[i] != value || info.residual == value)
+          read_otherwise |= buffer_[static_cast<std::size_t>(info.inputs[i])] == buffer && !(elementwise && i == 0);
+      if (elementwise && info.inputs.size() > 1) read_otherwise |= buffer_[static_cast<std::size_t>(info.inputs[1])] == buffer;
+      if (!read_otherwise) return buffer;
+    }
+    return kNowhere;
+  }
+
+  Index item_floats(Index value) const { return program_.elements(value, 1); }
+
+  // Local buffers and shared ones are planned apart. In a segment whose images run apart all of its steps are at work at once:
+  // what is shared there is alive from its beginning to its end.
+  void place() {
+    std::vector<Lifetime> shared, local;
+    for (std::size_t i = 0; i < lifetimes_.size(); ++i) {
+      Lifetime life = lifetimes_[i];
+      const auto until = static_cast<Index>(apart_until_);
+      if (!local_[i] && life.first < until) life.first = 0;
+      if (!local_[i] && life.first < until) life.last = std::max(life.last, until - 1);
+      (local_[i] ? local : shared).push_back(life);
+      position_.push_back(static_cast<Index>((local_[i] ? local : shared).size()) - 1);
+    }
+    shared_ = plan_memory(shared);
+    local_plan_ = plan_memory(local);
+  }
+
+  Place place_of_buffer(Index buffer) const {
+    const auto i = static_cast<std::size_t>(buffer);
+    const auto position = static_cast<std::size_t>(position_[i]);
+    if (local_[i]) return {Place::Kind::local, 0, local_plan_.offsets[position], 0};
+    return {Place::Kind::shared, 0, shared_.offsets[position], i < buffer_item_.size() ? buffer_item_[i] : 0};
+  }
+
+  Place place_of(Index value) const {
+    const auto v = static_cast<std::size_t>(value);
+    return buffer_[v] == kNowhere ? place_[v] : place_of_buffer(buffer_[v]);
+  }
+
+  void add_steps(Segment& segment, std::size_t n, const PlannedNode& planned, const Place& workspace) const {
+    const NodeInfo& info = node(n);
+    const Index batch = segment.apart ? 1 : batch_;
+    Index joined = 0;  // floats of a concat that come first
+    for (std::size_t i = 0; i < planned.plans.size(); ++i) {
+      Step step;
+      step.plan = planned.plans[i];
+      step.weight = planned.weight;
+      step.node = n;
+      step.kernel = planned.kernel;
+      step.multiply_adds = planned.multiply_adds;
+      step.workspace = workspace;
+      step.activation = info.activation;
+      step.x = place_of(info.inputs[i]);
+      step.y = place_of(info.output);
+      step.bytes = 4 * (program_.elements(info.inputs[i], batch) + program_.elements(info.output, batch));
+      if (info.operation == Operation::concat) {
+        step.y.offset += joined;
+        Index inner = 1;
+        const std::vector<Index> shape = program_.shape(info.inputs[i], batch);
+        for (auto axis = static_cast<std::size_t>(info.numbers[0]); axis < shape.size(); ++axis) inner *= shape[axis];
+        joined += inner;
+      } else if (info.inputs.size() > 1) {
+        step.second = place_of(info.inputs[1]);
+        step.bytes += 4 * program_.elements(info.inputs[1], batch);
+      }
+      if (info.residual != -1) {
+        step.residual = place_of(info.residual);
+        step.bytes += 4 * program_.elements(info.residual, batch);
+      }
+      if (info.bias != -1) step.bias = program_.constants()[static_cast<std::size_t>(info.bias)].data();
+      if (planned.weight) step.bytes += planned.weight->bytes();
+      segment.steps.push_back(std::move(step));
+    }
+  }
+
+  const Kernels& table_;
+  Weights& weights_;
+  const Program& program_;
+  Index batch_;
+  int threads_;
+  std::size_t apart_until_ = 0;  // nodes before it run image by image
+  std::vector<Index> buffer_;    // of each value; kNowhere for those outside the arena
+  std::vector<Place> place_;     // of those
+  std::vector<Lifetime> lifetimes_;
+  std::vector<bool> local_;
+  std::vector<Index> buffer_first_, buffer_item_, position_;
+  std::vector<std::size_t> copies_;
+  MemoryPlan shared_, local_plan_;
+};
+
+}  // namespace
+
+Schedule make_schedule(const Kernels& table, Weights& weights, Index batch, int threads) {
+  return Scheduler(table, weights, batch, threads).make();
+}
+
+}  // namespace sparse_engine

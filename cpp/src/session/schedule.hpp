@@ -1,0 +1,53 @@
+// A program at one batch size and number of threads: steps, and where each finds its operands.
+//
+// Steps come in segments. Where a batch has an image for every thread, each runs through a whole segment on one thread, and no
+// thread waits for another in between; elsewhere a step's tasks are shared by all threads.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "ops/plan.hpp"
+#include "session/steps.hpp"
+#include "sparse_engine/session.hpp"
+
+namespace sparse_engine {
+
+// Where a value lies. `item`: how much further it lies for each next image of a segment that runs them apart.
+struct Place {
+  enum class Kind { none, local, shared, input, output, constant } kind = Kind::none;
+  Index index = 0;   // of an input, output or constant
+  Index offset = 0;  // in floats
+  Index item = 0;
+};
+
+struct Step {
+  std::shared_ptr<const Plan> plan;
+  std::shared_ptr<const Matrix> weight;  // that the plan reads
+  Place x, second, residual, y;
+  Place workspace;
+  const float* bias = nullptr;
+  Activation activation = Activation::none;
+  std::size_t node = 0;
+  std::string kernel;
+  Index multiply_adds = 0, bytes = 0;
+};
+
+struct Segment {
+  bool apart;  // images run apart
+  std::vector<Step> steps;
+};
+
+struct Schedule {
+  Index batch;
+  int threads;
+  std::vector<Segment> segments;
+  Index shared_floats = 0;  // one block for all threads
+  Index local_floats = 0;   // and one for each
+  Index floats() const { return shared_floats + threads * local_floats; }
+};
+
+// `batch` at least 1. Throws std::invalid_argument past 63 bits, std::bad_alloc.
+Schedule make_schedule(const Kernels& table, Weights& weights, Index batch, int threads);
+
+}  // namespace sparse_engine

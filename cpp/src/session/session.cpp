@@ -1,0 +1,229 @@
+#include "sparse_engine/session.hpp"
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <limits>
+#include <list>
+#include <mutex>
+
+#include "base/aligned_array.hpp"
+#include "base/check.hpp"
+#include "base/registry.hpp"
+#include "base/task_pool.hpp"
+#include "session/schedule.hpp"
+#include "sparse_engine/runtime.hpp"
+
+namespace sparse_engine {
+namespace {
+
+double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
+
+// What one caller needs: threads, memory, and the schedules of the last batch sizes.
+class Context {
+ public:
+  explicit Context(int threads) : pool_(threads) {}
+
+  const Schedule& schedule(Weights& weights, Index batch) {
+    const Kernels& table = kernels();
+    for (auto i = schedules_.begin(); i != schedules_.end(); ++i)
+      if (i->schedule.batch == batch && i->table == &table) {
+        schedules_.splice(schedules_.begin(), schedules_, i);
+        return i->schedule;
+      }
+    schedules_.push_front({&table, make_schedule(table, weights, batch, pool_.threads())});
+    if (schedules_.size() > kSchedules) schedules_.pop_back();
+    // The arena is as large as the schedules that are kept need; none of them counts on what another left there.
+    Index floats = 0;
+    for (const Kept& kept : schedules_) floats = std::max(floats, kept.schedule.floats());
+    if (floats > static_cast<Index>(arena_.size()) || floats * 2 < static_cast<Index>(arena_.size())) {
+      arena_ = Array<float>();
+      arena_.resize(static_cast<std::size_t>(floats));
+    }
+    return schedules_.front().schedule;
+  }
+
+  void run(const Program& program, const Schedule& s, const std::vector<const float*>& inputs,
+           const std::vector<float*>& outputs, bool fill, std::vector<std::atomic<std::int64_t>>* nanoseconds) {
+    if (fill) std::fill(arena_.begin(), arena_.end(), std::numeric_limits<float>::quiet_NaN());
+    std::size_t first = 0;
+    for (const Segment& segment : s.segments) {
+      const auto at = [&](const Place& place, Index image, int worker) -> float* {
+        const Index offset = place.offset + image * place.item;
+        switch (place.kind) {
+          case Place::Kind::none: return nullptr;
+          case Place::Kind::local: return arena_.data() + s.shared_floats + worker * s.local_floats + offset;
+          case Place::Kind::shared: return arena_.data() + offset;
+          // Read only: steps write to none of them.
+          case Place::Kind::input: return const_cast<float*>(inputs[static_cast<std::size_t>(place.index)]) + offset;
+          case Place::Kind::constant:
+            return const_cast<float*>(program.constants()[static_cast<std::size_t>(place.index)].data()) + place.offset;
+          case Place::Kind::output: return outputs[static_cast<std::size_t>(place.index)] + offset;
+        }
+        return nullptr;
+      };
+      const auto operands = [&](const Step& step, Index image, int worker) -> Operands {
+        return {.x = at(step.x, image, worker),
+                .y = at(step.y, image, worker),
+                .epilogue = {.bias = step.bias, .residual = at(step.residual, image, worker), .activation = step.activation},
+                .second = at(step.second, image, worker)};
+      };
+      const auto timed = [&](std::size_t index, double begin) {
+        if (nanoseconds) (*nanoseconds)[first + index] += static_cast<std::int64_t>((now() - begin) * 1e9);
+      };
+      if (segment.apart) {
+        pool_.run(s.batch, [&](std::int64_t image, int worker) {
+          for (std::size_t i = 0; i < segment.steps.size(); ++i) {
+            const double begin = nanoseconds ? now() : 0;
+            const Step& step = segment.steps[i];
+            const Operands o = operands(step, image, worker);
+            float* const workspace = at(step.workspace, image, worker);
+            step.plan->prepare(o, workspace);
+            for (Index task = 0; task < step.plan->tasks(); ++task) step.plan->run_task(task, o, workspace, 0);
+            timed(i, begin);
+          }
+        });
+      } else {
+        for (std::size_t i = 0; i < segment.steps.size(); ++i) {
+          const double begin = nanoseconds ? now() : 0;
+          const Step& step = segment.steps[i];
+          const Operands o = operands(step, 0, 0);
+          float* const workspace = at(step.workspace, 0, 0);
+          step.plan->prepare(o, workspace);
+          if (step.plan->threads() == 1) {
+            for (Index task = 0; task < step.plan->tasks(); ++task) step.plan->run_task(task, o, workspace, 0);
+          } else {
+            pool_.run(step.plan->tasks(),
+                      [&](std::int64_t task, int worker) { step.plan->run_task(task, o, workspace, worker); });
+          }
+          timed(i, begin);
+        }
+      }
+      first += segment.steps.size();
+    }
+  }
+
+ private:
+  static constexpr std::size_t kSchedules = 4;
+
+  struct Kept {
+    const Kernels* table;
+    Schedule schedule;
+  };
+
+  TaskPool pool_;
+  std::list<Kept> schedules_;  // the last used first
+  Array<float> arena_;
+};
+
+}  // namespace
+
+struct Session::State {
+  State(std::shared_ptr<Weights> w, int n) : weights(std::move(w)), threads(n) {}
+
+  // A context for one call; back among the idle ones when the call is over, however it ends.
+  class Lease {
+   public:
+    explicit Lease(State& state) : state_(state) {
+      {
+        const std::lock_guard lock(state.mutex);
+        if (!state.idle.empty()) {
+          context_ = std::move(state.idle.back());
+          state.idle.pop_back();
+        }
+      }
+      if (!context_) context_ = std::make_unique<Context>(state.threads);
+    }
+    ~Lease() {
+      const std::lock_guard lock(state_.mutex);
+      state_.idle.push_back(std::move(context_));
+    }
+    Context& operator*() const { return *context_; }
+    Context* operator->() const { return context_.get(); }
+
+   private:
+    State& state_;
+    std::unique_ptr<Context> context_;
+  };
+
+  void check_call(Index batch, const std::vector<const float*>& inputs, const std::vector<float*>& outputs) const {
+    const Program& program = weights->program();
+    check(batch >= 0, "batch is ", batch, "; it must not be negative");
+    check(inputs.size() == program.inputs().size(), "the program has ", program.inputs().size(), " inputs; ", inputs.size(),
+          " were given");
+    check(outputs.size() == program.outputs().size(), "the program has ", program.outputs().size(), " outputs; ",
+          outputs.size(), " were given");
+  }
+
+  const std::shared_ptr<Weights> weights;
+  const int threads;
+  std::atomic<bool> fill{false};
+  std::mutex mutex;
+  std::vector<std::unique_ptr<Context>> idle;  // guarded by mutex
+};
+
+Session::Session(std::shared_ptr<State> state) : state_(std::move(state)) {}
+Session::Session(Session&&) noexcept = default;
+Session& Session::operator=(Session&&) noexcept = default;
+Session::~Session() = default;
+
+namespace {
+
+int checked_threads(int threads) {
+  check(threads >= 0, "threads is ", threads, "; it must not be negative (0: as many as the runtime says)");
+  return threads == 0 ? num_threads() : threads;
+}
+
+}  // namespace
+
+Session::Session(std::shared_ptr<const Program> program, int threads)
+    : state_(std::make_shared<State>(std::make_shared<Weights>(std::move(program)), checked_threads(threads))) {}
+
+Session Session::with_threads(int threads) const {
+  return Session(std::make_shared<State>(state_->weights, checked_threads(threads)));
+}
+
+const Program& Session::program() const { return state_->weights->program(); }
+int Session::threads() const { return state_->threads; }
+
+void Session::run(Index batch, const std::vector<const float*>& inputs, const std::vector<float*>& outputs) const {
+  state_->check_call(batch, inputs, outputs);
+  if (batch == 0) return;
+  const State::Lease context(*state_);
+  const Schedule& schedule = context->schedule(*state_->weights, batch);
+  context->run(program(), schedule, inputs, outputs, state_->fill, nullptr);
+}
+
+std::vector<NodeProfile> Session::profile(Index batch, const std::vector<const float*>& inputs,
+                                          const std::vector<float*>& outputs) const {
+  state_->check_call(batch, inputs, outputs);
+  check(batch > 0, "batch is 0; there is nothing to time");
+  const State::Lease context(*state_);
+  const Schedule& schedule = context->schedule(*state_->weights, batch);
+  std::size_t steps = 0;
+  for (const Segment& segment : schedule.segments) steps += segment.steps.size();
+  std::vector<std::atomic<std::int64_t>> nanoseconds(steps);
+  context->run(program(), schedule, inputs, outputs, state_->fill, &nanoseconds);
+  std::vector<NodeProfile> result;
+  std::size_t i = 0;
+  for (const Segment& segment : schedule.segments)
+    for (const Step& step : segment.steps)
+      result.push_back({.node = static_cast<Index>(step.node),
+                        .kernel = step.kernel,
+                        .runs = segment.apart ? batch : 1,
+                        .seconds = static_cast<double>(nanoseconds[i++]) * 1e-9,
+                        .multiply_adds = step.multiply_adds,
+                        .bytes = step.bytes});
+  return result;
+}
+
+Index Session::arena_bytes(Index batch) const {
+  check(batch >= 1, "batch is ", batch, "; it must be at least 1");
+  const State::Lease context(*state_);
+  return context->schedule(*state_->weights, batch).floats() * static_cast<Index>(sizeof(float));
+}
+
+Index Session::weight_bytes() const { return state_->weights->bytes(); }
+void Session::fill_arena(bool fill) { state_->fill = fill; }
+
+}  // namespace sparse_engine

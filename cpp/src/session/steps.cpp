@@ -1,0 +1,181 @@
+#include "session/steps.hpp"
+
+#include <vector>
+
+#include "base/check.hpp"
+#include "formats/matrix_impl.hpp"
+#include "ops/conv/plan.hpp"
+#include "ops/elementwise.hpp"
+#include "ops/linear.hpp"
+#include "ops/pool.hpp"
+#include "program/shapes.hpp"
+
+namespace sparse_engine {
+namespace {
+
+// Less is not worth waking another thread for: about 3 µs.
+constexpr Index kSerialBelow = 60'000;
+
+ConstImages images(const std::vector<Index>& shape) {
+  const Index plane = shape[2] * shape[3];
+  return {nullptr, shape[0], shape[1], shape[2], shape[3], shape[1] * plane, plane, shape[3], 1};
+}
+
+Images writable(const ConstImages& x) {
+  return {nullptr, x.batch, x.channels, x.height, x.width, x.stride_n, x.stride_c, x.stride_h, x.stride_w};
+}
+
+const char* name_of(Strategy strategy) {
+  switch (strategy) {
+    case Strategy::gemv: return "gemv";
+    case Strategy::panels: return "panels";
+    case Strategy::in_place: return "panels in place";
+    case Strategy::planes: return "planes";
+    case Strategy::banded: return "bands of planes";
+    case Strategy::depthwise: return "depthwise planes";
+    case Strategy::elementwise: return "elementwise";
+    case Strategy::pool: return "pool";
+    case Strategy::mean: return "mean";
+    case Strategy::copy: return "copy";
+  }
+  return "";
+}
+
+class Planner {
+ public:
+  Planner(const Kernels& table, Weights& weights, const NodeInfo& node, Index batch, int threads)
+      : table_(table), weights_(weights), program_(weights.program()), node_(node), batch_(batch), threads_(threads) {}
+
+  PlannedNode plan() {
+    switch (node_.operation) {
+      case Operation::conv2d: conv(); break;
+      case Operation::linear: linear(); break;
+      case Operation::max_pool:
+      case Operation::average_pool: pool(); break;
+      case Operation::mean: mean(); break;
+      case Operation::add: binary(BinaryOp::add); break;
+      case Operation::subtract: binary(BinaryOp::subtract); break;
+      case Operation::multiply: binary(BinaryOp::multiply); break;
+      case Operation::divide: binary(BinaryOp::divide); break;
+      case Operation::activation: binary(BinaryOp::first); break;
+      case Operation::concat: concat(); break;
+      case Operation::reshape: break;
+    }
+    if (!planned_.plans.empty()) {
+      planned_.kernel = name_of(planned_.plans[0]->strategy());
+      if (planned_.weight) planned_.kernel += std::string(", ") + sparse_engine::name_of(format_);
+    }
+    return std::move(planned_);
+  }
+
+ private:
+  std::vector<Index> shape(Index value) const { return program_.shape(value, batch_); }
+
+  int threads_for(Index work) const { return work < kSerialBelow ? 1 : threads_; }
+
+  void take_weight(Index columns, Index groups) {
+    const WeightInfo& w = program_.weights()[static_cast<std::size_t>(node_.weight)];
+    format_ = choose_format(weights_.density(node_.weight), columns, w.rows / groups);
+    planned_.weight = weights_.get(node_.weight, format_);
+    planned_.multiply_adds = checked_mul(static_cast<Index>(w.values.size()), columns, "work");
+  }
+
+  void product(const ConstPanel& x, const Panel& y) {
+    take_weight(x.columns, 1);
+    // A weight of few columns costs as much as some of many: it is read for them alone.
+    const Index worth = std::max<Index>(x.columns, x.columns <= kNarrowColumns ? 4 : x.columns);
+    const int threads = threads_for(checked_mul(planned_.weight->nnz() + planned_.weight->rows(), worth, "work"));
+    planned_.plans = {plan_multiply(table_, *planned_.weight, x, y, threads)};
+  }
+
+  void linear() {
+    const std::vector<Index> from = shape(node_.inputs[0]), to = shape(node_.output);
+    Index rows = 1;
+    for (std::size_t i = 0; i + 1 < from.size(); ++i) rows = checked_mul(rows, from[i], "rows");
+    product({nullptr, from.back(), rows, 1, from.back()}, {nullptr, to.back(), rows, 1, to.back()});
+  }
+
+  void conv() {
+    const ConstImages x = images(shape(node_.inputs[0]));
+    const Images y = writable(images(shape(node_.output)));
+    const Conv2dShape s = conv_shape(node_);
+    const bool one_pixel = x.height == 1 && x.width == 1 && y.height == 1 && y.width == 1 && s.groups == 1 && s.kernel_h == 1 &&
+                           s.kernel_w == 1 && s.pad_top == 0 && s.pad_left == 0;
+    if (one_pixel) return product({nullptr, x.channels, x.batch, 1, x.channels}, {nullptr, y.channels, y.batch, 1, y.channels});
+    take_weight(checked_mul(x.batch, y.height * y.width, "columns"), s.groups);
+    planned_.plans = {plan_conv2d(table_, *planned_.weight, x, s, y, node_.residual != -1,
+                                  threads_for(checked_add(planned_.multiply_adds, x.batch * y.channels * y.height, "work")))};
+  }
+
+  void pool() {
+    const ConstImages x = images(shape(node_.inputs[0]));
+    const Images y = writable(images(shape(node_.output)));
+    const std::vector<Index>& n = node_.numbers;
+    const bool maximum = node_.operation == Operation::max_pool;
+    const PoolShape s{maximum, n[0], n[1], n[2], n[3], n[4], n[5], n[6], n[7], !maximum && n[8] != 0};
+    planned_.plans = {plan_pool(table_, x, s, y, threads_for(x.batch * x.channels * x.height * x.width))};
+  }
+
+  void mean() {
+    const std::vector<Index> from = shape(node_.inputs[0]);
+    Index rows = 1, columns = 1;
+    for (std::size_t i = 0; i < from.size(); ++i)
+      (i + static_cast<std::size_t>(node_.numbers[0]) < from.size() ? rows : columns) *= from[i];
+    planned_.plans = {plan_mean(table_, rows, columns, threads_for(rows * columns / 4))};
+  }
+
+  void binary(BinaryOp op) {
+    const std::vector<Index> from = shape(node_.inputs[0]);
+    BroadcastShape s{1, 1, 1};
+    if (op == BinaryOp::first) {
+      s.middle = program_.elements(node_.inputs[0], batch_);
+    } else {
+      const auto& values = program_.values();
+      const auto axes = broadcast_axes(values[static_cast<std::size_t>(node_.inputs[0])].shape,
+                                       values[static_cast<std::size_t>(node_.inputs[1])].shape);
+      for (std::size_t i = 0; i < from.size(); ++i)
+        (i < axes->outer ? s.outer : i < from.size() - axes->inner ? s.middle : s.inner) *= from[i];
+    }
+    planned_.plans = {plan_binary(table_, op, s, threads_for(s.outer * s.middle * s.inner))};
+  }
+
+  void concat() {
+    const std::vector<Index> to = shape(node_.output);
+    const auto axis = static_cast<std::size_t>(node_.numbers[0]);
+    Index rows = 1, inner = 1;
+    for (std::size_t i = 0; i < to.size(); ++i)
+      if (i < axis)
+        rows *= to[i];
+      else if (i > axis)
+        inner *= to[i];
+    for (const Index input : node_.inputs) {
+      const Index columns = shape(input)[axis] * inner;
+      planned_.plans.push_back(plan_copy(rows, columns, columns, to[axis] * inner, threads_for(rows * columns / 2)));
+    }
+  }
+
+  const Kernels& table_;
+  Weights& weights_;
+  const Program& program_;
+  const NodeInfo& node_;
+  Index batch_;
+  int threads_;
+  WeightFormat format_ = WeightFormat::csr;
+  PlannedNode planned_;
+};
+
+}  // namespace
+
+PlannedNode plan_node(const Kernels& table, Weights& weights, const NodeInfo& node, Index batch, int threads) {
+  return Planner(table, weights, node, batch, threads).plan();
+}
+
+Index columns_of_item(const Program& program, const NodeInfo& node) {
+  const std::vector<Index> shape = program.shape(node.output, 1);
+  if (node.operation == Operation::conv2d) return shape[2] * shape[3];
+  Index columns = 1;
+  for (std::size_t i = 0; i + 1 < shape.size(); ++i) columns *= shape[i];
+  return columns;
+}
+
+}  // namespace sparse_engine

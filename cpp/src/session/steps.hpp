@@ -1,0 +1,26 @@
+// From a node of a program to the plan that computes it.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "kernels/table.hpp"
+#include "ops/plan.hpp"
+#include "session/weights.hpp"
+
+namespace sparse_engine {
+
+struct PlannedNode {
+  std::shared_ptr<const Matrix> weight;            // kept as long as the plan
+  std::vector<std::shared_ptr<const Plan>> plans;  // one, or one for each input of a concat
+  std::string kernel;
+  Index multiply_adds = 0;
+};
+
+// The plan of a node at a batch size, values contiguous. A reshape has none.
+PlannedNode plan_node(const Kernels& table, Weights& weights, const NodeInfo& node, Index batch, int threads);
+
+// Columns of the products of one item: below a panel's width, items are better computed together.
+Index columns_of_item(const Program& program, const NodeInfo& node);
+
+}  // namespace sparse_engine

@@ -1,0 +1,64 @@
+"""`engine.compile`: a torch module becomes one program that runs without torch."""
+
+import json
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..channels.export import HOOKS, is_of_torch
+from ..measure.model_calls import arguments_of
+from .capture_torch import capture
+from .compiled import CompiledModel
+from .lower import lower
+from .passes import PASSES
+from .verification import verify
+
+
+def compile(model: nn.Module, example_inputs: Any, *, threads: int = 0) -> CompiledModel:  # noqa: A001: the word users know
+    """Compile `model`, pruned or not, into one program; it is verified against the model on the example.
+
+    What is computed is the model in eval mode with its masks applied. Batch norms are folded, and biases, residuals and
+    activations fused into the products before them. The program serves any batch size; torch is not needed afterwards, and
+    later changes of the model do not reach it.
+
+    Args:
+        model: float32, on the CPU, in eval mode, without hooks of yours and without control flow that depends on values.
+        example_inputs: a tensor, a tuple of positional arguments or a mapping of keyword arguments; the first axis of each
+            tensor is the batch.
+        threads: of one call; 0 for as many as `engine.runtime` says.
+    Raises:
+        UnsupportedModel: operations that are not covered, all of them, with where they stand. ValueError: a model in training
+            mode, with hooks, on another device, of another dtype, or one whose compiled outputs differ from its own.
+    """
+    check_compilable(model)
+    arguments = arguments_of(model, example_inputs)
+    graph = capture(model, arguments.args, arguments.kwargs)
+    about: dict[str, Any] = {"model": type(model).__name__, "captured": len(graph.nodes)}
+    for rewrite in PASSES:
+        rewrite(graph)
+    error = verify(graph, model, arguments.args, arguments.kwargs)
+    compiled = CompiledModel(lower(graph, json.dumps(about | {"error": error})), threads)
+    return compiled
+
+
+def check_compilable(model: nn.Module) -> None:
+    """Refuse what a compiled model would silently do otherwise."""
+    training = [name or "the model itself" for name, module in model.named_modules() if module.training]
+    if training:
+        raise ValueError(
+            f"the model is in training mode (first {training[0]}); a compiled model computes what eval mode does: call "
+            f"model.eval()"
+        )
+    for name, module in model.named_modules():
+        for kind in HOOKS:
+            if any(not is_of_torch(hook) for hook in (module.__dict__.get(kind) or {}).values()):
+                raise ValueError(
+                    f"{name or 'the model itself'} has hooks, which a compiled model would not run: remove them first, or "
+                    f"compile a copy without them"
+                )
+    for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
+        if tensor.device.type != "cpu":
+            raise ValueError(f"{name} is on {tensor.device}; compile a copy on the CPU: model.cpu()")
+        if tensor.is_floating_point() and tensor.dtype != torch.float32:
+            raise ValueError(f"{name} is {tensor.dtype}; compile a float32 copy: model.float()")

@@ -1,0 +1,234 @@
+"""A compiled model: a program and the threads that run it. Needs numpy only."""
+
+import json
+import os
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import _core
+from ..io.atomic_write import write_atomically
+from .profile import Profile, profile_of
+
+
+class Tensor(NamedTuple):
+    """An input or output: its name, its shape with the batch open ("N" where it grows with it) and its dtype."""
+
+    name: str
+    shape: tuple["int | str", ...]
+    dtype: str = "float32"
+
+
+def _tensor(name: str, shape: list[tuple[int, int]]) -> Tensor:
+    sizes: list[int | str] = []
+    for fixed, per_item in shape:
+        grows = "N" if per_item == 1 else f"{per_item}N"
+        sizes.append(fixed if per_item == 0 else grows if fixed == 0 else f"{grows}+{fixed}")
+    return Tensor(name, tuple(sizes))
+
+
+class CompiledModel:
+    """A whole model as one program: what `engine.compile` and `engine.load_compiled` return.
+
+    Call it with what the model takes; any number of threads may call it at once, each call then has threads and memory of its
+    own, and weights are shared. The interpreter lock is released while it computes.
+
+    Attributes:
+        inputs, outputs: names, shapes with the batch open, dtypes.
+        threads: of one call.
+    """
+
+    def __init__(self, program: _core.Program, threads: int = 0, session: "_core.Session | None" = None) -> None:
+        self._program = program
+        self._session: _core.Session | None = _core.Session(program, threads) if session is None else session
+        self.inputs = [_tensor(*value) for value in program.inputs]
+        self.outputs = [_tensor(*value) for value in program.outputs]
+        self.about: dict[str, Any] = json.loads(program.about or "{}")
+
+    @property
+    def threads(self) -> int:
+        """Threads of one call."""
+        return self._open().threads
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """The model's outputs.
+
+        Args:
+            args, kwargs: arrays or torch tensors, float32, in the order of `inputs` or by name; the first axis is the batch, of
+                any size.
+        Returns:
+            one array, or a tuple where the model has several outputs; torch tensors where the first input is one.
+        Raises:
+            TypeError: an input is missing, unknown or given twice. ValueError: a shape or dtype that does not fit.
+        """
+        session = self._open()
+        given = self._in_order(args, kwargs)
+        arrays = [_array(value, tensor.name) for value, tensor in zip(given, self.inputs, strict=True)]
+        batch = self._batch(arrays)
+        results = self._results(batch)
+        session.run(batch, arrays, results)
+        if not isinstance(given[0], np.ndarray) and (torch := sys.modules.get("torch")) is not None:
+            results = [torch.from_numpy(result) for result in results]
+        return results[0] if len(results) == 1 else tuple(results)
+
+    def profile(self, *args: Any, rounds: int = 10, **kwargs: Any) -> Profile:
+        """What each node takes on these inputs.
+
+        Args:
+            args, kwargs: as for a call.
+            rounds: runs, of which each node's median counts.
+        """
+        session = self._open()
+        given = self._in_order(args, kwargs)
+        arrays = [_array(value, tensor.name) for value, tensor in zip(given, self.inputs, strict=True)]
+        batch = self._batch(arrays)
+        results = self._results(batch)
+        session.run(batch, arrays, results)
+        return profile_of(
+            [session.profile(batch, arrays, results) for _ in range(rounds)], self._program.nodes, session.threads
+        )
+
+    def with_threads(self, threads: int) -> "CompiledModel":
+        """The same weights with another number of threads a call (0: as many as `engine.runtime` says)."""
+        return CompiledModel(self._program, session=self._open().with_threads(threads))
+
+    def save(self, path: "str | os.PathLike[str]") -> None:
+        """Write the program to `path`, whole or not at all: weights compressed, no pickle.
+
+        Raises:
+            OSError: the file cannot be written. What was there before is unharmed.
+        """
+        write_atomically(Path(path), self._program.to_bytes())
+
+    def close(self) -> None:
+        """Give threads and memory back once running calls are over; a later call raises ValueError."""
+        self._session = None
+
+    def __enter__(self) -> "CompiledModel":
+        return self
+
+    def __exit__(
+        self, kind: "type[BaseException] | None", error: "BaseException | None", trace: "TracebackType | None"
+    ) -> None:
+        self.close()
+
+    def __str__(self) -> str:
+        nodes = self._program.nodes
+        products = [node for node in nodes if node["weight"] is not None]
+        stored = sum(node["weight"][2] for node in products)
+        dense = sum(node["weight"][0] * node["weight"][1] for node in products)
+        lines = [
+            f"{self.about.get('model', 'model')}: {len(nodes)} nodes, {len(products)} of them products, "
+            f"{stored:,} of {dense:,} weights ({stored / max(1, dense):.1%})"
+        ]
+        if "captured" in self.about:
+            lines.append(f"{self.about['captured']} operations were captured; the others were folded or fused")
+        if self._session is not None:
+            lines.append(
+                f"{self.threads} threads, {self._session.arena_nbytes(1) / 2**20:.1f} MiB for intermediate values at batch 1"
+            )
+        if "error" in self.about:
+            lines.append(f"largest error on the example {self.about['error']:.1e} of the largest output")
+        if "milliseconds" in self.about:
+            lines.append(f"{self.about['milliseconds']:.2f} ms on the example, torch {self.about['torch_milliseconds']:.2f} ms")
+        lines.append("")
+        for node in nodes:
+            shape = ", ".join(map(str, _tensor("", node["shape"]).shape))
+            what = node["operation"]
+            if node["weight"] is not None:
+                rows, cols, count = node["weight"]
+                what += f" {rows}×{cols}, {count / (rows * cols):.1%} kept"
+            if node["residual"]:
+                what += ", + residual"
+            if node["activation"].name != "none":
+                what += f", {node['activation'].name}"
+            lines.append(f"  {node['name'] or '-':<28} {what:<52} ({shape})")
+        return "\n".join(lines)
+
+    def _open(self) -> _core.Session:
+        if self._session is None:
+            raise ValueError("this compiled model is closed: load or compile it again")
+        return self._session
+
+    def _in_order(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[Any]:
+        names = [tensor.name for tensor in self.inputs]
+        if len(args) > len(names):
+            raise TypeError(f"{len(args)} inputs were given; the model takes {len(names)}: {', '.join(names)}")
+        given = dict(zip(names, args, strict=False))
+        for name, value in kwargs.items():
+            if name not in names or name in given:
+                problem = "given twice" if name in given else "none of the model's inputs"
+                raise TypeError(f"{name} is {problem}; they are {', '.join(names)}")
+            given[name] = value
+        missing = [name for name in names if name not in given]
+        if missing:
+            raise TypeError(f"input {', '.join(missing)} is missing; the model takes {', '.join(names)}")
+        return [given[name] for name in names]
+
+    def _batch(self, arrays: list[NDArray[np.float32]]) -> int:
+        batches = set()
+        for array, (name, shape) in zip(arrays, self._program.inputs, strict=True):
+            fits = array.ndim == len(shape)
+            for length, (fixed, per_item) in zip(array.shape, shape, strict=False):
+                if per_item == 0:
+                    fits &= length == fixed
+                else:
+                    fits &= (length - fixed) % per_item == 0
+                    batches.add((length - fixed) // per_item)
+            if not fits:
+                needs = ", ".join(map(str, _tensor(name, shape).shape))
+                raise ValueError(f"{name} has shape {array.shape}; the model was compiled for ({needs})")
+        if len(batches) > 1:
+            raise ValueError(f"the inputs have batches of {sorted(batches)}; all need the same")
+        return batches.pop() if batches else 1
+
+    def _results(self, batch: int) -> list[NDArray[np.float32]]:
+        return [
+            np.empty([fixed + per_item * batch for fixed, per_item in shape], np.float32) for _, shape in self._program.outputs
+        ]
+
+
+def _array(value: Any, name: str) -> NDArray[np.float32]:
+    if not isinstance(value, np.ndarray):
+        torch = sys.modules.get("torch")
+        if torch is None or not isinstance(value, torch.Tensor):
+            raise TypeError(f"{name} is a {type(value).__name__}; a compiled model takes numpy arrays and torch tensors")
+        if value.device.type != "cpu":
+            raise ValueError(f"{name} is on {value.device}; a compiled model runs on the CPU: pass {name}.cpu()")
+        value = value.detach().numpy()
+    if value.dtype != np.float32:
+        raise ValueError(f"{name} is {value.dtype}; the model was compiled for float32: pass {name}.astype('float32')")
+    return np.require(value, np.float32, ["C", "A"])
+
+
+def load_compiled(path: "str | os.PathLike[str]", *, threads: int = 0) -> CompiledModel:
+    """Read what `CompiledModel.save` wrote. Needs numpy only.
+
+    Args:
+        path: the file; it is checked like untrusted input, and nothing in it is executed.
+        threads: of one call; 0 for as many as `engine.runtime` says.
+    Raises:
+        ValueError: the file is damaged or of another kind. OSError: it cannot be read.
+    """
+    content = Path(path).read_bytes()
+    try:
+        program = _core.Program.from_bytes(content)
+    except ValueError as error:
+        raise ValueError(f"{os.fspath(path)!r} is no compiled model: {error}") from error
+    return CompiledModel(program, threads)
+
+
+def milliseconds(compiled: CompiledModel, *args: Any, rounds: int = 10, **kwargs: Any) -> float:
+    """Median of `rounds` calls."""
+    times = []
+    for _ in range(rounds):
+        begin = time.perf_counter()
+        compiled(*args, **kwargs)
+        times.append(time.perf_counter() - begin)
+    return float(np.median(times)) * 1e3

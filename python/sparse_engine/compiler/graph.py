@@ -1,0 +1,174 @@
+"""What a model computes: values and the nodes that make them. No layout, no machine."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from math import prod
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Size:
+    """A size that may depend on the batch: `fixed + per_item · N`."""
+
+    fixed: int
+    per_item: int = 0
+
+    def at(self, batch: int) -> int:
+        """The size at a batch of `batch`."""
+        return self.fixed + self.per_item * batch
+
+    def __str__(self) -> str:
+        if self.per_item == 0:
+            return str(self.fixed)
+        grows = "N" if self.per_item == 1 else f"{self.per_item}N"
+        return grows if self.fixed == 0 else f"{grows}+{self.fixed}"
+
+
+Shape = tuple[Size, ...]
+
+
+@dataclass(eq=False)
+class Value:
+    """A float32 tensor: an input, a result, or a constant."""
+
+    name: str
+    shape: Shape
+    constant: Array | None = None
+
+    def __str__(self) -> str:
+        return f"%{self.name}({', '.join(map(str, self.shape))})"
+
+
+@dataclass(eq=False)
+class Node:
+    """One operation.
+
+    Attributes:
+        op: one of `OPERATIONS`.
+        path: the module it comes from.
+        inputs: values read; what an operation expects stands in `OPERATIONS`.
+        output: the value made.
+        weight: (rows, columns) of a product; several nodes may hold the same array.
+        bias: (rows,) or None.
+        residual: a value of the output's shape that is added before the activation.
+        activation: applied last, "none" for none.
+        numbers: the operation's parameters, in the order of the program's (cpp/include/sparse_engine/operations.inc).
+        scale, shift: of a batch norm, float64, per channel.
+    """
+
+    op: str
+    path: str
+    inputs: list[Value]
+    output: Value
+    weight: Array | None = None
+    bias: NDArray[np.floating] | None = None
+    residual: Value | None = None
+    activation: str = "none"
+    numbers: tuple[int, ...] = ()
+    scale: NDArray[np.float64] | None = None
+    shift: NDArray[np.float64] | None = None
+
+    @property
+    def reads(self) -> list[Value]:
+        """Every value that has to be there first."""
+        return [*self.inputs, *([self.residual] if self.residual is not None else [])]
+
+    @property
+    def is_product(self) -> bool:
+        """Whether a weight is multiplied."""
+        return self.op in PRODUCTS
+
+    def __str__(self) -> str:
+        extra = [f"{self.weight.shape[0]}x{self.weight.shape[1]}"] if self.weight is not None else []
+        extra += [f"+ {self.residual}"] if self.residual is not None else []
+        extra += [self.activation] if self.activation != "none" else []
+        reads = ", ".join(map(str, self.inputs))
+        return f"{self.output} = {self.op}({reads}){' ' if extra else ''}{', '.join(extra)}  # {self.path}"
+
+
+PRODUCTS = ("conv2d", "linear")
+ELEMENTWISE = ("add", "subtract", "multiply", "divide")
+# What passes and the program know, and how many inputs each has (None: one or more).
+OPERATIONS: dict[str, int | None] = {
+    "conv2d": 1,
+    "linear": 1,
+    "max_pool": 1,
+    "average_pool": 1,
+    "mean": 1,
+    "add": 2,
+    "subtract": 2,
+    "multiply": 2,
+    "divide": 2,
+    "activation": 1,
+    "concat": None,
+    "reshape": 1,
+    "batch_norm": 1,  # until it is folded
+}
+
+
+@dataclass(eq=False)
+class Graph:
+    """Nodes in an order they can run in."""
+
+    inputs: list[Value]
+    outputs: list[Value]
+    nodes: list[Node] = field(default_factory=list)
+
+    def readers(self) -> dict[Value, list[Node]]:
+        """The nodes that read each value, once for each time they read it."""
+        found: dict[Value, list[Node]] = {}
+        for node in self.nodes:
+            for value in node.reads:
+                found.setdefault(value, []).append(node)
+        return found
+
+    def makers(self) -> dict[Value, Node]:
+        """The node that makes each value."""
+        return {node.output: node for node in self.nodes}
+
+    def replace(self, old: Value, new: Value) -> None:
+        """Let everything that reads `old` read `new`."""
+        for node in self.nodes:
+            node.inputs = [new if value is old else value for value in node.inputs]
+            node.residual = new if node.residual is old else node.residual
+        self.outputs = [new if value is old else value for value in self.outputs]
+
+    def remove(self, gone: Iterable[Node]) -> None:
+        """Take nodes out; nothing may read them any more."""
+        dead = set(map(id, gone))
+        self.nodes = [node for node in self.nodes if id(node) not in dead]
+
+    def __iter__(self) -> Iterator[Node]:
+        return iter(self.nodes)
+
+    def __str__(self) -> str:
+        lines = [f"inputs {', '.join(map(str, self.inputs))}", *map(str, self.nodes)]
+        return "\n".join([*lines, f"outputs {', '.join(map(str, self.outputs))}"])
+
+    def check(self) -> None:
+        """Raise AssertionError where this is no graph: run after every pass by the tests."""
+        known = set(map(id, self.inputs))
+        for node in self.nodes:
+            assert node.op in OPERATIONS, f"{node.op} is no operation"
+            count = OPERATIONS[node.op]
+            assert count is None or len(node.inputs) == count, f"{node} has {len(node.inputs)} inputs"
+            for value in node.reads:
+                assert value.constant is not None or id(value) in known, f"{node} reads {value} before anything makes it"
+            assert id(node.output) not in known, f"{node.output} is made twice"
+            assert (node.weight is not None) == node.is_product, f"{node}: products and nothing else have weights"
+            if node.weight is not None:
+                assert node.weight.ndim == 2, f"{node}: its weight has shape {node.weight.shape}"
+                assert node.bias is None or node.bias.shape == node.weight.shape[:1], f"{node}: its bias does not fit"
+            assert node.residual is None or node.residual.shape == node.output.shape, f"{node}: its residual does not fit"
+            known.add(id(node.output))
+        for value in self.outputs:
+            assert id(value) in known, f"output {value} is made by nothing"
+
+
+def elements(shape: Shape, batch: int) -> int:
+    """How many elements there are at a batch of `batch`."""
+    return prod(size.at(batch) for size in shape)

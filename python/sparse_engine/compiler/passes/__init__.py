@@ -1,0 +1,11 @@
+"""Rewrites of a graph that compute the same: one file each, applied in this order."""
+
+from collections.abc import Callable
+
+from ..graph import Graph
+from .drop_dead import drop_dead
+from .fold_batch_norm import fold_batch_norm
+from .fuse_epilogue import fuse_epilogue
+from .simplify import simplify
+
+PASSES: tuple[Callable[[Graph], None], ...] = (simplify, fold_batch_norm, fuse_epilogue, drop_dead)
