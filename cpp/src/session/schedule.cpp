@@ -1,9 +1,9 @@
 #include "session/schedule.hpp"
 
 #include <algorithm>
-#include <numeric>
 
 #include "base/check.hpp"
+#include "ops/elementwise.hpp"
 #include "session/memory_plan.hpp"
 
 namespace sparse_engine {
@@ -41,6 +41,9 @@ class Scheduler {
         schedule.segments.push_back({n < apart_until_, {}});
       add_steps(schedule.segments.back(), n, planned[n], place_of_buffer(workspaces_from + static_cast<Index>(n)));
     }
+    if (!copies_.empty() && (schedule.segments.empty() || schedule.segments.back().apart))
+      schedule.segments.push_back({false, {}});
+    for (const std::size_t output : copies_) schedule.segments.back().steps.push_back(copy_of(output));
     return schedule;
   }
 
@@ -88,19 +91,28 @@ class Scheduler {
       for (const Index input : node(n).inputs) last_use[static_cast<std::size_t>(input)] = static_cast<Index>(n);
       if (node(n).residual != -1) last_use[static_cast<std::size_t>(node(n).residual)] = static_cast<Index>(n);
     }
+    // What no node writes where the caller wants it is copied there at the end: an input, a constant, the same as another
+    // output, and what a reshape makes.
+    std::vector<bool> written(values.size(), false);
+    for (std::size_t i = 0; i < program_.outputs().size(); ++i) {
+      const auto value = static_cast<std::size_t>(program_.outputs()[i]);
+      if (made_by_plan(value) && !written[value]) {
+        written[value] = true;
+        continue;
+      }
+      copies_.push_back(i);
+      last_use[value] = static_cast<Index>(program_.nodes().size());
+    }
     for (std::size_t i = 0; i < program_.inputs().size(); ++i) {
       const Index value = program_.inputs()[i];
       place_[static_cast<std::size_t>(value)] = {Place::Kind::input, static_cast<Index>(i), 0, item_floats(value)};
     }
     for (std::size_t v = 0; v < values.size(); ++v)
       if (values[v].constant != -1) place_[v] = {Place::Kind::constant, values[v].constant, 0, 0};
-    // A value that is an output is written where the caller wants it, by its node.
     for (std::size_t i = 0; i < program_.outputs().size(); ++i) {
       const auto value = static_cast<std::size_t>(program_.outputs()[i]);
-      if (place_[value].kind == Place::Kind::none && made_by_plan(value))
+      if (std::find(copies_.begin(), copies_.end(), i) == copies_.end())
         place_[value] = {Place::Kind::output, static_cast<Index>(i), 0, item_floats(static_cast<Index>(value))};
-      else
-        copies_.push_back(i);
     }
     for (std::size_t n = 0; n < program_.nodes().size(); ++n) {
       const NodeInfo& info = node(n);
@@ -131,9 +143,6 @@ class Scheduler {
       buffer_first_.push_back(time);
       buffer_item_.push_back(local ? 0 : item_floats(info.output));
     }
-    // Outputs that are inputs, constants or the same as others are copied at the end.
-    check(copies_.empty(), "output ", copies_.empty() ? 0 : copies_[0],
-          " of the program is an input, a constant, a reshape of one or the same as another output; it must be computed");
   }
 
   bool same_segment(Index a, Index b) const {
@@ -244,6 +253,18 @@ class Scheduler {
       if (planned.weight) step.bytes += planned.weight->bytes();
       segment.steps.push_back(std::move(step));
     }
+  }
+
+  Step copy_of(std::size_t output) const {
+    const Index value = program_.outputs()[output], floats = program_.elements(value, batch_);
+    Step step;
+    step.plan = plan_copy(1, floats, floats, floats, 1);
+    step.x = place_of(value);
+    step.y = {Place::Kind::output, static_cast<Index>(output), 0, 0};
+    step.node = program_.nodes().size() - (program_.nodes().empty() ? 0 : 1);
+    step.kernel = "copy to the output";
+    step.bytes = 8 * floats;
+    return step;
   }
 
   const Kernels& table_;

@@ -1,0 +1,99 @@
+#include "base/task_pool.hpp"
+
+#include <gtest/gtest.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <chrono>
+#include <thread>
+#include <vector>
+
+namespace sparse_engine {
+namespace {
+
+TEST(TaskPool, RunsEveryTaskOnceWhateverTheNumberOfThreadsAndTasks) {
+  for (const int threads : {1, 2, 3, 7}) {
+    TaskPool pool(threads);
+    EXPECT_EQ(pool.threads(), threads);
+    for (int repeat = 0; repeat < 50; ++repeat)
+      for (const std::int64_t tasks : {0, 1, 2, 3, 10, 100}) {
+        std::vector<std::atomic<int>> runs(static_cast<std::size_t>(tasks));
+        std::atomic<bool> strange{false};
+        pool.run(tasks, [&](std::int64_t task, int worker) {
+          if (worker < 0 || worker >= threads) strange = true;
+          ++runs[static_cast<std::size_t>(task)];
+        });
+        for (const auto& count : runs) ASSERT_EQ(count, 1);
+        ASSERT_FALSE(strange);
+      }
+  }
+}
+
+TEST(TaskPool, NeverRunsTwoTasksAtOnceUnderOneNumber) {
+  TaskPool pool(3);
+  std::atomic<int> at_work[3] = {};
+  std::atomic<bool> together{false};
+  for (int repeat = 0; repeat < 200; ++repeat)
+    pool.run(16, [&](std::int64_t, int worker) {
+      if (++at_work[worker] != 1) together = true;
+      --at_work[worker];
+    });
+  EXPECT_FALSE(together);
+}
+
+TEST(TaskPool, SeesWhatTheCallerWroteAndTheCallerWhatTasksWrote) {
+  TaskPool pool(4);
+  std::vector<int> from(64), to(64);
+  for (int repeat = 1; repeat < 300; ++repeat) {
+    for (int& value : from) value = repeat;
+    pool.run(64, [&](std::int64_t task, int) { to[static_cast<std::size_t>(task)] = from[static_cast<std::size_t>(task)]; });
+    for (const int value : to) ASSERT_EQ(value, repeat);
+  }
+}
+
+TEST(TaskPool, WakesWorkersThatFellAsleep) {
+  TaskPool pool(2);
+  for (int repeat = 0; repeat < 5; ++repeat) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    std::atomic<int> seen{0};
+    pool.run(2, [&](std::int64_t, int worker) {
+      seen |= 1 << worker;
+      const auto begin = std::chrono::steady_clock::now();  // so that one worker cannot do both
+      while (seen != 3 && std::chrono::steady_clock::now() - begin < std::chrono::seconds(10)) std::this_thread::yield();
+    });
+    EXPECT_EQ(seen, 3);
+  }
+}
+
+TEST(TaskPool, ManyLiveSideBySide) {
+  std::vector<std::thread> callers;
+  std::atomic<std::int64_t> sum{0};
+  for (int caller = 0; caller < 4; ++caller)
+    callers.emplace_back([&] {
+      TaskPool pool(2);
+      for (int repeat = 0; repeat < 100; ++repeat) pool.run(10, [&](std::int64_t task, int) { sum += task; });
+    });
+  for (std::thread& caller : callers) caller.join();
+  EXPECT_EQ(sum, 4 * 100 * 45);
+}
+
+#if !defined(__SANITIZE_THREAD__)
+TEST(TaskPool, ComputesSeriallyInAChildProcess) {
+  TaskPool pool(3);
+  std::atomic<int> runs{0};
+  pool.run(10, [&](std::int64_t, int) { ++runs; });
+  const pid_t child = fork();
+  if (child == 0) {
+    std::atomic<int> own{0};
+    pool.run(10, [&](std::int64_t, int worker) { own += worker == 0; });
+    _exit(own == 10 ? 0 : 1);
+  }
+  int status = 0;
+  waitpid(child, &status, 0);
+  EXPECT_EQ(status, 0);
+}
+#endif
+
+}  // namespace
+}  // namespace sparse_engine

@@ -1,0 +1,50 @@
+#include "base/registry.hpp"
+#include "reference.hpp"
+
+namespace sparse_engine {
+namespace {
+
+using namespace reference;
+
+double exact(BinaryOp op, double a, double b) {
+  switch (op) {
+    case BinaryOp::add: return a + b;
+    case BinaryOp::subtract: return a - b;
+    case BinaryOp::multiply: return a * b;
+    case BinaryOp::divide: return a / b;
+    case BinaryOp::first: return a;
+  }
+  return kNaN;
+}
+
+TEST(Binary, ComputesEveryElementWithinARoundingAndWritesNoOther) {
+  for_each_isa([&] {
+    for (const BinaryOp op : {BinaryOp::add, BinaryOp::subtract, BinaryOp::multiply, BinaryOp::divide, BinaryOp::first})
+      for (const Activation activation : kExactActivations)
+        for (const bool number : {false, true})
+          for (const Index count : {0, 1, 3, 7, 8, 9, 16, 33, 100}) {
+            const std::vector<float> a = reals(count, 11), b = reals(std::max<Index>(count, 1), 12);
+            std::vector<float> y(count + 1, kNaN);
+            kernels().binary({op, a.data(), op == BinaryOp::first ? nullptr : b.data(), number, activation, count, y.data()});
+            for (Index i = 0; i < count; ++i) {
+              const double expected = activated(exact(op, a[i], b[number ? 0 : i]), activation);
+              ASSERT_NEAR(y[i], expected, 0x1p-23 * std::abs(expected)) << "element " << i << " of " << count;
+            }
+            ASSERT_TRUE(std::isnan(y[count]));
+          }
+  });
+}
+
+TEST(Binary, MayWriteWhereItReads) {
+  for_each_isa([&] {
+    std::vector<float> a = integers(37, 13), b = integers(37, 14), y = a;
+    kernels().binary({BinaryOp::add, y.data(), b.data(), false, Activation::relu, 37, y.data()});
+    for (std::size_t i = 0; i < y.size(); ++i) ASSERT_EQ(y[i], std::max(a[i] + b[i], 0.0f));
+    y = b;
+    kernels().binary({BinaryOp::subtract, a.data(), y.data(), false, Activation::none, 37, y.data()});
+    for (std::size_t i = 0; i < y.size(); ++i) ASSERT_EQ(y[i], a[i] - b[i]);
+  });
+}
+
+}  // namespace
+}  // namespace sparse_engine

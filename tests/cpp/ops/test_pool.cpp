@@ -1,0 +1,72 @@
+#include "ops/pool.hpp"
+
+#include "base/registry.hpp"
+#include "reference.hpp"
+
+namespace sparse_engine {
+namespace {
+
+using namespace reference;
+
+void run(const Plan& plan, const std::vector<float>& x, std::vector<float>& y) {
+  std::vector<float> workspace(plan.workspace_bytes() / 4 + 1, kNaN);
+  plan.run({x.data(), y.data(), {}}, workspace.data());
+}
+
+TEST(Pool, IsWhatEveryWindowHolds) {
+  for (const bool maximum : {true, false})
+    for (const bool counts : {false, true})
+      for (const int threads : {1, 3})
+        for (const auto& s : {PoolShape{maximum, 3, 3, 2, 2, 1, 1, 1, 1, counts},
+                              {maximum, 2, 3, 1, 2, 0, 1, 0, 0, counts},
+                              {maximum, 2, 2, 2, 2, 0, 0, 1, 1, counts}}) {
+          const Index batch = 2, channels = 11, height = 9, width = 13;
+          const Index out_h = pooled_size(height, s.kernel_h, s.stride_h, s.pad_top, s.pad_bottom),
+                      out_w = pooled_size(width, s.kernel_w, s.stride_w, s.pad_left, s.pad_right);
+          const std::vector<float> x = integers(batch * channels * height * width, 31);
+          std::vector<float> y(batch * channels * out_h * out_w, kNaN);
+          const ConstImages in{nullptr, batch, channels, height, width, channels * height * width, height * width, width, 1};
+          const Images out{nullptr, batch, channels, out_h, out_w, channels * out_h * out_w, out_h * out_w, out_w, 1};
+          run(*plan_pool(kernels(), in, s, out, threads), x, y);
+          for (Index plane = 0; plane < batch * channels; ++plane)
+            for (Index r = 0; r < out_h; ++r)
+              for (Index c = 0; c < out_w; ++c) {
+                double sum = 0, most = -kInf;
+                Index inside = 0, counted = 0;
+                for (Index i = r * s.stride_h - s.pad_top; i < r * s.stride_h - s.pad_top + s.kernel_h; ++i)
+                  for (Index j = c * s.stride_w - s.pad_left; j < c * s.stride_w - s.pad_left + s.kernel_w; ++j) {
+                    counted += i < height + s.pad_top && j < width + s.pad_left;
+                    if (i < 0 || j < 0 || i >= height || j >= width) continue;
+                    const float v = x[(plane * height + i) * width + j];
+                    sum += v, most = std::max<double>(most, v), ++inside;
+                  }
+                const double expected = maximum ? most : sum / (counts ? counted : inside);
+                ASSERT_NEAR(y[(plane * out_h + r) * out_w + c], expected, 1e-6 * std::abs(expected));
+              }
+        }
+}
+
+TEST(Pool, RefusesWindowsThatMakeNoSense) {
+  EXPECT_REFUSED(pooled_size(4, 0, 1, 0, 0), "must be at least 1");
+  EXPECT_REFUSED(pooled_size(4, 2, 0, 0, 0), "must be at least 1");
+  EXPECT_REFUSED(pooled_size(4, 2, 1, -1, 0), "must not be negative");
+  EXPECT_REFUSED(pooled_size(4, 2, 1, 2, 0), "as wide as its window");
+  EXPECT_REFUSED(pooled_size(4, 7, 1, 1, 1), "reaches over 7 cells");
+}
+
+TEST(Mean, IsOfEveryRow) {
+  for (const int threads : {1, 2}) {
+    const std::vector<float> x = integers(130 * 49, 32);
+    std::vector<float> y(130, kNaN);
+    run(*plan_mean(kernels(), 130, 49, threads), x, y);
+    for (Index row = 0; row < 130; ++row) {
+      double sum = 0;
+      for (Index i = 0; i < 49; ++i) sum += x[row * 49 + i];
+      ASSERT_NEAR(y[row], sum / 49, 1e-5);
+    }
+  }
+  EXPECT_REFUSED(plan_mean(kernels(), 3, 0, 1), "at least 1");
+}
+
+}  // namespace
+}  // namespace sparse_engine

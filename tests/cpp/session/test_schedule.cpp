@@ -1,0 +1,72 @@
+#include "session/schedule.hpp"
+
+#include "base/registry.hpp"
+#include "small_programs.hpp"
+
+namespace sparse_engine {
+namespace {
+
+using namespace reference;
+
+Schedule scheduled(ProgramParts parts, Index batch, int threads) {
+  sparse_engine::Weights weights(std::make_shared<Program>(std::move(parts)));
+  return make_schedule(kernels(), weights, batch, threads);
+}
+
+TEST(Schedule, RunsImagesApartWhereEachThreadHasOneAndTheRestTogether) {
+  const Schedule apart = scheduled(residual_network(), 4, 2);
+  ASSERT_EQ(apart.segments.size(), 2);
+  EXPECT_TRUE(apart.segments[0].apart);
+  EXPECT_EQ(apart.segments[0].steps.size(), 3);
+  EXPECT_FALSE(apart.segments[1].apart) << "a linear layer has one column for each image";
+  EXPECT_EQ(scheduled(residual_network(), 1, 2).segments.size(), 1);
+  EXPECT_EQ(scheduled(residual_network(), 3, 2).segments.size(), 1) << "one thread would have twice as much to do";
+}
+
+TEST(Schedule, WritesAResultInThePlaceOfItsResidualWhereNothingReadsThatLater) {
+  ProgramParts p = residual_network();
+  p.values.push_back({"c", p.values[1].shape});
+  NodeInfo between = p.nodes[1];
+  between.residual = -1;
+  between.output = 5;
+  p.nodes[1].inputs = {5};  // and its residual is still value 1
+  p.nodes.insert(p.nodes.begin() + 1, between);
+  const auto y_is_at_residual = [](const ProgramParts& parts) {
+    const Schedule s = scheduled(parts, 1, 1);
+    const Step& sum = s.segments[0].steps[2];
+    EXPECT_NE(sum.x.offset, sum.residual.offset);
+    return sum.y.offset == sum.residual.offset;
+  };
+  EXPECT_TRUE(y_is_at_residual(p));
+  p.outputs.push_back(1);  // the caller's, and not to be overwritten
+  p.nodes.back().inputs = {3};
+  EXPECT_FALSE(y_is_at_residual(p));
+}
+
+TEST(Schedule, NeverWritesOverAResidualThatTheProductReadsToo) {
+  const Schedule s = scheduled(residual_network(), 1, 1);
+  const Step& second = s.segments[0].steps[1];
+  EXPECT_EQ(second.x.offset, second.residual.offset);
+  EXPECT_NE(second.y.offset, second.residual.offset);
+}
+
+TEST(Schedule, GivesWhatCrossesSegmentsAPlaceForEachImage) {
+  const Schedule s = scheduled(residual_network(), 4, 2);
+  const Step& mean = s.segments[0].steps[2];
+  EXPECT_EQ(mean.y.kind, Place::Kind::shared);
+  EXPECT_EQ(mean.y.item, 6);
+  EXPECT_EQ(s.segments[1].steps[0].x.offset, mean.y.offset);
+}
+
+TEST(Schedule, CopiesOutputsThatNoNodeWrites) {
+  ProgramParts p = residual_network();
+  p.outputs = {4, 0, 4};
+  const Schedule s = scheduled(std::move(p), 4, 2);
+  const auto& steps = s.segments.back().steps;
+  ASSERT_GE(steps.size(), 3u);
+  EXPECT_EQ(steps[steps.size() - 2].kernel, "copy to the output");
+  EXPECT_EQ(steps.back().kernel, "copy to the output");
+}
+
+}  // namespace
+}  // namespace sparse_engine

@@ -1,0 +1,92 @@
+#include "sparse_engine/session.hpp"
+
+#include <thread>
+
+#include "small_programs.hpp"
+
+namespace sparse_engine {
+namespace {
+
+using namespace reference;
+
+TEST(Session, ComputesWhatTheProgramSaysAtEveryBatchAndNumberOfThreads) {
+  for_each_isa([&] {
+    for (const double density : {0.2, 1.0}) {
+      const auto program = std::make_shared<Program>(residual_network(density));
+      const ProgramParts parts = residual_network(density);
+      const std::vector<float> x = integers(9 * 192, 91);
+      for (const int threads : {1, 2, 3}) {
+        Session session(program, threads);
+        session.fill_arena(true);
+        for (const Index batch : {1, 2, 3, 4, 6, 9}) {
+          std::vector<float> y(batch * 5, kNaN);
+          session.run(batch, {x.data()}, {y.data()});
+          for (Index image = 0; image < batch; ++image) {
+            const std::vector<double> expected = residual_network_of(parts, x.data() + image * 192);
+            for (Index o = 0; o < 5; ++o)
+              ASSERT_NEAR(y[image * 5 + o], expected[o], 1e-5 * (1 + std::abs(expected[o])))
+                  << threads << " threads, batch " << batch << ", image " << image;
+          }
+        }
+      }
+    }
+  });
+}
+
+TEST(Session, ServesCallersAtOnce) {
+  const Session session(std::make_shared<Program>(residual_network()), 2);
+  const std::vector<float> x = integers(4 * 192, 92);
+  std::vector<float> expected(20);
+  session.run(4, {x.data()}, {expected.data()});
+  std::vector<std::thread> callers;
+  std::atomic<int> wrong{0};
+  for (int caller = 0; caller < 3; ++caller)
+    callers.emplace_back([&] {
+      for (int repeat = 0; repeat < 50; ++repeat) {
+        std::vector<float> y(20, kNaN);
+        session.run(4, {x.data()}, {y.data()});
+        wrong += y != expected;
+      }
+    });
+  for (std::thread& caller : callers) caller.join();
+  EXPECT_EQ(wrong, 0);
+}
+
+TEST(Session, SharesWeightsAmongNumbersOfThreads) {
+  const Session one(std::make_shared<Program>(residual_network()), 1), two = one.with_threads(2);
+  EXPECT_EQ(two.threads(), 2);
+  EXPECT_EQ(&one.program(), &two.program());
+  EXPECT_GT(one.arena_bytes(1), 0);
+  EXPECT_EQ(one.weight_bytes(), two.weight_bytes());
+}
+
+TEST(Session, TellsWhatEveryNodeTook) {
+  const Session session(std::make_shared<Program>(residual_network()), 2);
+  const std::vector<float> x = integers(4 * 192, 93);
+  std::vector<float> y(20);
+  const std::vector<NodeProfile> rows = session.profile(4, {x.data()}, {y.data()});
+  ASSERT_EQ(rows.size(), 4);
+  EXPECT_EQ(rows[0].runs, 4);
+  EXPECT_EQ(rows[3].runs, 1);
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    EXPECT_EQ(rows[i].node, static_cast<Index>(i));
+    EXPECT_GT(rows[i].seconds, 0);
+    EXPECT_GT(rows[i].bytes, 0);
+  }
+}
+
+TEST(Session, RefusesCallsThatDoNotFit) {
+  const auto program = std::make_shared<Program>(residual_network());
+  EXPECT_REFUSED(Session(program, -1), "threads is -1");
+  const Session session(program, 1);
+  float y[5];
+  EXPECT_REFUSED(session.run(-1, {y}, {y}), "batch is -1");
+  EXPECT_REFUSED(session.run(1, {}, {y}), "1 inputs; 0 were given");
+  EXPECT_REFUSED(session.run(1, {y}, {}), "1 outputs; 0 were given");
+  EXPECT_REFUSED(session.profile(0, {y}, {y}), "nothing to time");
+  EXPECT_REFUSED(session.arena_bytes(0), "at least 1");
+  session.run(0, {nullptr}, {nullptr});
+}
+
+}  // namespace
+}  // namespace sparse_engine

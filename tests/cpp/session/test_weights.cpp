@@ -1,0 +1,34 @@
+#include "session/weights.hpp"
+
+#include "small_programs.hpp"
+
+namespace sparse_engine {
+namespace {
+
+using namespace reference;
+
+TEST(Weights, AreStoredBySparsityAndColumns) {
+  EXPECT_EQ(choose_format(0.1, 196, 64), WeightFormat::csr);
+  EXPECT_EQ(choose_format(1.0, 196, 64), WeightFormat::strips4);
+  EXPECT_EQ(choose_format(1.0, 196, 6), WeightFormat::strips2);
+  EXPECT_EQ(choose_format(1.0, 196, 1), WeightFormat::csr);
+  EXPECT_EQ(choose_format(0.1, 1, 64), WeightFormat::csr);
+  EXPECT_EQ(choose_format(0.9, 1, 64), WeightFormat::bitmask);
+}
+
+TEST(Weights, AreTheSameInEveryFormatAndMadeOnce) {
+  sparse_engine::Weights weights(std::make_shared<Program>(residual_network(0.5)));
+  const WeightInfo& info = weights.program().weights()[0];
+  std::vector<float> expected(info.rows * info.cols), found(expected.size());
+  info.to_dense(expected.data());
+  for (const WeightFormat format : {WeightFormat::csr, WeightFormat::bitmask, WeightFormat::strips2}) {
+    const auto matrix = weights.get(0, format);
+    matrix->to_dense(found.data());
+    EXPECT_EQ(found, expected) << name_of(format);
+    EXPECT_EQ(weights.get(0, format), matrix);
+  }
+  EXPECT_GT(weights.bytes(), 0);
+}
+
+}  // namespace
+}  // namespace sparse_engine

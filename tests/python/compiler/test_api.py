@@ -1,0 +1,138 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+import sparse_engine as engine
+import topologies
+from sparse_engine.compiler.compiled import CompiledModel
+
+
+def unsettled(model):
+    """Batch norms as training leaves them: scales of both signs, some of them 0."""
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.normal_(module.running_mean)
+            nn.init.uniform_(module.running_var, 0.5, 2)
+            nn.init.normal_(module.weight)
+            nn.init.normal_(module.bias)
+            with torch.no_grad():
+                module.weight[::7] = 0
+    return model
+
+
+def expect_equal(compiled, model, x):
+    """At batches 1 to 9 and 1 to 3 threads, from an arena of NaN, and whatever lies beside an image in the batch."""
+    with torch.no_grad():
+        expected = model(x).numpy()
+    scale = np.abs(expected).max() or 1
+    alone = {}
+    for threads in (1, 2, 3):
+        session = compiled.with_threads(threads)
+        session._session.fill_arena(True)
+        for batch in (1, 2, 3, 5, 9):
+            found = session(x[:batch].numpy())
+            assert np.abs(found - expected[:batch]).max() <= 1e-4 * scale
+            same = alone.setdefault(batch, found)
+            np.testing.assert_array_equal(found, same, err_msg="another number of threads gave other bits")
+            np.testing.assert_array_equal(session(x[:batch].numpy()), same, err_msg="a repeat gave other bits")
+
+
+@pytest.mark.parametrize("sparsity", [0.0, 0.8])
+@pytest.mark.parametrize("name", ["alexnet", "vgg", "googlenet", "resnet50", "squeezenet", "resnet20", "mobilenet", "densenet"])
+def test_networks_compute_what_torch_does(name, sparsity):
+    torch.manual_seed(0)
+    model, example = topologies.network(name)
+    model = unsettled(model).eval()
+    x = torch.randn(9, *example.shape[1:])
+    if sparsity:
+        engine.prune(model, engine.Spec(sparsity=sparsity))
+        model.eval()
+    compiled = engine.compile(model, x[:1])
+    assert compiled.about["error"] < 1e-5
+    expect_equal(compiled, model, x)
+
+
+class Random(nn.Module):
+    """Layers drawn one after another, with residuals, branches and values that several layers read."""
+
+    def __init__(self, choices, seed):
+        super().__init__()
+        torch.manual_seed(seed)
+        self.choices, self.layers, channels, made = choices, nn.ModuleList(), 8, [8]
+        for kind, skip in choices:
+            if kind == "conv":
+                layer = nn.Conv2d(channels, channels, 3, padding=1)
+            elif kind == "wide":
+                layer = nn.Conv2d(channels, channels + 8, 1)
+                channels += 8
+            elif kind == "grouped":
+                layer = nn.Conv2d(channels, channels, 3, padding=1, groups=channels if skip else 4)
+            elif kind == "norm":
+                layer = nn.BatchNorm2d(channels)
+            elif kind == "stride":
+                layer = nn.Conv2d(channels, channels, 3, stride=2, padding=1)
+            elif kind == "pool":
+                layer = nn.MaxPool2d(3, 1, 1) if skip else nn.AvgPool2d(3, 1, 1)
+            elif kind == "gate":
+                layer = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Conv2d(channels, channels, 1), nn.Sigmoid())
+            else:
+                layer = nn.ReLU(inplace=skip)
+            self.layers.append(layer)
+            made.append(channels)
+        self.head = nn.Linear(channels, 7)
+
+    def forward(self, x):
+        kept = []
+        for (kind, skip), layer in zip(self.choices, self.layers, strict=True):
+            y = x * layer(x) if kind == "gate" else layer(x)
+            earlier = [k for k in kept if k.shape == y.shape]
+            if skip and earlier and kind != "relu":
+                y = y + earlier[0]
+            if kind != "relu":
+                kept.append(y)
+            x = y if kind != "relu" or not skip else y.clone()
+        return self.head(x.mean((2, 3)))
+
+
+KINDS = st.sampled_from(["conv", "wide", "grouped", "norm", "stride", "pool", "gate", "relu"])
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.lists(st.tuples(KINDS, st.booleans()), min_size=1, max_size=9), st.integers(0, 99), st.sampled_from([0.0, 0.5, 0.9]))
+def test_random_networks_compute_what_torch_does(choices, seed, sparsity):
+    model = unsettled(Random(choices, seed)).eval()
+    if sparsity:
+        engine.prune(model, engine.Spec(sparsity=sparsity))
+        model.eval()
+    x = torch.randn(9, 8, 11, 13)
+    expect_equal(engine.compile(model, x[:1]), model, x)
+
+
+def test_a_later_change_of_the_model_does_not_reach_it():
+    model = nn.Linear(4, 4).eval()
+    x = torch.randn(2, 4)
+    compiled = engine.compile(model, x)
+    assert isinstance(compiled, CompiledModel)
+    before = compiled(x)
+    with torch.no_grad():
+        model.weight.zero_()
+    torch.testing.assert_close(compiled(x), before)
+
+
+def test_what_would_be_computed_otherwise_is_refused_with_the_way_out():
+    x = torch.randn(2, 4)
+    with pytest.raises(ValueError, match=r"call model\.eval\(\)"):
+        engine.compile(nn.Sequential(nn.Linear(4, 4)), x)
+    hooked = nn.Linear(4, 4).eval()
+    hooked.register_forward_hook(lambda *a: None)
+    with pytest.raises(ValueError, match="has hooks"):
+        engine.compile(hooked, x)
+    with pytest.raises(ValueError, match=r"model\.float\(\)"):
+        engine.compile(nn.Linear(4, 4).double().eval(), x.double())
+    with pytest.raises(ValueError, match=r"model\.cpu\(\)"):
+        engine.compile(nn.Linear(4, 4, device="meta").eval(), x)
+    with pytest.raises(engine.UnsupportedModel, match="erf"):
+        engine.compile(type("Erf", (nn.Module,), {"forward": lambda self, y: torch.erf(y)})().eval(), x)
