@@ -14,7 +14,7 @@ TEST(Steps, SayHowANodeRuns) {
   const auto planned = [&](std::size_t n, Index batch) { return plan_node(kernels(), weights, nodes[n], batch, 2); };
   EXPECT_EQ(planned(0, 1).kernel, "planes, csr");
   EXPECT_EQ(planned(2, 1).kernel, "mean");
-  EXPECT_EQ(planned(3, 1).kernel, "gemv, csr");
+  EXPECT_EQ(planned(3, 1).kernel, "gemv, bitmask");
   EXPECT_EQ(planned(3, 20).kernel, "panels, csr");
   EXPECT_EQ(planned(1, 4).multiply_adds, 4 * planned(1, 1).multiply_adds);
   EXPECT_EQ(planned(3, 1).plans[0]->threads(), 1) << "too little to wake another thread for";
