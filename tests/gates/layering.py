@@ -55,7 +55,7 @@ PEERS = {
     "ops": {"linear": {"spmm"}, "conv": {"spmm"}, "spmm": set(), "recurrent": {"linear", "spmm"}},
 }
 # What is of no concept: every peer may know it, and layers above may know nothing else of the layer.
-SHARED = {"kernels": {"table", "kernels"}, "formats": {"matrix", "layouts", "plan", "narrow", "row"}}
+SHARED = {"kernels": {"table", "kernels"}, "formats": {"matrix", "layouts", "plan", "narrow", "row", "stored"}}
 DEBTS: set[tuple[str, str]] = set()
 THREAD_HEADERS = {"thread", "future", "barrier", "latch", "semaphore", "stop_token", "execution"}
 THREAD_WORDS = re.compile(r"\b(?:omp_\w+|pthread_\w+|std::(?:thread|jthread|async|this_thread|execution))\b|#\s*pragma\s+omp\b")

@@ -21,13 +21,6 @@ inline Index column_blocks(Index rows, Index cols, Index nnz) {
   return cols > kBlockedFromColumns && nnz / kLeastPerRowAndBlock >= rows * blocks ? blocks : 1;
 }
 
-inline void run(const Kernels& k, const CsrBlocksArgs<std::uint16_t, float>& a) { k.csr_blocks16_float32(a); }
-inline void run(const Kernels& k, const CsrBlocksArgs<std::uint16_t, BFloat16>& a) { k.csr_blocks16_bfloat16(a); }
-inline void run(const Kernels& k, const CsrBlocksArgs<std::uint16_t, Float16>& a) { k.csr_blocks16_float16(a); }
-inline void run(const Kernels& k, const CsrBlocksArgs<std::uint32_t, float>& a) { k.csr_blocks32_float32(a); }
-inline void run(const Kernels& k, const CsrBlocksArgs<std::uint32_t, BFloat16>& a) { k.csr_blocks32_bfloat16(a); }
-inline void run(const Kernels& k, const CsrBlocksArgs<std::uint32_t, Float16>& a) { k.csr_blocks32_float16(a); }
-
 template <class Column, class Value>
 class ColumnBlocks final : public NarrowLayout {
  public:
@@ -62,12 +55,12 @@ class ColumnBlocks final : public NarrowLayout {
   }
 
   void multiply(const NarrowJob& job) const override {
-    run(*job.kernels, CsrBlocksArgs<Column, Value>{.starts = starts_.data(),
-                                                   .columns = columns_.data(),
-                                                   .values = values_.data(),
-                                                   .blocks = blocks_,
-                                                   .first_row = job.row_begin,
-                                                   .narrow = narrow_args(job)});
+    job.kernels->csr_blocks(CsrBlocksArgs<Column, Value>{.starts = starts_.data(),
+                                                         .columns = columns_.data(),
+                                                         .values = values_.data(),
+                                                         .blocks = blocks_,
+                                                         .first_row = job.row_begin,
+                                                         .narrow = narrow_args(job)});
   }
 
   Index bytes() const override { return bytes_of(starts_) + bytes_of(columns_) + bytes_of(values_); }

@@ -36,10 +36,6 @@ Index walk_slice(Index slice, Index cols, const std::vector<Index>& row_starts, 
   }
 }
 
-inline void run(const Kernels& k, const CsrWindowsArgs<float>& a) { k.csr_windows_float32(a); }
-inline void run(const Kernels& k, const CsrWindowsArgs<BFloat16>& a) { k.csr_windows_bfloat16(a); }
-inline void run(const Kernels& k, const CsrWindowsArgs<Float16>& a) { k.csr_windows_float16(a); }
-
 // What becomes of a row without a weight in a step: a stored zero, or a bit of a mask.
 enum class Windows { padded, packed };
 
@@ -128,7 +124,7 @@ class CsrWindows final : public NarrowLayout {
   }
 
   void multiply(const NarrowJob& job) const override {
-    run(*job.kernels,
+    job.kernels->csr_windows(
         CsrWindowsArgs<Value>{.slice_starts = slice_starts_.data(),
                               .steps = steps_.data(),
                               .stored = stored_.empty() ? nullptr : stored_.data(),

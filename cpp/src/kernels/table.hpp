@@ -9,6 +9,7 @@
 #include <cstdint>
 
 #include "kernels/select/tie_order.hpp"
+#include "kernels/table_types.hpp"
 #include "sparse_engine/types.hpp"
 
 namespace sparse_engine {
@@ -225,9 +226,10 @@ struct SelectArgs {
   std::uint8_t* bits;
 };
 
+template <class Item>
 struct ApplyArgs {
   const std::uint8_t* bits;  // element i is bit i % 8 of byte i / 8
-  void* items;
+  void* items;               // of Item's size each, aligned or not
   std::uint64_t count;
 };
 
@@ -236,8 +238,13 @@ struct Kernels {
   const char* const* needs;  // processor features, null-terminated, read from the compiler's macros
   int lanes;                 // floats in a vector
 #define KERNEL(kernel, result, arguments) result(*kernel) arguments;
+#define KERNEL_FOR(kernel, types, result, arguments) \
+  template <class... T>                              \
+  using kernel##_function = result arguments;        \
+  TypedKernels<kernel##_function, types> kernel;
 #include "kernels/kernels.inc"
 #undef KERNEL
+#undef KERNEL_FOR
 };
 
 }  // namespace sparse_engine

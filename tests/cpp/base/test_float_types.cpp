@@ -138,11 +138,21 @@ TEST(FloatTypes, RefuseWhatWouldBecomeAnotherKindOfNumberAndNameIt) {
   EXPECT_EQ(refusal([&] { check_fits(ValueType::float32, large, "w"); }), "(accepted)");
 }
 
-TEST(FloatTypes, AreHandedOnByNameExceptInt8) {
-  EXPECT_EQ(with_float_type(ValueType::float32, [](auto v) { return sizeof(v); }), 4u);
-  EXPECT_TRUE(with_float_type(ValueType::bfloat16, [](auto v) { return std::is_same_v<decltype(v), BFloat16>; }));
-  EXPECT_TRUE(with_float_type(ValueType::float16, [](auto v) { return std::is_same_v<decltype(v), Float16>; }));
-  EXPECT_REFUSED(with_float_type(ValueType::int8, [](auto) {}), "not int8; BitmaskMatrix does");
+TEST(FloatTypes, AreHandedOnByNameWhereTheListHasThem) {
+  const auto bytes = [](auto types, ValueType type) {
+    std::size_t found = 0;
+    with_value_type(types, type, [&]<class Value>() {
+      EXPECT_EQ(kValueType<Value>, type);
+      found = sizeof(Value);
+    });
+    return found;
+  };
+  EXPECT_EQ(bytes(CsrValues{}, ValueType::float32), 4u);
+  EXPECT_EQ(bytes(CsrValues{}, ValueType::bfloat16), 2u);
+  EXPECT_EQ(bytes(CsrValues{}, ValueType::float16), 2u);
+  EXPECT_EQ(bytes(BitmaskValues{}, ValueType::int8), 1u);
+  EXPECT_REFUSED(bytes(CsrValues{}, ValueType::int8),
+                 "this format keeps float32, bfloat16 or float16, not int8; BitmaskMatrix does");
   EXPECT_STREQ(name_of(ValueType::int8), "int8");
   EXPECT_STREQ(name_of(ValueType::bfloat16), "bfloat16");
 }

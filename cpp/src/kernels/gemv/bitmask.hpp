@@ -169,10 +169,5 @@ void bitmask_gemv(const BitmaskArgs<Value>& args) {
   all_finite(a.narrow.x, a.cols) ? bitmask_one_column<true>(a, words) : bitmask_one_column<false>(a, words);
 }
 
-void bitmask_gemv_float32(const BitmaskArgs<float>& args) { bitmask_gemv(args); }
-void bitmask_gemv_bfloat16(const BitmaskArgs<BFloat16>& args) { bitmask_gemv(args); }
-void bitmask_gemv_float16(const BitmaskArgs<Float16>& args) { bitmask_gemv(args); }
-void bitmask_gemv_int8(const BitmaskArgs<int8_t>& args) { bitmask_gemv(args); }
-
 }  // namespace
 }  // namespace sparse_engine::SPARSE_ENGINE_ISA

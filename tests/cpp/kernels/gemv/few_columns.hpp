@@ -11,6 +11,7 @@
 
 #include "base/float_types.hpp"
 #include "base/registry.hpp"
+#include "formats/matrix_impl.hpp"
 #include "kernels/table.hpp"
 #include "reference.hpp"
 

@@ -6,32 +6,6 @@ namespace {
 
 using namespace reference;
 
-template <class Column, class Value>
-using Gemv = void (*Kernels::*)(const CsrGemvArgs<Column, Value>&);
-template <class Column, class Value>
-using Blocks = void (*Kernels::*)(const CsrBlocksArgs<Column, Value>&);
-
-// Calls body(gemv, blocks) with the kernels of every type.
-template <class Body>
-void for_each_type(const Body& body) {
-#define TYPE(name, Column, Value)                                              \
-  {                                                                            \
-    SCOPED_TRACE(#name);                                                       \
-    const Gemv<Column, Value> gemv = &Kernels::csr_gemv##name;                 \
-    const Blocks<Column, Value> blocks = &Kernels::csr_blocks##name;           \
-    body(                                                                      \
-        Column{}, Value{}, [&](const auto& args) { (kernels().*gemv)(args); }, \
-        [&](const auto& args) { (kernels().*blocks)(args); });                 \
-  }
-  TYPE(16_float32, std::uint16_t, float)
-  TYPE(16_bfloat16, std::uint16_t, BFloat16)
-  TYPE(16_float16, std::uint16_t, Float16)
-  TYPE(32_float32, std::uint32_t, float)
-  TYPE(32_bfloat16, std::uint32_t, BFloat16)
-  TYPE(32_float16, std::uint32_t, Float16)
-#undef TYPE
-}
-
 // Both arrays end, after their slack, where a page begins that cannot be read.
 template <class Column, class Value>
 struct Arrays {
@@ -56,39 +30,34 @@ struct Arrays {
 };
 
 TEST(CsrGemv, MultipliesRowsOfEveryLength) {
-  for_each_type([](auto column, auto value, const auto& gemv, const auto&) {
-    using Column = decltype(column);
-    using Value = decltype(value);
+  for_each_type(CsrTypes{}, []<class Column, class Value>() {
     for (const auto& [rows, cols] : {std::pair<Index, Index>{43, 50}, {7, 5}, {3, 1}, {2, 0}, {0, 4}})
       for_few_columns(XLayout::rows, [&](const FewColumns& c) {
         const Weights w = kept_as<Value>(staircase(rows, cols, c.kind == XKind::integers, 21));
         Arrays<Column, Value> a(w);
         for (const bool from_afar : {false, true})
           expect_rows(w, 0, rows, c, [&](const NarrowArgs& narrow, Index) {
-            gemv(CsrGemvArgs<Column, Value>{a.starts.data(), a.columns.data(), a.values.data(), from_afar, narrow});
+            kernels().csr_gemv(
+                CsrGemvArgs<Column, Value>{a.starts.data(), a.columns.data(), a.values.data(), from_afar, narrow});
           });
       });
   });
 }
 
 TEST(CsrGemv, BeginsAtTheRowItIsGiven) {
-  for_each_type([](auto column, auto value, const auto& gemv, const auto&) {
-    using Column = decltype(column);
-    using Value = decltype(value);
+  for_each_type(CsrTypes{}, []<class Column, class Value>() {
     for_few_columns(XLayout::rows, [&](const FewColumns& c) {
       const Weights w = kept_as<Value>(staircase(23, 31, c.kind == XKind::integers, 22));
       Arrays<Column, Value> a(w);
       expect_rows(w, 9, 20, c, [&](const NarrowArgs& narrow, Index) {
-        gemv(CsrGemvArgs<Column, Value>{a.starts.data() + 9, a.columns.data(), a.values.data(), false, narrow});
+        kernels().csr_gemv(CsrGemvArgs<Column, Value>{a.starts.data() + 9, a.columns.data(), a.values.data(), false, narrow});
       });
     });
   });
 }
 
 TEST(CsrGemv, ReachesTheLastColumnThatAnIndexCanName) {
-  for_each_type([](auto column, auto value, const auto& gemv, const auto&) {
-    using Column = decltype(column);
-    using Value = decltype(value);
+  for_each_type(CsrTypes{}, []<class Column, class Value>() {
     const Index cols = sizeof(Column) == 2 ? 65536 : 70001;
     Weights w{3, cols, std::vector<float>(3 * cols)};
     for (const Index col : {Index{0}, Index{1}, Index{32768}, cols - 2, cols - 1}) w.values[2 * cols + col] = 2;
@@ -96,10 +65,11 @@ TEST(CsrGemv, ReachesTheLastColumnThatAnIndexCanName) {
     Arrays<Column, Value> a(w);
     for_each_isa([&] {
       for (const Index columns : {1, 3})
-        expect_rows(w, 0, 3, {columns, XLayout::rows, XKind::integers, Flush::end, false, true, Activation::none},
-                    [&](const NarrowArgs& narrow, Index) {
-                      gemv(CsrGemvArgs<Column, Value>{a.starts.data(), a.columns.data(), a.values.data(), true, narrow});
-                    });
+        expect_rows(
+            w, 0, 3, {columns, XLayout::rows, XKind::integers, Flush::end, false, true, Activation::none},
+            [&](const NarrowArgs& narrow, Index) {
+              kernels().csr_gemv(CsrGemvArgs<Column, Value>{a.starts.data(), a.columns.data(), a.values.data(), true, narrow});
+            });
     });
   });
 }
@@ -128,9 +98,7 @@ struct InBlocks {
 };
 
 TEST(CsrBlocks, AddUpBlockByBlockWhateverRowTheyBeginAt) {
-  for_each_type([](auto column, auto value, const auto&, const auto& blocks) {
-    using Column = decltype(column);
-    using Value = decltype(value);
+  for_each_type(CsrTypes{}, []<class Column, class Value>() {
     const Weights whole = kept_as<Value>(integer_weights(300, 41, 0.4, 23));
     const Weights real = kept_as<Value>(real_weights(300, 41, 0.4, 24));
     for (const Index width : {41, 16, 7})
@@ -144,8 +112,8 @@ TEST(CsrBlocks, AddUpBlockByBlockWhateverRowTheyBeginAt) {
             for (const bool by_columns : {false, true})
               expect_rows(w, first, last, {1, XLayout::rows, kind, Flush::end, by_columns, by_columns, Activation::none},
                           [&, begin = first](const NarrowArgs& narrow, Index) {
-                            blocks(CsrBlocksArgs<Column, Value>{b.starts.data(), columns.data(), values.data(), b.blocks, begin,
-                                                                narrow});
+                            kernels().csr_blocks(CsrBlocksArgs<Column, Value>{b.starts.data(), columns.data(), values.data(),
+                                                                              b.blocks, begin, narrow});
                           });
         }
       });
