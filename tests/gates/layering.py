@@ -33,7 +33,7 @@ LAYERS = {
 # Public headers of each layer; types.hpp is everybody's, sparse_engine.hpp, which includes them all, nobody's.
 PUBLIC = {
     "base": {"runtime", "buffer_pool", "fingerprint"},
-    "formats": {"matrix", "csr", "bsr", "nm", "bitmask"},
+    "formats": {"matrix", "csr", "bsr", "nm", "bitmask", "cost_model"},
     "selection": {"mask", "groups", "neighbours"},
     "ops": {"linear", "conv", "recurrent"},
 }
@@ -55,7 +55,7 @@ PEERS = {
     "ops": {"linear": {"spmm"}, "conv": {"spmm"}, "spmm": set(), "recurrent": {"linear", "spmm"}},
 }
 # What is of no concept: every peer may know it, and layers above may know nothing else of the layer.
-SHARED = {"kernels": {"table", "kernels"}, "formats": {"matrix", "layouts", "plan", "narrow", "row", "stored"}}
+SHARED = {"kernels": {"table", "kernels"}, "formats": {"matrix", "layouts", "plan", "narrow", "row", "stored", "cost"}}
 DEBTS: set[tuple[str, str]] = set()
 THREAD_HEADERS = {"thread", "future", "barrier", "latch", "semaphore", "stop_token", "execution"}
 THREAD_WORDS = re.compile(r"\b(?:omp_\w+|pthread_\w+|std::(?:thread|jthread|async|this_thread|execution))\b|#\s*pragma\s+omp\b")

@@ -9,9 +9,9 @@
 #include <type_traits>
 
 #include "base/aligned_array.hpp"
-#include "base/caches.hpp"
 #include "base/check.hpp"
 #include "base/float_types.hpp"
+#include "base/tuning.hpp"
 #include "formats/csr_blocks.hpp"
 #include "formats/csr_windows.hpp"
 #include "formats/narrow.hpp"
@@ -75,7 +75,7 @@ struct Csr::State final : MatrixImpl {
   void seal() {
     is_narrow() ? narrow.resize(nnz + kSlackElements) : wide.resize(nnz + kSlackElements);
     values.seal(nnz);
-    from_afar = bytes_of(narrow) + bytes_of(wide) + values.bytes() > caches().matrix();
+    from_afar = bytes_of(narrow) + bytes_of(wide) + values.bytes() > tuning().matrix_bytes;
   }
   // All that is not zero of a matrix that holds `count` such weights. Without branches: which weights stay cannot be foreseen.
   void take_float32(const float* weights, Index count) {

@@ -7,18 +7,16 @@
 
 #include "base/aligned_array.hpp"
 #include "base/float_types.hpp"
+#include "base/tuning.hpp"
 #include "formats/narrow.hpp"
 
 namespace sparse_engine {
 
-constexpr Index kBlockedFromColumns = 8192;  // 32 KB of x
-constexpr Index kColumnsPerBlock = 6144;     // at most
-constexpr Index kLeastPerRowAndBlock = 128;  // stored weights: below, the ends of rows cost more than the cache saves
-
 // Blocks of columns worth having; 1: none.
 inline Index column_blocks(Index rows, Index cols, Index nnz) {
-  const Index blocks = (cols + kColumnsPerBlock - 1) / kColumnsPerBlock;
-  return cols > kBlockedFromColumns && nnz / kLeastPerRowAndBlock >= rows * blocks ? blocks : 1;
+  constexpr CsrBlocksTuning t = Tuning::csr_blocks;
+  const Index blocks = (cols + t.most_columns - 1) / t.most_columns;
+  return cols > t.from_columns && nnz / t.least_per_row_block >= rows * blocks ? blocks : 1;
 }
 
 template <class Column, class Value>

@@ -9,13 +9,15 @@
 #include "base/check.hpp"
 #include "base/parallel.hpp"
 #include "base/registry.hpp"
+#include "base/tuning.hpp"
 #include "base/workspace.hpp"
 #include "kernels/table.hpp"
 
 namespace sparse_engine {
 namespace {
 
-constexpr std::uint64_t kPiece = 1u << 20;  // scores a task handles; a multiple of 8, so that tasks share no byte of a mask
+constexpr auto kPiece = static_cast<std::uint64_t>(Tuning::selection.scores);
+static_assert(kPiece % 8 == 0);  // tasks share no byte of a mask
 constexpr std::size_t kBuckets = std::size_t{1} << kRadixBits;
 static_assert(kTieRanks == kBuckets);
 

@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <utility>
 
-#include "base/caches.hpp"
+#include "base/tuning.hpp"
 
 namespace sparse_engine {
 namespace {
@@ -17,8 +17,8 @@ TiledOutput::TiledOutput(const Kernels& table, std::shared_ptr<const Tiles> tile
                          Rows rows)
     : table_(&table), tiles_(std::move(tiles)), grid_(grid), y_(y), rows_(rows) {
   const Index bytes = static_cast<Index>(sizeof(float)) * y.batch * y.channels * y.height * y.width;
-  large_ = bytes > caches().near();
-  streamed_ = bytes > caches().result() && y.stride_c % kLineFloats == 0;
+  large_ = bytes > tuning().near_bytes;
+  streamed_ = bytes > tuning().result_bytes && y.stride_c % kLineFloats == 0;
 }
 
 Index TiledOutput::result_floats() const {
