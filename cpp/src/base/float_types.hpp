@@ -62,10 +62,12 @@ inline float widened(Float16 v) {
 }
 
 // int8: the weights of a row are multiples −127 … 127 of its scale, the largest of them about 127. A scale has sixteen
-// significant bits, so that every multiple of it is a float32, and rounding rounded values again changes nothing.
+// significant bits, so that every multiple of it is a float32, and rounding rounded values again changes nothing. Rounded up,
+// but not so far that 127 of it are beyond float32.
 inline float row_scale(float largest_magnitude) {
+  constexpr float kLargest = 0x1.0204p+121f;  // of sixteen bits; 127 of the next are 2¹²⁸
   const auto bits = std::bit_cast<std::uint32_t>(largest_magnitude / 127.0f);
-  return std::bit_cast<float>((bits + 0xff) & ~0xffu);
+  return std::bit_cast<float>(std::min((bits + 0xff) & ~0xffu, std::bit_cast<std::uint32_t>(kLargest)));
 }
 
 inline std::int8_t in_units_of(float scale, float v) {

@@ -117,6 +117,22 @@ TEST(FloatTypes, ScaleRowsOfInt8SoThatRoundingAgainChangesNothing) {
   }
 }
 
+// Rounded up, the scale of the largest float would make 127 units infinite.
+TEST(FloatTypes, ScaleTheLargestFloatsOfARowOfInt8WithoutOverflow) {
+  const float most = std::numeric_limits<float>::max();
+  for (const float largest : {most, std::nextafter(most, 0.0f), 0x1.fffep127f, 0x1.ffep127f, 0x1.ffp127f, 0x1p127f})
+    for (const int mode : {FE_TONEAREST, FE_UPWARD, FE_DOWNWARD, FE_TOWARDZERO}) {
+      std::fesetround(mode);
+      const float scale = row_scale(largest);
+      const int units = in_units_of(scale, largest);
+      std::fesetround(FE_TONEAREST);
+      EXPECT_EQ(units, 127);
+      EXPECT_TRUE(is_finite(127 * scale));
+      EXPECT_NEAR(127 * double{scale} / double{largest}, 1, 0x1p-14);
+      EXPECT_EQ(row_scale(127 * scale), scale);
+    }
+}
+
 TEST(FloatTypes, HaveUnitsForRowsOfZerosAndForWhatLiesBeyondTheScale) {
   EXPECT_EQ(row_scale(0), 0);
   EXPECT_EQ(in_units_of(0, 5), 0);
