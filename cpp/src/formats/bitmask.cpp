@@ -153,9 +153,8 @@ void Bitmask::State::multiply_narrow(const NarrowJob& job) const {
     job.kernels->bitmask_gemv(BitmaskArgs<Value>{.row_starts = starts.data() + job.row_begin,
                                                  .masks = masks.data() + job.row_begin * words_of(cols),
                                                  .values = array.data(),
-                                                 .scales = values.scales(job.row_begin),
                                                  .cols = cols,
-                                                 .narrow = narrow_args(job)});
+                                                 .narrow = narrow_args(job, values.scales())});
   });
 }
 

@@ -203,11 +203,12 @@ NarrowKind Csr::State::narrow_kind(const Kernels& table, Index columns) const {
 std::shared_ptr<const NarrowLayout> Csr::State::lay_out_narrow(NarrowKind kind) const {
   if (kind == NarrowKind::windows)
     return values.visit([&]<class Value>(const Array<Value>& array) -> std::shared_ptr<const NarrowLayout> {
-      return std::make_shared<CsrWindows<Value>>(costs->kind(), cols, starts, narrow, array);
+      return std::make_shared<CsrWindows<Value>>(costs->kind(), cols, starts, narrow, array, values.scales());
     });
   return with_entries([&]<class Column, class Value>(const Array<Column>& columns,
                                                      const Array<Value>& array) -> std::shared_ptr<const NarrowLayout> {
-    return std::make_shared<ColumnBlocks<Column, Value>>(column_blocks(rows, cols, nnz), cols, starts, columns, array);
+    return std::make_shared<ColumnBlocks<Column, Value>>(column_blocks(rows, cols, nnz), cols, starts, columns, array,
+                                                         values.scales());
   });
 }
 
@@ -217,7 +218,7 @@ void Csr::State::multiply_narrow(const NarrowJob& job) const {
                                                      .columns = columns.data(),
                                                      .values = array.data(),
                                                      .from_afar = from_afar,
-                                                     .narrow = narrow_args(job)});
+                                                     .narrow = narrow_args(job, values.scales())});
   });
 }
 

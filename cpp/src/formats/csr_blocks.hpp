@@ -23,8 +23,8 @@ template <class Column, class Value>
 class ColumnBlocks final : public NarrowLayout {
  public:
   ColumnBlocks(Index blocks, Index cols, const std::vector<Index>& row_starts, const Array<Column>& columns,
-               const Array<Value>& values)
-      : blocks_(blocks) {
+               const Array<Value>& values, const float* scales)
+      : blocks_(blocks), scales_(scales) {
     const Index rows = static_cast<Index>(row_starts.size()) - 1, chunks = (rows + kCsrChunkRows - 1) / kCsrChunkRows;
     const Index width = (cols + blocks - 1) / blocks;
     starts_.reserve(chunks * blocks * kCsrChunkRows + 1);
@@ -58,13 +58,14 @@ class ColumnBlocks final : public NarrowLayout {
                                                          .values = values_.data(),
                                                          .blocks = blocks_,
                                                          .first_row = job.row_begin,
-                                                         .narrow = narrow_args(job)});
+                                                         .narrow = narrow_args(job, scales_)});
   }
 
   Index bytes() const override { return bytes_of(starts_) + bytes_of(columns_) + bytes_of(values_); }
 
  private:
   Index blocks_;
+  const float* scales_;  // of the matrix, or null
   std::vector<Index> starts_;
   Array<Column> columns_;
   Array<Value> values_;

@@ -99,8 +99,8 @@ class CsrWindows final : public NarrowLayout {
  public:
   // Keeps references to the arrays: they belong to the same matrix.
   CsrWindows(Windows windows, Index cols, const std::vector<Index>& row_starts, const Array<std::uint16_t>& columns,
-             const Array<Value>& array)
-      : row_starts_(row_starts), columns_(columns), plain_(array) {
+             const Array<Value>& array, const float* scales)
+      : row_starts_(row_starts), columns_(columns), plain_(array), scales_(scales) {
     const Index rows = static_cast<Index>(row_starts.size()) - 1, slices = (rows + kSliceRows - 1) / kSliceRows;
     const bool packed = windows == Windows::packed;
     const auto end_slice = [&] {
@@ -137,7 +137,7 @@ class CsrWindows final : public NarrowLayout {
                               .values = values_.data(),
                               .first_row = job.row_begin,
                               .x_stride = job.x_stride,
-                              .plain = {row_starts_.data(), columns_.data(), plain_.data(), false, narrow_args(job)}});
+                              .plain = {row_starts_.data(), columns_.data(), plain_.data(), false, narrow_args(job, scales_)}});
   }
 
   Index bytes() const override {
@@ -148,6 +148,7 @@ class CsrWindows final : public NarrowLayout {
   const std::vector<Index>& row_starts_;
   const Array<std::uint16_t>& columns_;
   const Array<Value>& plain_;
+  const float* scales_;  // of the matrix, or null
   std::vector<Index> slice_starts_, value_starts_;
   Array<std::uint32_t> steps_;
   Array<std::uint8_t> stored_;

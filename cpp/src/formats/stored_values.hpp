@@ -61,8 +61,8 @@ class StoredValues<TypeList<Values...>> {
     return std::visit(use, arrays_);
   }
 
-  // One per row, from `row` on, or null.
-  const float* scales(Index row) const { return scales_.empty() ? nullptr : scales_.data() + row; }
+  // One per row, or null.
+  const float* scales() const { return scales_.empty() ? nullptr : scales_.data(); }
 
   // Values as float32; row r holds those from starts[r] to starts[r + 1].
   std::vector<float> widened_all(const std::vector<Index>& starts) const {

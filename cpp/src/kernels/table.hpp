@@ -71,6 +71,7 @@ struct NarrowArgs {
   float* y;
   std::int64_t y_row_stride, y_column_stride;
   Activation activation;
+  const float* scales = nullptr;  // one per row, that its sums are multiplied with first: of int8 only
 };
 
 // Kernels of single rows read whole vectors: arrays of columns, values and masks go on for this many elements, all zero.
@@ -120,7 +121,6 @@ struct BitmaskArgs {
   const std::int64_t* row_starts;  // rows + 1, into values
   const std::uint64_t* masks;      // per row one bit a column, lowest first, whole words
   const Value* values;
-  const float* scales;  // per row, or null
   std::int64_t cols;
   NarrowArgs narrow;
 };

@@ -29,7 +29,7 @@ TEST(StoredValues, KeepWhatEveryTypeMakesOfAWeightAndZerosBehindThem) {
         EXPECT_EQ(back[i], widened(rounded<Value>(weights[i])));
       }
     }
-    EXPECT_EQ(values.scales(1) != nullptr, (std::is_same_v<Value, std::int8_t>));
+    EXPECT_EQ(values.scales() != nullptr, (std::is_same_v<Value, std::int8_t>));
     values.visit([](const auto& array) {
       ASSERT_EQ(array.size(), 6u + kSlackElements);
       for (std::size_t i = 6; i < array.size(); ++i) EXPECT_TRUE(is_zero(widened(array[i])));

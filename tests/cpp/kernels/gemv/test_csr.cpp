@@ -10,20 +10,17 @@ using namespace reference;
 template <class Column, class Value>
 struct Arrays {
   explicit Arrays(const Weights& w)
-      : starts(parts_of(w).indptr),
+      : stored(w),
+        starts(parts_of(w).indptr),
         columns(with_slack(columns_of(w)), Flush::end),
-        values(with_slack(values_of(w)), Flush::end) {}
+        values(with_slack(stored.values), Flush::end) {}
 
   static std::vector<Column> columns_of(const Weights& w) {
     const Parts parts = parts_of(w);
     return {parts.indices.begin(), parts.indices.end()};
   }
-  static std::vector<Value> values_of(const Weights& w) {
-    std::vector<Value> values;
-    for (const float v : parts_of(w).values) values.push_back(rounded<Value>(v));
-    return values;
-  }
 
+  StoredRows<Value> stored;
   std::vector<std::int64_t> starts;
   Guarded<Column> columns;
   Guarded<Value> values;
@@ -37,8 +34,8 @@ TEST(CsrGemv, MultipliesRowsOfEveryLength) {
         Arrays<Column, Value> a(w);
         for (const bool from_afar : {false, true})
           expect_rows(w, 0, rows, c, [&](const NarrowArgs& narrow, Index) {
-            kernels().csr_gemv(
-                CsrGemvArgs<Column, Value>{a.starts.data(), a.columns.data(), a.values.data(), from_afar, narrow});
+            kernels().csr_gemv(CsrGemvArgs<Column, Value>{a.starts.data(), a.columns.data(), a.values.data(), from_afar,
+                                                          a.stored.scaled(narrow, 0)});
           });
       });
   });
@@ -50,7 +47,8 @@ TEST(CsrGemv, BeginsAtTheRowItIsGiven) {
       const Weights w = kept_as<Value>(staircase(23, 31, c.kind == XKind::integers, 22));
       Arrays<Column, Value> a(w);
       expect_rows(w, 9, 20, c, [&](const NarrowArgs& narrow, Index) {
-        kernels().csr_gemv(CsrGemvArgs<Column, Value>{a.starts.data() + 9, a.columns.data(), a.values.data(), false, narrow});
+        kernels().csr_gemv(CsrGemvArgs<Column, Value>{a.starts.data() + 9, a.columns.data(), a.values.data(), false,
+                                                      a.stored.scaled(narrow, 9)});
       });
     });
   });
@@ -65,11 +63,11 @@ TEST(CsrGemv, ReachesTheLastColumnThatAnIndexCanName) {
     Arrays<Column, Value> a(w);
     for_each_isa([&] {
       for (const Index columns : {1, 3})
-        expect_rows(
-            w, 0, 3, {columns, XLayout::rows, XKind::integers, Flush::end, false, true, Activation::none},
-            [&](const NarrowArgs& narrow, Index) {
-              kernels().csr_gemv(CsrGemvArgs<Column, Value>{a.starts.data(), a.columns.data(), a.values.data(), true, narrow});
-            });
+        expect_rows(w, 0, 3, {columns, XLayout::rows, XKind::integers, Flush::end, false, true, Activation::none},
+                    [&](const NarrowArgs& narrow, Index) {
+                      kernels().csr_gemv(CsrGemvArgs<Column, Value>{a.starts.data(), a.columns.data(), a.values.data(), true,
+                                                                    a.stored.scaled(narrow, 0)});
+                    });
     });
   });
 }
@@ -77,7 +75,7 @@ TEST(CsrGemv, ReachesTheLastColumnThatAnIndexCanName) {
 // The matrix once more in blocks of `width` columns; chunks are filled up with empty rows.
 template <class Column, class Value>
 struct InBlocks {
-  InBlocks(const Weights& w, Index width) : blocks(std::max<Index>(1, (w.cols + width - 1) / width)) {
+  InBlocks(const Weights& w, Index width) : stored(w), blocks(std::max<Index>(1, (w.cols + width - 1) / width)) {
     const Index chunks = (w.rows + kCsrChunkRows - 1) / kCsrChunkRows;
     for (Index chunk = 0; chunk < chunks; ++chunk)
       for (Index block = 0; block < blocks; ++block)
@@ -86,11 +84,12 @@ struct InBlocks {
           for (Index col = block * width; row < w.rows && col < std::min(w.cols, (block + 1) * width); ++col) {
             if (w.values[row * w.cols + col] == 0) continue;
             columns.push_back(static_cast<Column>(col));
-            values.push_back(rounded<Value>(w.values[row * w.cols + col]));
+            values.push_back(stored_as<Value>(w.values[row * w.cols + col], stored.scales[row]));
           }
         }
     starts.push_back(static_cast<std::int64_t>(columns.size()));
   }
+  StoredRows<Value> stored;
   Index blocks;
   std::vector<std::int64_t> starts;
   std::vector<Column> columns;
@@ -113,7 +112,7 @@ TEST(CsrBlocks, AddUpBlockByBlockWhateverRowTheyBeginAt) {
               expect_rows(w, first, last, {1, XLayout::rows, kind, Flush::end, by_columns, by_columns, Activation::none},
                           [&, begin = first](const NarrowArgs& narrow, Index) {
                             kernels().csr_blocks(CsrBlocksArgs<Column, Value>{b.starts.data(), columns.data(), values.data(),
-                                                                              b.blocks, begin, narrow});
+                                                                              b.blocks, begin, b.stored.scaled(narrow, begin)});
                           });
         }
       });

@@ -11,11 +11,10 @@ using namespace reference;
 // A window moves by `most` at a time, up to the row that is furthest behind, and never past the last eight columns.
 template <class Value>
 struct LaidOut {
-  LaidOut(const Weights& w, bool packed, Index most) {
+  LaidOut(const Weights& w, bool packed, Index most) : rows(w), plain(rows.values) {
     const Parts parts = parts_of(w);
     row_starts = parts.indptr;
     columns.assign(parts.indices.begin(), parts.indices.end());
-    for (const float v : parts.values) plain.push_back(rounded<Value>(v));
     slice_starts = value_starts = {0};
     for (Index slice = 0; slice * kSliceRows < w.rows; ++slice) {
       std::vector<Index> next, end;
@@ -53,6 +52,7 @@ struct LaidOut {
     plain = with_slack(plain);
   }
 
+  StoredRows<Value> rows;
   std::vector<std::int64_t> row_starts, slice_starts, value_starts;
   std::vector<std::uint16_t> columns;
   std::vector<Value> plain, values;
@@ -69,14 +69,15 @@ void expect_windows(const Weights& w, Index first, Index last, bool packed, Inde
   Guarded<Value> values(l.values, Flush::end), plain(l.plain, Flush::end);
   Guarded<std::uint16_t> columns(l.columns, Flush::end);
   expect_rows(w, first, last, c, [&](const NarrowArgs& narrow, Index x_stride) {
-    kernels().csr_windows(CsrWindowsArgs<Value>{.slice_starts = l.slice_starts.data(),
-                                                .steps = steps.data(),
-                                                .stored = packed ? stored.data() : nullptr,
-                                                .value_starts = l.value_starts.data(),
-                                                .values = values.data(),
-                                                .first_row = first,
-                                                .x_stride = x_stride,
-                                                .plain = {l.row_starts.data(), columns.data(), plain.data(), false, narrow}});
+    kernels().csr_windows(CsrWindowsArgs<Value>{
+        .slice_starts = l.slice_starts.data(),
+        .steps = steps.data(),
+        .stored = packed ? stored.data() : nullptr,
+        .value_starts = l.value_starts.data(),
+        .values = values.data(),
+        .first_row = first,
+        .x_stride = x_stride,
+        .plain = {l.row_starts.data(), columns.data(), plain.data(), false, l.rows.scaled(narrow, first)}});
   });
 }
 

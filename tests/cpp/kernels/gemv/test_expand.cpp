@@ -18,7 +18,6 @@ float product_with(unsigned mask, Index first, const Value* values, const float*
   kernels().bitmask_gemv(BitmaskArgs<Value>{starts,
                                             masks,
                                             values,
-                                            scales,
                                             static_cast<std::int64_t>(x.size()),
                                             {.rows = 1,
                                              .columns = 1,
@@ -28,7 +27,8 @@ float product_with(unsigned mask, Index first, const Value* values, const float*
                                              .y = &y,
                                              .y_row_stride = 1,
                                              .y_column_stride = 1,
-                                             .activation = Activation::none}});
+                                             .activation = Activation::none,
+                                             .scales = scales}});
   return y;
 }
 
