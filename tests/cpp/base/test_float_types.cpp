@@ -167,7 +167,7 @@ TEST(FloatTypes, AreHandedOnByNameWhereTheListHasThem) {
   EXPECT_EQ(bytes(CsrValues{}, ValueType::bfloat16), 2u);
   EXPECT_EQ(bytes(CsrValues{}, ValueType::float16), 2u);
   EXPECT_EQ(bytes(BitmaskValues{}, ValueType::int8), 1u);
-  EXPECT_REFUSED(bytes(CsrValues{}, ValueType::int8),
+  EXPECT_REFUSED(bytes(TypeList<float, BFloat16, Float16>{}, ValueType::int8),
                  "this format keeps float32, bfloat16 or float16, not int8; BitmaskMatrix does");
   EXPECT_STREQ(name_of(ValueType::int8), "int8");
   EXPECT_STREQ(name_of(ValueType::bfloat16), "bfloat16");

@@ -49,7 +49,8 @@ TEST(StoredValues, SayWhatBecomesZero) {
 }
 
 TEST(StoredValues, RefuseATypeThatTheFormatDoesNotKeep) {
-  EXPECT_REFUSED(StoredValues<CsrValues>(ValueType::int8), "keeps float32, bfloat16 or float16, not int8");
+  using Few = StoredValues<TypeList<float, BFloat16>>;
+  EXPECT_REFUSED(Few(ValueType::int8), "this format keeps float32 or bfloat16, not int8; BitmaskMatrix does");
 }
 
 }  // namespace
