@@ -116,7 +116,8 @@ bool readable_in_place(const Kernels& table, const Matrix& w, const ConstImages&
   // Rows a power of two apart share cache sets, rows that begin amid a line cost two.
   if (x.stride_c < positions || x.stride_c > Index{1} << 20 || x.stride_c % kLineFloats != 0) return false;
   if (std::gcd(x.stride_c / kLineFloats, t.cache_sets) > t.lines_apart) return false;
-  const bool cached = static_cast<Index>(sizeof(float)) * x.batch * x.channels * positions <= t.near_bytes;
+  const Index floats = checked_mul(checked_mul(x.batch, x.channels, "x"), positions, "x");
+  const bool cached = floats <= t.near_bytes / static_cast<Index>(sizeof(float));
   return w.nnz() <= (cached ? t.in_place_uses : t.in_place_uses_from_memory) * x.channels;
 }
 
