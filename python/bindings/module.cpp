@@ -10,6 +10,7 @@ PYBIND11_MODULE(_core, m) {
   bind_csr(m);
   bind_bitmask(m);
   bind_nm(m);
+  bind_cost_model(m);
   bind_linear(m);
   bind_conv(m);
   bind_recurrent(m);

@@ -37,7 +37,7 @@ LAYERS = {
 # Public headers of each layer; types.hpp is everybody's, sparse_engine.hpp, which includes them all, nobody's.
 PUBLIC = {
     "base": {"runtime", "buffer_pool", "fingerprint"},
-    "formats": {"matrix", "csr", "bsr", "nm", "bitmask"},
+    "formats": {"matrix", "csr", "bsr", "nm", "bitmask", "cost_model"},
     "selection": {"mask", "groups", "neighbours"},
     "ops": {"linear", "conv", "recurrent"},
     "program": {"program"},
@@ -59,10 +59,21 @@ PEERS = {
     },
     "formats": {"csr": set(), "bsr": set(), "nm": set(), "bitmask": set()},
     "selection": {"mask": set(), "groups": {"mask"}, "neighbours": {"groups", "mask"}},
-    "ops": {"linear": {"spmm"}, "conv": {"spmm"}, "spmm": set(), "recurrent": {"linear", "spmm"}, "pool": set(), "elementwise": set()},
+    "ops": {
+        "linear": {"spmm"},
+        "conv": {"spmm"},
+        "spmm": set(),
+        "recurrent": {"linear", "spmm"},
+        "pool": set(),
+        "elementwise": set(),
+    },
 }
 # What is of no concept: every peer may know it, and layers above may know nothing else of the layer.
-SHARED = {"kernels": {"table", "kernels"}, "formats": {"matrix", "layouts", "plan", "narrow", "row"}, "ops": {"plan"}}
+SHARED = {
+    "kernels": {"table", "kernels"},
+    "formats": {"matrix", "layouts", "plan", "narrow", "row", "stored", "cost"},
+    "ops": {"plan"},
+}
 # Layers whose concepts a layer above may know: a program is made of operations, a session chooses formats for its weights.
 OPEN = {("program", "ops"), ("session", "ops"), ("session", "formats")}
 DEBTS: set[tuple[str, str]] = set()

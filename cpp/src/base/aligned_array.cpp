@@ -4,6 +4,8 @@
 #include <limits>
 #include <new>
 
+#include "base/tuning.hpp"
+
 #if defined(__linux__)
 #include <sys/mman.h>
 #endif
@@ -12,12 +14,11 @@ namespace sparse_engine {
 namespace {
 
 constexpr std::size_t kHugePage = std::size_t{2} << 20;
-constexpr std::size_t kLarge = 2 * kHugePage;
 
 }  // namespace
 
 void* allocate_array(std::size_t bytes) {
-  const std::size_t unit = bytes < kLarge ? 64 : kHugePage;
+  const std::size_t unit = bytes < static_cast<std::size_t>(tuning().huge_pages_from) ? 64 : kHugePage;
   if (bytes > std::numeric_limits<std::size_t>::max() - unit) throw std::bad_alloc();
   const std::size_t whole = (bytes + unit - 1) / unit * unit;
   void* array = std::aligned_alloc(unit, whole == 0 ? unit : whole);

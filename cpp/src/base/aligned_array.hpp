@@ -4,6 +4,8 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <limits>
+#include <new>
 #include <vector>
 
 namespace sparse_engine {
@@ -17,7 +19,10 @@ struct ArrayAllocator {
   ArrayAllocator() = default;
   template <class U>
   ArrayAllocator(const ArrayAllocator<U>&) noexcept {}
-  T* allocate(std::size_t count) { return static_cast<T*>(allocate_array(count * sizeof(T))); }
+  T* allocate(std::size_t count) {
+    if (count > std::numeric_limits<std::size_t>::max() / sizeof(T)) throw std::bad_array_new_length();
+    return static_cast<T*>(allocate_array(count * sizeof(T)));
+  }
   void deallocate(T* array, std::size_t) noexcept { free_array(array); }
   bool operator==(const ArrayAllocator&) const = default;
 };

@@ -7,11 +7,11 @@
 
 #include "base/aligned_array.hpp"
 #include "base/check.hpp"
+#include "base/tuning.hpp"
 
 namespace sparse_engine {
 namespace {
 
-constexpr std::size_t kKeptBuffers = 64;  // a look through them is quick
 constexpr std::size_t kLineBytes = 64;
 
 // Sizes that share buffers: eight to each doubling, so that at most an eighth is wasted.
@@ -49,7 +49,8 @@ class Kept {
 
  private:
   void shrink(std::size_t limit) {  // the oldest go first
-    for (; total_ > limit || free_.size() > (limit == 0 ? 0 : kKeptBuffers); free_.pop_front()) {
+    for (; total_ > limit || free_.size() > (limit == 0 ? 0 : static_cast<std::size_t>(tuning().kept_buffers));
+         free_.pop_front()) {
       total_ -= free_.front().bytes;
       free_array(free_.front().data);
     }

@@ -27,28 +27,22 @@ Index size_in(std::string_view text) {
   return error != std::errc() || shift < 0 || count < 0 || count > Index{1} << 40 ? 0 : count << shift;
 }
 
-Caches& found() {
-  static Caches caches = read_caches("/sys/devices/system/cpu/cpu0/cache");
-  return caches;
-}
-
 }  // namespace
 
 Caches read_caches(const std::string& directory) {
-  constexpr Index kLeast2 = 128 << 10, kLeast3 = 4 << 20, kMost2 = 4 << 20, kMost3 = 128 << 20;
+  // Sizes to compute with, whatever is announced.
+  constexpr Index kLeast1 = 16 << 10, kLeast2 = 128 << 10, kLeast3 = 4 << 20;
+  constexpr Index kMost1 = 256 << 10, kMost2 = 4 << 20, kMost3 = 128 << 20;
   Caches caches;
   for (const char* index : {"/index0/", "/index1/", "/index2/", "/index3/", "/index4/"}) {
     const std::string level = line_of(directory + index + "level"), type = line_of(directory + index + "type");
     const Index size = size_in(line_of(directory + index + "size"));
     if (size == 0 || type == "Instruction") continue;
+    if (level == "1") caches.level1 = std::clamp(size, kLeast1, kMost1);
     if (level == "2") caches.level2 = std::clamp(size, kLeast2, kMost2);
     if (level == "3") caches.level3 = std::clamp(size, kLeast3, kMost3);
   }
   return caches;
 }
-
-const Caches& caches() { return found(); }
-
-void set_caches(const Caches& c) { found() = c; }
 
 }  // namespace sparse_engine

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "base/check.hpp"
+#include "kernels/table_types.hpp"
 #include "sparse_engine/types.hpp"
 
 namespace sparse_engine {
@@ -61,19 +62,35 @@ inline float widened(Float16 v) {
 }
 
 // int8: the weights of a row are multiples −127 … 127 of its scale, the largest of them about 127. A scale has sixteen
-// significant bits, so that every multiple of it is a float32, and rounding rounded values again changes nothing.
+// significant bits, so that every multiple of it is a float32, and rounding rounded values again changes nothing. Rounded up,
+// but not so far that 127 of it are beyond float32.
 inline float row_scale(float largest_magnitude) {
+  constexpr float kLargest = 0x1.0204p+121f;  // of sixteen bits; 127 of the next are 2¹²⁸
   const auto bits = std::bit_cast<std::uint32_t>(largest_magnitude / 127.0f);
-  return std::bit_cast<float>((bits + 0xff) & ~0xffu);
+  return std::bit_cast<float>(std::min((bits + 0xff) & ~0xffu, std::bit_cast<std::uint32_t>(kLargest)));
 }
 
 inline std::int8_t in_units_of(float scale, float v) {
   return scale == 0 ? std::int8_t{0} : static_cast<std::int8_t>(std::clamp(std::round(v / scale), -127.0f, 127.0f));
 }
 
+template <class Value>
+inline constexpr ValueType kValueType = ValueType::float32;
+template <>
+inline constexpr ValueType kValueType<BFloat16> = ValueType::bfloat16;
+template <>
+inline constexpr ValueType kValueType<Float16> = ValueType::float16;
+template <>
+inline constexpr ValueType kValueType<std::int8_t> = ValueType::int8;
+
 inline const char* name_of(ValueType type) {
-  static constexpr const char* kNames[] = {"float32", "bfloat16", "float16", "int8"};
-  return kNames[static_cast<int>(type)];
+  switch (type) {
+    case ValueType::float32: return "float32";
+    case ValueType::bfloat16: return "bfloat16";
+    case ValueType::float16: return "float16";
+    case ValueType::int8: return "int8";
+  }
+  return "no type of value";
 }
 
 // Refuses what the type would turn into another kind of number: the finite into infinity, or with int8 the infinite into
@@ -87,13 +104,16 @@ void check_fits(ValueType type, float v, const Where&... where) {
   check(fits, where..., " = ", v, " does not fit ", name_of(type), "; keep the weights as float32");
 }
 
-// Calls `body` with a value of the type that `type` names.
-template <class Body>
-decltype(auto) with_float_type(ValueType type, const Body& body) {
-  check(type != ValueType::int8, "this format keeps float32, bfloat16 or float16, not int8; BitmaskMatrix does");
-  if (type == ValueType::bfloat16) return body(BFloat16{});
-  if (type == ValueType::float16) return body(Float16{});
-  return body(float{});
+// Calls body.operator()<Value>() with the type of the list that `type` names; throws std::invalid_argument for none.
+template <class... Values, class Body>
+void with_value_type(TypeList<Values...>, ValueType type, const Body& body) {
+  const bool kept = ((kValueType<Values> == type && (body.template operator()<Values>(), true)) || ...);
+  if (kept) [[likely]]
+    return;
+  std::string names;
+  int left = sizeof...(Values);
+  ((append(names, name_of(kValueType<Values>)), append(names, --left > 1 ? ", " : left == 1 ? " or " : "")), ...);
+  check(false, "this format keeps ", names, ", not ", name_of(type), "; BitmaskMatrix does");
 }
 
 }  // namespace sparse_engine

@@ -10,9 +10,13 @@
 #include <cstdint>
 #include <ctime>
 
+#include "base/tuning.hpp"
+
 namespace sparse_engine::parallel {
 
 using Nanoseconds = std::int64_t;
+
+inline constexpr ThreadTuning kTuning = Tuning::threads;
 
 inline Nanoseconds wall_time() {
   return std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now().time_since_epoch()).count();
@@ -25,9 +29,6 @@ inline Nanoseconds own_time() {
   return Nanoseconds{time.tv_sec} * 1'000'000'000 + time.tv_nsec;
 }
 
-// Less than a time slice, more than it takes to wake a thread.
-inline constexpr Nanoseconds kShort = 400'000;
-
 // A worker's part in a call that began at `call`: made when the worker starts, asked when it is done. What it lost meanwhile is
 // known where it is `watched`, which takes a system call.
 class Attendance {
@@ -35,12 +36,12 @@ class Attendance {
   Attendance(Nanoseconds call, bool watched) : start_(wall_time()), late_(start_ - call), own_(watched ? own_time() : -1) {}
 
   bool kept_from_work() const {
-    if (late_ > kShort) return true;
+    if (late_ > kTuning.short_time) return true;
     if (own_ < 0) return false;
     const Nanoseconds all = wall_time() - start_;
-    if (all < kShort) return false;
+    if (all < kTuning.short_time) return false;
     const Nanoseconds worked = own_time() - own_;
-    return all - worked > std::max(kShort, worked / 4);  // of long work a part: clocks and cores differ a little
+    return all - worked > std::max(kTuning.short_time, worked / 4);  // of long work a part: clocks and cores differ a little
   }
 
  private:
@@ -57,7 +58,7 @@ class Load {
     if (now < until_.load(std::memory_order_relaxed)) return most;
     most_.store(0, std::memory_order_relaxed);
     resumed_.store(now, std::memory_order_relaxed);
-    watched_.store(kWatchedCalls, std::memory_order_relaxed);
+    watched_.store(kTuning.watched_calls, std::memory_order_relaxed);
     return wanted;
   }
 
@@ -66,14 +67,14 @@ class Load {
 
   // Of a team of `workers`, `kept` were kept from working, and the caller waited so long for the last.
   void report(int workers, int kept, Nanoseconds waited, Nanoseconds now) {
-    if (waited > kShort)
-      watched_.store(kWatchedCalls, std::memory_order_relaxed);
+    if (waited > kTuning.short_time)
+      watched_.store(kTuning.watched_calls, std::memory_order_relaxed);
     else if (watched())
       watched_.fetch_sub(1, std::memory_order_relaxed);
     if (kept == 0) return;
     const Nanoseconds pause = pause_.load(std::memory_order_relaxed);
     const bool lasted = now - resumed_.load(std::memory_order_relaxed) > 2 * pause;
-    const Nanoseconds next = lasted ? kLeastPause : std::min(2 * pause, kMostPause);
+    const Nanoseconds next = lasted ? kTuning.least_pause : std::min(2 * pause, kTuning.most_pause);
     pause_.store(next, std::memory_order_relaxed);
     until_.store(now + next, std::memory_order_relaxed);
     most_.store(std::max(1, workers - kept), std::memory_order_relaxed);
@@ -82,14 +83,11 @@ class Load {
   // How long the last workers left out stay so.
   Nanoseconds pause() const { return pause_.load(std::memory_order_relaxed); }
 
-  static constexpr Nanoseconds kLeastPause = 4'000'000, kMostPause = 256'000'000;
-  static constexpr int kWatchedCalls = 64;
-
  private:
   // Several callers may write at once: any of what they write will do.
   std::atomic<int> most_{0};     // workers of a team; 0 for any number
   std::atomic<int> watched_{0};  // calls
-  std::atomic<Nanoseconds> until_{0}, resumed_{0}, pause_{kLeastPause};
+  std::atomic<Nanoseconds> until_{0}, resumed_{0}, pause_{kTuning.least_pause};
 };
 
 inline Load load;  // of the machine, as all teams of the process have met it

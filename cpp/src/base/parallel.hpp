@@ -31,6 +31,7 @@
 #endif
 
 #include "base/load.hpp"
+#include "base/tuning.hpp"
 
 namespace sparse_engine::parallel {
 
@@ -138,9 +139,8 @@ class Barrier {
       round_.store(round + 1, std::memory_order_release);
       return;
     }
-    constexpr int kSpins = 4096;  // some tens of microseconds
     for (int spins = 0; round_.load(std::memory_order_acquire) == round; ++spins) {
-      if (spins >= kSpins)
+      if (spins >= Tuning::threads.spins)
         std::this_thread::yield();
       else
         pause();

@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "base/load.hpp"
+#include "base/tuning.hpp"
 #include "sparse_engine/runtime.hpp"
 
 namespace sparse_engine {
@@ -12,12 +13,8 @@ namespace sparse_engine {
 // Threads worth starting for `multiply_adds` of work: a team costs some microseconds, so little work stays on the caller, and
 // work that is not going to be shared is not cut up.
 inline int threads_for(std::int64_t multiply_adds) {
-  constexpr std::int64_t kSerialBelow = 400'000;  // about 20 µs on one core
-  return multiply_adds < kSerialBelow ? 1 : parallel::load.workers(num_threads());
+  return multiply_adds < Tuning::threads.serial_below ? 1 : parallel::load.workers(num_threads());
 }
-
-// A weight of a narrow product costs as much as some columns of a wide one: it is read and taken apart for them alone.
-inline constexpr std::int64_t kColumnsWorth = 4;
 
 // Scratch memory of one call, 64-byte aligned, its contents arbitrary. It comes from the pool of results and goes back there,
 // so a repeated call neither allocates nor faults pages in, and what is kept is bounded. Throws std::bad_alloc.

@@ -3,13 +3,13 @@
 #include <algorithm>
 #include <bit>
 #include <limits>
-#include <variant>
 
 #include "base/aligned_array.hpp"
 #include "base/check.hpp"
 #include "base/float_types.hpp"
 #include "formats/narrow.hpp"
 #include "formats/row_tiles.hpp"
+#include "formats/stored_values.hpp"
 
 namespace sparse_engine {
 namespace {
@@ -37,72 +37,35 @@ struct Bitmask::State final : MatrixImpl {
   Index narrow_step() const override;
 
   Index rows = 0, cols = 0, nnz = 0;
-  ValueType type = ValueType::float32;
   std::vector<Index> starts{0};
   Array<std::uint64_t> masks;  // rows × words_of(cols)
-  std::variant<Array<float>, Array<BFloat16>, Array<Float16>, Array<std::int8_t>> values;
-  std::vector<float> scales;  // per row; empty unless int8
+  StoredValues<BitmaskValues> values;
 
   // Room for `most` values.
-  State(Index rows_, Index cols_, Index most, ValueType type_) : rows(rows_), cols(cols_), type(type_) {
+  State(Index rows_, Index cols_, Index most, ValueType type) : rows(rows_), cols(cols_), values(type) {
     starts.reserve(rows + 1);
     masks.resize(rows * words_of(cols));
-    switch (type) {
-      case ValueType::float32: values.emplace<Array<float>>(); break;
-      case ValueType::bfloat16: values.emplace<Array<BFloat16>>(); break;
-      case ValueType::float16: values.emplace<Array<Float16>>(); break;
-      case ValueType::int8: values.emplace<Array<std::int8_t>>(); break;
-    }
-    std::visit([&](auto& array) { array.reserve(most + kSlackElements); }, values);
-  }
-
-  float scale(Index row) const { return scales.empty() ? 1.0f : scales[row]; }
-
-  template <class Value>
-  Value stored(float v, Index row) const {
-    if constexpr (std::is_same_v<Value, std::int8_t>) {
-      return in_units_of(scales[row], v);
-    } else {
-      return rounded<Value>(v);
-    }
-  }
-
-  bool rounds_to_zero(float v, Index row) const {
-    return std::visit([&]<class Value>(const Array<Value>&) { return is_zero(widened(stored<Value>(v, row))); }, values);
+    values.reserve(most);
   }
 
   void push(Index row, Index column, float v) {
     masks[row * words_of(cols) + column / 64] |= std::uint64_t{1} << column % 64;
-    std::visit([&]<class Value>(Array<Value>& array) { array.push_back(stored<Value>(v, row)); }, values);
+    values.push(v);
     ++nnz;
   }
 
-  // The scale of the next row, from all its weights.
-  void begin_row(const float* weights, Index count) {
-    if (type != ValueType::int8) return;
-    float largest = 0;
-    for (Index i = 0; i < count; ++i) largest = std::max(largest, std::abs(weights[i]));
-    scales.push_back(row_scale(largest));
-  }
-
   void end_row() { starts.push_back(nnz); }
-
-  void seal() {
-    std::visit([&](auto& array) { array.resize(nnz + kSlackElements); }, values);
-  }
 
   // Calls body(column, value) for every stored weight of a row, in order.
   template <class Body>
   void for_each_in_row(Index row, const Body& body) const {
     const std::uint64_t* mask = masks.data() + row * words_of(cols);
-    std::visit(
-        [&](const auto& array) {
-          Index i = starts[row];
-          for (Index word = 0; word < words_of(cols); ++word)
-            for (std::uint64_t bits = mask[word]; bits != 0; bits &= bits - 1)
-              body(64 * word + std::countr_zero(bits), widened(array[i++]) * scale(row));
-        },
-        values);
+    values.visit([&](const auto& array) {
+      Index i = starts[row];
+      for (Index word = 0; word < words_of(cols); ++word)
+        for (std::uint64_t bits = mask[word]; bits != 0; bits &= bits - 1)
+          body(64 * word + std::countr_zero(bits), widened(array[i++]) * values.scale(row));
+    });
   }
 };
 
@@ -117,12 +80,12 @@ Bitmask Bitmask::from_dense(const float* weights, Index rows, Index cols, ValueT
   for (Index row = 0; row < rows; ++row) {
     const float* w = weights + row * cols;
     for (Index col = 0; col < cols; ++col) check_fits(type, w[col], "weights[", row, ", ", col, "]");
-    state->begin_row(w, cols);
+    state->values.begin_row(w, cols);
     for (Index col = 0; col < cols; ++col)
-      if (!is_zero(w[col]) && !state->rounds_to_zero(w[col], row)) state->push(row, col, w[col]);
+      if (!is_zero(w[col]) && !state->values.rounds_to_zero(w[col])) state->push(row, col, w[col]);
     state->end_row();
   }
-  state->seal();
+  state->values.seal(state->nnz);
   return Bitmask(std::move(state));
 }
 
@@ -148,22 +111,18 @@ Bitmask Bitmask::from_parts(std::span<const std::uint8_t> mask, std::span<const 
     Index count = 0;
     for (Index col = 0; col < cols; ++col) count += is_kept(row * cols + col);
     const float* next = kept.data() + state->nnz;
-    state->begin_row(next, count);
+    state->values.begin_row(next, count);
     for (Index col = 0; col < cols; ++col)
       if (is_kept(row * cols + col)) state->push(row, col, *next++);
     state->end_row();
   }
-  state->seal();
+  state->values.seal(state->nnz);
   return Bitmask(std::move(state));
 }
 
-ValueType Bitmask::value_type() const { return state_->type; }
+ValueType Bitmask::value_type() const { return state_->values.type(); }
 
-MatrixSize Bitmask::State::size() const {
-  const Index bytes = bytes_of(starts) + bytes_of(masks) + bytes_of(scales) +
-                      std::visit([](const auto& array) { return bytes_of(array); }, values);
-  return {rows, cols, nnz, bytes};
-}
+MatrixSize Bitmask::State::size() const { return {rows, cols, nnz, bytes_of(starts) + bytes_of(masks) + values.bytes()}; }
 
 void Bitmask::State::to_dense(float* out) const {
   std::fill_n(out, rows * cols, 0.0f);
@@ -190,21 +149,13 @@ std::vector<float> Bitmask::values() const {
 }
 
 void Bitmask::State::multiply_narrow(const NarrowJob& job) const {
-  const Kernels& table = *job.kernels;
-  std::visit(
-      [&]<class Value>(const Array<Value>& array) {
-        const BitmaskArgs<Value> args{.row_starts = starts.data() + job.row_begin,
-                                      .masks = masks.data() + job.row_begin * words_of(cols),
-                                      .values = array.data(),
-                                      .scales = scales.empty() ? nullptr : scales.data() + job.row_begin,
-                                      .cols = cols,
-                                      .narrow = narrow_args(job)};
-        if constexpr (std::is_same_v<Value, float>) table.bitmask_gemv_float32(args);
-        if constexpr (std::is_same_v<Value, BFloat16>) table.bitmask_gemv_bfloat16(args);
-        if constexpr (std::is_same_v<Value, Float16>) table.bitmask_gemv_float16(args);
-        if constexpr (std::is_same_v<Value, std::int8_t>) table.bitmask_gemv_int8(args);
-      },
-      values);
+  values.visit([&]<class Value>(const Array<Value>& array) {
+    job.kernels->bitmask_gemv(BitmaskArgs<Value>{.row_starts = starts.data() + job.row_begin,
+                                                 .masks = masks.data() + job.row_begin * words_of(cols),
+                                                 .values = array.data(),
+                                                 .cols = cols,
+                                                 .narrow = narrow_args(job, values.scales())});
+  });
 }
 
 Index Bitmask::State::narrow_step() const { return 2; }

@@ -7,17 +7,16 @@
 #include <numeric>
 #include <optional>
 #include <type_traits>
-#include <variant>
 
 #include "base/aligned_array.hpp"
-#include "base/caches.hpp"
 #include "base/check.hpp"
 #include "base/float_types.hpp"
-#include "base/registry.hpp"
+#include "base/tuning.hpp"
 #include "formats/csr_blocks.hpp"
 #include "formats/csr_windows.hpp"
 #include "formats/narrow.hpp"
 #include "formats/row_tiles.hpp"
+#include "formats/stored_values.hpp"
 
 // Column indices take 16 bits up to this many columns, 32 above. Tests lower it to run the wide path on small data.
 #ifndef SPARSE_ENGINE_NARROW_COLUMNS
@@ -49,28 +48,20 @@ struct Csr::State final : MatrixImpl {
   std::shared_ptr<const NarrowLayout> lay_out_narrow(NarrowKind kind) const override;
 
   Index rows = 0, cols = 0, nnz = 0;
-  ValueType type = ValueType::float32;
   bool from_afar = false;  // too large to be in a cache at the next product
   std::vector<Index> starts;
   Array<std::uint16_t> narrow;  // exactly one of the two holds the columns
   Array<std::uint32_t> wide;
-  std::variant<Array<float>, Array<BFloat16>, Array<Float16>> values;
+  StoredValues<CsrValues> values;
 
   // Counted at the first product with few columns.
   mutable std::once_flag costs_counted;
   mutable std::optional<WindowCosts> costs;
 
   bool is_narrow() const { return cols <= SPARSE_ENGINE_NARROW_COLUMNS; }
-  Index column(Index i) const { return is_narrow() ? Index{narrow[i]} : Index{wide[i]}; }
-  float value(Index i) const {
-    return std::visit([&](const auto& array) { return widened(array[i]); }, values);
-  }
-  float as_stored(float v) const {
-    return with_float_type(type, [&](auto kind) { return widened(rounded<decltype(kind)>(v)); });
-  }
   void reserve(Index most) {
     is_narrow() ? narrow.reserve(most + kSlackElements) : wide.reserve(most + kSlackElements);
-    with_float_type(type, [&](auto kind) { values.emplace<Array<decltype(kind)>>().reserve(most + kSlackElements); });
+    values.reserve(most);
   }
   void push(Index column, float value) {
     if (is_narrow()) {
@@ -78,23 +69,19 @@ struct Csr::State final : MatrixImpl {
     } else {
       wide.push_back(static_cast<std::uint32_t>(column));
     }
-    std::visit([&]<class Value>(Array<Value>& array) { array.push_back(rounded<Value>(value)); }, values);
+    values.push(value);
     ++nnz;
   }
   void seal() {
     is_narrow() ? narrow.resize(nnz + kSlackElements) : wide.resize(nnz + kSlackElements);
-    std::visit(
-        [&](auto& array) {
-          array.resize(nnz + kSlackElements);
-          from_afar = bytes_of(narrow) + bytes_of(wide) + bytes_of(array) > caches().matrix();
-        },
-        values);
+    values.seal(nnz);
+    from_afar = bytes_of(narrow) + bytes_of(wide) + values.bytes() > tuning().matrix_bytes;
   }
   // All that is not zero of a matrix that holds `count` such weights. Without branches: which weights stay cannot be foreseen.
   void take_float32(const float* weights, Index count) {
     nnz = count;
     seal();
-    auto& stored = std::get<Array<float>>(values);
+    Array<float>& stored = values.floats();
     const auto take = [&](auto& columns) {
       Index at = 0;  // stays within the slack behind the arrays: a zero is written where the next weight goes
       for (Index row = 0; row < rows; ++row) {
@@ -113,14 +100,15 @@ struct Csr::State final : MatrixImpl {
   }
   template <class Use>
   auto with_entries(const Use& use) const {
-    return std::visit([&](const auto& array) { return is_narrow() ? use(narrow, array) : use(wide, array); }, values);
+    return values.visit([&](const auto& array) { return is_narrow() ? use(narrow, array) : use(wide, array); });
   }
   bool windows_pay(Index columns) const {
-    std::call_once(costs_counted, [&] { costs.emplace(cols, starts, narrow, type == ValueType::float32 ? 4 : 2); });
+    std::call_once(costs_counted, [&] {
+      const Index value_bytes = values.visit([](const auto& array) { return Index{sizeof(array[0])}; });
+      costs.emplace(cols, starts, narrow, value_bytes);
+    });
     return costs->pay(columns);
   }
-  template <class Column, class Value>
-  void multiply(const NarrowJob& job, const Array<Column>& columns, const Array<Value>& array) const;
 };
 
 Csr::Csr(std::shared_ptr<const State> state) : Matrix(state), state_(std::move(state)) {}
@@ -133,7 +121,7 @@ Csr Csr::from_dense(const float* weights, Index rows, Index cols, ValueType type
   auto state = std::make_shared<State>();
   state->rows = rows;
   state->cols = cols;
-  state->type = type;
+  state->values = StoredValues<CsrValues>(type);
   const Index most = size - std::count(weights, weights + size, 0.0f);
   state->reserve(most);
   state->starts.reserve(rows + 1);
@@ -144,11 +132,10 @@ Csr Csr::from_dense(const float* weights, Index rows, Index cols, ValueType type
   }
   for (Index row = 0; row < rows; ++row) {
     const float* w = weights + row * cols;
-    for (Index col = 0; col < cols; ++col) {
-      if (is_zero(w[col]) || is_zero(state->as_stored(w[col]))) continue;
-      check_fits(type, w[col], "weights[", row, ", ", col, "]");
-      state->push(col, w[col]);
-    }
+    for (Index col = 0; col < cols; ++col) check_fits(type, w[col], "weights[", row, ", ", col, "]");
+    state->values.begin_row(w, cols);
+    for (Index col = 0; col < cols; ++col)
+      if (!is_zero(w[col]) && !state->values.rounds_to_zero(w[col])) state->push(col, w[col]);
     state->starts.push_back(state->nnz);
   }
   state->seal();
@@ -192,45 +179,19 @@ Csr Csr::from_parts(std::span<const std::int64_t> row_starts, std::span<const st
   return Csr(std::move(state));
 }
 
-ValueType Csr::value_type() const { return state_->type; }
+ValueType Csr::value_type() const { return state_->values.type(); }
 
 MatrixSize Csr::State::size() const {
-  const Index bytes = bytes_of(starts) + bytes_of(narrow) + bytes_of(wide) +
-                      std::visit([](const auto& array) { return bytes_of(array); }, values);
-  return {rows, cols, nnz, bytes};
+  return {rows, cols, nnz, bytes_of(starts) + bytes_of(narrow) + bytes_of(wide) + values.bytes()};
 }
 
 void Csr::State::to_dense(float* out) const {
   std::fill_n(out, rows * cols, 0.0f);
-  for (Index row = 0; row < rows; ++row)
-    for (Index i = starts[row]; i < starts[row + 1]; ++i) out[row * cols + column(i)] = value(i);
-}
-
-template <class Column, class Value>
-void Csr::State::multiply(const NarrowJob& job, const Array<Column>& columns, const Array<Value>& array) const {
-  const Kernels& table = *job.kernels;
-  const CsrGemvArgs<Column, Value> args{.row_starts = starts.data() + job.row_begin,
-                                        .columns = columns.data(),
-                                        .values = array.data(),
-                                        .from_afar = from_afar,
-                                        .narrow = narrow_args(job)};
-  constexpr bool kNarrow = sizeof(Column) == sizeof(std::uint16_t);
-  if constexpr (std::is_same_v<Value, BFloat16>) {
-    if constexpr (kNarrow)
-      return table.csr_gemv16_bfloat16(args);
-    else
-      return table.csr_gemv32_bfloat16(args);
-  } else if constexpr (std::is_same_v<Value, Float16>) {
-    if constexpr (kNarrow)
-      return table.csr_gemv16_float16(args);
-    else
-      return table.csr_gemv32_float16(args);
-  } else {
-    if constexpr (kNarrow)
-      return table.csr_gemv16_float32(args);
-    else
-      return table.csr_gemv32_float32(args);
-  }
+  with_entries([&](const auto& columns, const auto& array) {
+    for (Index row = 0; row < rows; ++row)
+      for (Index i = starts[row]; i < starts[row + 1]; ++i)
+        out[row * cols + columns[i]] = widened(array[i]) * values.scale(row);
+  });
 }
 
 // Windows only where a permutation takes eight floats.
@@ -241,19 +202,24 @@ NarrowKind Csr::State::narrow_kind(const Kernels& table, Index columns) const {
 
 std::shared_ptr<const NarrowLayout> Csr::State::lay_out_narrow(NarrowKind kind) const {
   if (kind == NarrowKind::windows)
-    return std::visit(
-        [&]<class Value>(const Array<Value>& array) -> std::shared_ptr<const NarrowLayout> {
-          return std::make_shared<CsrWindows<Value>>(costs->kind(), cols, starts, narrow, array);
-        },
-        values);
+    return values.visit([&]<class Value>(const Array<Value>& array) -> std::shared_ptr<const NarrowLayout> {
+      return std::make_shared<CsrWindows<Value>>(costs->kind(), cols, starts, narrow, array, values.scales());
+    });
   return with_entries([&]<class Column, class Value>(const Array<Column>& columns,
                                                      const Array<Value>& array) -> std::shared_ptr<const NarrowLayout> {
-    return std::make_shared<ColumnBlocks<Column, Value>>(column_blocks(rows, cols, nnz), cols, starts, columns, array);
+    return std::make_shared<ColumnBlocks<Column, Value>>(column_blocks(rows, cols, nnz), cols, starts, columns, array,
+                                                         values.scales());
   });
 }
 
 void Csr::State::multiply_narrow(const NarrowJob& job) const {
-  with_entries([&](const auto& columns, const auto& array) { multiply(job, columns, array); });
+  with_entries([&]<class Column, class Value>(const Array<Column>& columns, const Array<Value>& array) {
+    job.kernels->csr_gemv(CsrGemvArgs<Column, Value>{.row_starts = starts.data() + job.row_begin,
+                                                     .columns = columns.data(),
+                                                     .values = array.data(),
+                                                     .from_afar = from_afar,
+                                                     .narrow = narrow_args(job, values.scales())});
+  });
 }
 
 Index Csr::State::row_at_share(Index share, Index shares) const { return start_at_share(starts, share, shares); }
@@ -263,19 +229,15 @@ std::shared_ptr<const Tiles> Csr::State::lay_out(const TileShape& shape) const {
     return is_narrow() ? std::make_shared<RowTiles>(shape, rows, cols, starts, narrow, floats)
                        : std::make_shared<RowTiles>(shape, rows, cols, starts, wide, floats);
   };
-  if (const auto* floats = std::get_if<Array<float>>(&values)) return with_values(*floats);
-  std::vector<float> widened_values(nnz);
-  for (Index i = 0; i < nnz; ++i) widened_values[i] = value(i);
-  return with_values(widened_values);
+  return values.visit([&]<class Value>(const Array<Value>& array) {
+    if constexpr (std::is_same_v<Value, float>) return with_values(array);
+    return with_values(values.widened_all(starts));
+  });
 }
 
 std::span<const std::int64_t> Csr::row_starts() const { return state_->starts; }
 
-std::vector<float> Csr::values() const {
-  std::vector<float> widened_values(nnz());
-  for (Index i = 0; i < nnz(); ++i) widened_values[i] = state_->value(i);
-  return widened_values;
-}
+std::vector<float> Csr::values() const { return state_->values.widened_all(state_->starts); }
 
 std::vector<std::int64_t> Csr::column_indices() const {
   if (state_->is_narrow()) return {state_->narrow.begin(), state_->narrow.begin() + nnz()};

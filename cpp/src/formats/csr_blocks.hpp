@@ -7,33 +7,24 @@
 
 #include "base/aligned_array.hpp"
 #include "base/float_types.hpp"
+#include "base/tuning.hpp"
 #include "formats/narrow.hpp"
 
 namespace sparse_engine {
 
-constexpr Index kBlockedFromColumns = 8192;  // 32 KB of x
-constexpr Index kColumnsPerBlock = 6144;     // at most
-constexpr Index kLeastPerRowAndBlock = 128;  // stored weights: below, the ends of rows cost more than the cache saves
-
 // Blocks of columns worth having; 1: none.
 inline Index column_blocks(Index rows, Index cols, Index nnz) {
-  const Index blocks = (cols + kColumnsPerBlock - 1) / kColumnsPerBlock;
-  return cols > kBlockedFromColumns && nnz / kLeastPerRowAndBlock >= rows * blocks ? blocks : 1;
+  constexpr CsrBlocksTuning t = Tuning::csr_blocks;
+  const Index blocks = (cols + t.most_columns - 1) / t.most_columns;
+  return cols > t.from_columns && nnz / t.least_per_row_block >= rows * blocks ? blocks : 1;
 }
-
-inline void run(const Kernels& k, const CsrBlocksArgs<std::uint16_t, float>& a) { k.csr_blocks16_float32(a); }
-inline void run(const Kernels& k, const CsrBlocksArgs<std::uint16_t, BFloat16>& a) { k.csr_blocks16_bfloat16(a); }
-inline void run(const Kernels& k, const CsrBlocksArgs<std::uint16_t, Float16>& a) { k.csr_blocks16_float16(a); }
-inline void run(const Kernels& k, const CsrBlocksArgs<std::uint32_t, float>& a) { k.csr_blocks32_float32(a); }
-inline void run(const Kernels& k, const CsrBlocksArgs<std::uint32_t, BFloat16>& a) { k.csr_blocks32_bfloat16(a); }
-inline void run(const Kernels& k, const CsrBlocksArgs<std::uint32_t, Float16>& a) { k.csr_blocks32_float16(a); }
 
 template <class Column, class Value>
 class ColumnBlocks final : public NarrowLayout {
  public:
   ColumnBlocks(Index blocks, Index cols, const std::vector<Index>& row_starts, const Array<Column>& columns,
-               const Array<Value>& values)
-      : blocks_(blocks) {
+               const Array<Value>& values, const float* scales)
+      : blocks_(blocks), scales_(scales) {
     const Index rows = static_cast<Index>(row_starts.size()) - 1, chunks = (rows + kCsrChunkRows - 1) / kCsrChunkRows;
     const Index width = (cols + blocks - 1) / blocks;
     starts_.reserve(chunks * blocks * kCsrChunkRows + 1);
@@ -62,18 +53,19 @@ class ColumnBlocks final : public NarrowLayout {
   }
 
   void multiply(const NarrowJob& job) const override {
-    run(*job.kernels, CsrBlocksArgs<Column, Value>{.starts = starts_.data(),
-                                                   .columns = columns_.data(),
-                                                   .values = values_.data(),
-                                                   .blocks = blocks_,
-                                                   .first_row = job.row_begin,
-                                                   .narrow = narrow_args(job)});
+    job.kernels->csr_blocks(CsrBlocksArgs<Column, Value>{.starts = starts_.data(),
+                                                         .columns = columns_.data(),
+                                                         .values = values_.data(),
+                                                         .blocks = blocks_,
+                                                         .first_row = job.row_begin,
+                                                         .narrow = narrow_args(job, scales_)});
   }
 
   Index bytes() const override { return bytes_of(starts_) + bytes_of(columns_) + bytes_of(values_); }
 
  private:
   Index blocks_;
+  const float* scales_;  // of the matrix, or null
   std::vector<Index> starts_;
   Array<Column> columns_;
   Array<Value> values_;

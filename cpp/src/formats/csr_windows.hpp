@@ -7,6 +7,7 @@
 
 #include "base/aligned_array.hpp"
 #include "base/float_types.hpp"
+#include "base/tuning.hpp"
 #include "formats/narrow.hpp"
 
 namespace sparse_engine {
@@ -36,14 +37,10 @@ Index walk_slice(Index slice, Index cols, const std::vector<Index>& row_starts, 
   }
 }
 
-inline void run(const Kernels& k, const CsrWindowsArgs<float>& a) { k.csr_windows_float32(a); }
-inline void run(const Kernels& k, const CsrWindowsArgs<BFloat16>& a) { k.csr_windows_bfloat16(a); }
-inline void run(const Kernels& k, const CsrWindowsArgs<Float16>& a) { k.csr_windows_float16(a); }
-
 // What becomes of a row without a weight in a step: a stored zero, or a bit of a mask.
 enum class Windows { padded, packed };
 
-// What decides whether windows are faster than weights one by one, by the steps that some slices need. Nanoseconds on Zen 3.
+// What decides whether windows are faster than weights one by one, by the steps that some slices need.
 class WindowCosts {
  public:
   WindowCosts(Index cols, const std::vector<Index>& row_starts, const Array<std::uint16_t>& columns, Index value_bytes)
@@ -71,24 +68,28 @@ class WindowCosts {
   bool is_float() const { return value_bytes_ == sizeof(float); }
 
   double padded(Index columns) const {
-    return cost((0.9 + more_columns(columns)) * steps_, (4 + kSliceRows * value_bytes_) * steps_);
+    return cost((kCosts.step + more_columns(columns)) * steps_, (4 + kSliceRows * value_bytes_) * steps_);
   }
   double packed(Index columns) const {
-    return cost(((is_float() ? 1.45 : 1.15) + more_columns(columns)) * steps_, 5 * steps_ + value_bytes_ * weights_);
+    const double step = is_float() ? kCosts.packed_step : kCosts.packed_step16;
+    return cost((step + more_columns(columns)) * steps_, 5 * steps_ + value_bytes_ * weights_);
   }
   double one_by_one(Index columns) const {
-    constexpr double kCachedColumns = 1024;  // eight floats each
-    const double missed = std::max(0.0, 1 - kCachedColumns / static_cast<double>(cols_));
-    const double row = columns == 1 ? 4 : 10, weight = columns > 1 ? 0.45 + 0.5 * missed : is_float() ? 0.27 : 0.3;
+    const double missed = std::max(0.0, 1 - kCosts.cached_columns / static_cast<double>(cols_));
+    const double row = columns == 1 ? kCosts.row : kCosts.row_of_more;
+    const double weight = columns > 1  ? kCosts.cached_weight + kCosts.missed_weight * missed
+                          : is_float() ? kCosts.weight
+                                       : kCosts.weight16;
     return cost(weight * weights_, (2 + value_bytes_) * weights_) + row * seen_;
   }
-  static double more_columns(Index columns) { return 0.68 * static_cast<double>(columns - 1); }
+  static double more_columns(Index columns) { return kCosts.more_column * static_cast<double>(columns - 1); }
   double cost(double arithmetic, double bytes) const {
     // Not the cache of this machine: windows sum in another order than weights one by one, so a result would depend on it.
-    constexpr double kInCache = 8 << 20, kByteBeyondCache = 0.075;
-    return std::max(arithmetic, bytes > kInCache * seen_ / static_cast<double>(rows_) ? bytes * kByteBeyondCache : 0.0);
+    const bool cached = bytes <= kCosts.cached_bytes * seen_ / static_cast<double>(rows_);
+    return std::max(arithmetic, cached ? 0.0 : bytes * kCosts.byte_from_memory);
   }
 
+  static constexpr SlicedCsrTuning kCosts = Tuning::sliced_csr;
   Index cols_, rows_;
   double value_bytes_, steps_ = 0, weights_ = 0, seen_ = 0;
 };
@@ -98,8 +99,8 @@ class CsrWindows final : public NarrowLayout {
  public:
   // Keeps references to the arrays: they belong to the same matrix.
   CsrWindows(Windows windows, Index cols, const std::vector<Index>& row_starts, const Array<std::uint16_t>& columns,
-             const Array<Value>& array)
-      : row_starts_(row_starts), columns_(columns), plain_(array) {
+             const Array<Value>& array, const float* scales)
+      : row_starts_(row_starts), columns_(columns), plain_(array), scales_(scales) {
     const Index rows = static_cast<Index>(row_starts.size()) - 1, slices = (rows + kSliceRows - 1) / kSliceRows;
     const bool packed = windows == Windows::packed;
     const auto end_slice = [&] {
@@ -128,7 +129,7 @@ class CsrWindows final : public NarrowLayout {
   }
 
   void multiply(const NarrowJob& job) const override {
-    run(*job.kernels,
+    job.kernels->csr_windows(
         CsrWindowsArgs<Value>{.slice_starts = slice_starts_.data(),
                               .steps = steps_.data(),
                               .stored = stored_.empty() ? nullptr : stored_.data(),
@@ -136,7 +137,7 @@ class CsrWindows final : public NarrowLayout {
                               .values = values_.data(),
                               .first_row = job.row_begin,
                               .x_stride = job.x_stride,
-                              .plain = {row_starts_.data(), columns_.data(), plain_.data(), false, narrow_args(job)}});
+                              .plain = {row_starts_.data(), columns_.data(), plain_.data(), false, narrow_args(job, scales_)}});
   }
 
   Index bytes() const override {
@@ -147,6 +148,7 @@ class CsrWindows final : public NarrowLayout {
   const std::vector<Index>& row_starts_;
   const Array<std::uint16_t>& columns_;
   const Array<Value>& plain_;
+  const float* scales_;  // of the matrix, or null
   std::vector<Index> slice_starts_, value_starts_;
   Array<std::uint32_t> steps_;
   Array<std::uint8_t> stored_;

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "kernels/table.hpp"
+#include "sparse_engine/cost_model.hpp"
 #include "sparse_engine/matrix.hpp"
 
 namespace sparse_engine {
@@ -55,8 +56,6 @@ class Tiles {
   // The same tiles for X as another shape says; null where they would have to be cut differently.
   virtual std::shared_ptr<const Tiles> moved(const TileShape&) const { return nullptr; }
 };
-
-inline constexpr Index kNarrowColumns = 8;
 
 // How the columns of X lie before a narrow product: row after row, eight floats each, zeros past the last column; or column
 // after column.

@@ -9,7 +9,8 @@
 
 namespace sparse_engine {
 
-inline NarrowArgs narrow_args(const NarrowJob& job) {
+// `scales`: of all rows of the matrix, or null.
+inline NarrowArgs narrow_args(const NarrowJob& job, const float* scales = nullptr) {
   const Index offset = job.row_begin * job.y_row_stride;
   return {.rows = job.row_end - job.row_begin,
           .columns = job.columns,
@@ -19,7 +20,8 @@ inline NarrowArgs narrow_args(const NarrowJob& job) {
           .y = job.y + offset,
           .y_row_stride = job.y_row_stride,
           .y_column_stride = job.y_column_stride,
-          .activation = job.activation};
+          .activation = job.activation,
+          .scales = scales ? scales + job.row_begin : nullptr};
 }
 
 // Where the elements of X lie in the panel of a narrow product.

@@ -8,18 +8,19 @@
 
 #include "base/aligned_array.hpp"
 #include "base/check.hpp"
+#include "base/tuning.hpp"
 #include "formats/matrix_impl.hpp"
 #include "kernels/table.hpp"
 
 namespace sparse_engine {
 
-inline constexpr Index kMaxTileRows = 256;  // 256 × 64 floats of output stay in the L2 cache; places fit a byte
+inline constexpr Index kMaxTileRows = 256;  // places fit a byte
 
 // First rows of tiles, and the end of the last: enough tiles to share a small matrix between threads, few enough that a block
 // of X is used many times.
 inline std::vector<Index> tile_starts(Index rows, Index group_rows) {
   const Index quarter = (rows + 3) / 4;
-  const Index tile_rows = std::clamp<Index>((quarter + 7) / 8 * 8, 32, kMaxTileRows);
+  const Index tile_rows = std::clamp<Index>((quarter + 7) / 8 * 8, 32, std::min(tuning().tile_rows, kMaxTileRows));
   std::vector<Index> starts;
   for (Index group = 0; group < rows; group += group_rows) {
     const Index group_end = std::min(rows, group + group_rows);
@@ -132,13 +133,12 @@ class StripTiles final : public Tiles {
   // are so short that coming and going of sums, which follow one another in memory, decides.
   template <class Length>
   static std::vector<Index> by_length(Index strips, const Length& length) {
-    constexpr Index kLeastMean = 8, kLeastStrips = 96;
     std::vector<Index> order(strips);
     std::iota(order.begin(), order.end(), Index{0});
-    if (height > 1 || strips < kLeastStrips) return order;
+    if (height > 1 || strips < tuning().sorted_strips) return order;
     const Index all =
         std::accumulate(order.begin(), order.end(), Index{0}, [&](Index sum, Index i) { return sum + length(i); });
-    if (all < kLeastMean * strips) return order;
+    if (all < tuning().sorted_weights * strips) return order;
     std::stable_sort(order.begin(), order.end(), [&](Index a, Index b) { return length(a) > length(b); });
     return order;
   }

@@ -59,6 +59,19 @@ constexpr const char* kNeeds[] = {
     nullptr,
 };
 
+// A kernel for several types, to be converted to a pointer for one. Not a lambda: outside of functions these are weak symbols.
+#define KERNEL(kernel, result, arguments)
+#define KERNEL_FOR(kernel, types, result, arguments) \
+  struct kernel##_entry {                            \
+    template <class Pointer>                         \
+    constexpr operator Pointer() const {             \
+      return kernel;                                 \
+    }                                                \
+  };
+#include "kernels/kernels.inc"
+#undef KERNEL
+#undef KERNEL_FOR
+
 }  // namespace
 
 extern const Kernels table;
@@ -67,8 +80,10 @@ constinit const Kernels table = {
     kNeeds,
     kLanes,
 #define KERNEL(kernel, result, arguments) &kernel,
+#define KERNEL_FOR(kernel, types, result, arguments) decltype(Kernels::kernel)(kernel##_entry{}),
 #include "kernels/kernels.inc"
 #undef KERNEL
+#undef KERNEL_FOR
 };
 
 }  // namespace sparse_engine::SPARSE_ENGINE_ISA

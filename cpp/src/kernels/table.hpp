@@ -9,6 +9,7 @@
 #include <cstdint>
 
 #include "kernels/select/tie_order.hpp"
+#include "kernels/table_types.hpp"
 #include "sparse_engine/types.hpp"
 
 namespace sparse_engine {
@@ -70,6 +71,7 @@ struct NarrowArgs {
   float* y;
   std::int64_t y_row_stride, y_column_stride;
   Activation activation;
+  const float* scales = nullptr;  // one per row, that its sums are multiplied with first: of int8 only
 };
 
 // Kernels of single rows read whole vectors: arrays of columns, values and masks go on for this many elements, all zero.
@@ -119,7 +121,6 @@ struct BitmaskArgs {
   const std::int64_t* row_starts;  // rows + 1, into values
   const std::uint64_t* masks;      // per row one bit a column, lowest first, whole words
   const Value* values;
-  const float* scales;  // per row, or null
   std::int64_t cols;
   NarrowArgs narrow;
 };
@@ -258,9 +259,10 @@ struct SelectArgs {
   std::uint8_t* bits;
 };
 
+template <class Item>
 struct ApplyArgs {
   const std::uint8_t* bits;  // element i is bit i % 8 of byte i / 8
-  void* items;
+  void* items;               // of Item's size each, aligned or not
   std::uint64_t count;
 };
 
@@ -269,8 +271,13 @@ struct Kernels {
   const char* const* needs;  // processor features, null-terminated, read from the compiler's macros
   int lanes;                 // floats in a vector
 #define KERNEL(kernel, result, arguments) result(*kernel) arguments;
+#define KERNEL_FOR(kernel, types, result, arguments) \
+  template <class... T>                              \
+  using kernel##_function = result arguments;        \
+  TypedKernels<kernel##_function, types> kernel;
 #include "kernels/kernels.inc"
 #undef KERNEL
+#undef KERNEL_FOR
 };
 
 }  // namespace sparse_engine

@@ -26,7 +26,7 @@ void multiply(const Matrix& w, const ConstPanel& x, const Epilogue& epilogue, co
         w.rows(), ", ", x.columns, ")");
   if (x.columns == 0 || w.rows() == 0) return;
   const Kernels& table = kernels();
-  const Index columns_worth = x.columns <= kNarrowColumns ? std::max(x.columns, kColumnsWorth) : x.columns;
+  const Index columns_worth = x.columns <= kNarrowColumns ? std::max(x.columns, Tuning::threads.few_columns_worth) : x.columns;
   const int threads = threads_for(checked_mul(w.nnz() + w.rows(), columns_worth, "work"));
   const PlanKey key(reinterpret_cast<std::intptr_t>(&table), threads, x.columns, x.row_stride, x.column_stride, y.row_stride,
                     y.column_stride);

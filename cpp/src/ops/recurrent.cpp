@@ -33,7 +33,7 @@ Index unit_block(const Matrix& w, const Sequence& s) {
 
 // A barrier costs a quarter of what starting threads does, and they start once for all steps.
 int workers_for(const Matrix& w, const Sequence& s) {
-  const Index work = checked_mul(w.nnz() + w.rows(), std::max(s.batch, kColumnsWorth), "work");
+  const Index work = checked_mul(w.nnz() + w.rows(), std::max(s.batch, Tuning::threads.few_columns_worth), "work");
   return threads_for(checked_mul(work, std::min(s.steps, Index{4}), "work"));
 }
 

@@ -8,6 +8,7 @@
 
 #include "base/check.hpp"
 #include "base/parallel.hpp"
+#include "base/tuning.hpp"
 #include "base/workspace.hpp"
 #include "kernels/table.hpp"
 #include "sparse_engine/mask.hpp"
@@ -15,7 +16,8 @@
 namespace sparse_engine {
 namespace {
 
-constexpr Index kPiece = 1 << 16;  // weights of a mask one thread writes at a time; a multiple of 8
+constexpr Index kPiece = Tuning::selection.group_weights;
+static_assert(kPiece % 8 == 0);  // threads share no byte of a mask
 
 Index lines(const Groups& g) { return (g.rows + g.height - 1) / g.height; }
 Index across(const Groups& g) { return (g.cols + g.width - 1) / g.width; }

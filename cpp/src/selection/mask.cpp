@@ -5,18 +5,19 @@
 #include <bit>
 #include <cmath>
 #include <cstring>
-#include <type_traits>
 
 #include "base/check.hpp"
 #include "base/parallel.hpp"
 #include "base/registry.hpp"
+#include "base/tuning.hpp"
 #include "base/workspace.hpp"
 #include "kernels/table.hpp"
 
 namespace sparse_engine {
 namespace {
 
-constexpr std::uint64_t kPiece = 1u << 20;  // scores a task handles; a multiple of 8, so that tasks share no byte of a mask
+constexpr auto kPiece = static_cast<std::uint64_t>(Tuning::selection.scores);
+static_assert(kPiece % 8 == 0);  // tasks share no byte of a mask
 constexpr std::size_t kBuckets = std::size_t{1} << kRadixBits;
 static_assert(kTieRanks == kBuckets);
 
@@ -63,37 +64,19 @@ class Work {
                                     .shift = next_shift(known),
                                     .prefix = part.threshold >> known,
                                     .histogram = histogram};
-    if constexpr (kDouble)
-      return table_.mask_histogram_double(args);
-    else
-      return table_.mask_histogram(args);
+    return table_.mask_histogram(args);
   }
 
-  void count_ranks(std::uint64_t piece, std::uint64_t* histogram) const {
-    if constexpr (kDouble)
-      table_.mask_count_ranks_double(of(piece), histogram);
-    else
-      table_.mask_count_ranks(of(piece), histogram);
-  }
+  void count_ranks(std::uint64_t piece, std::uint64_t* histogram) const { table_.mask_count_ranks(of(piece), histogram); }
 
-  std::uint64_t count_at_rank(std::uint64_t piece) const {
-    if constexpr (kDouble)
-      return table_.mask_count_at_rank_double(of(piece));
-    else
-      return table_.mask_count_at_rank(of(piece));
-  }
+  std::uint64_t count_at_rank(std::uint64_t piece) const { return table_.mask_count_at_rank(of(piece)); }
 
   std::uint64_t select(std::uint64_t piece, bool all_ties, std::uint64_t at_rank, std::uint8_t* bits) const {
     const SelectArgs<Score> args{.ties = of(piece), .all_ties = all_ties, .at_rank = at_rank, .bits = bits};
-    if constexpr (kDouble)
-      return table_.mask_select_double(args);
-    else
-      return table_.mask_select(args);
+    return table_.mask_select(args);
   }
 
  private:
-  static constexpr bool kDouble = std::is_same_v<Score, double>;
-
   TieArgs<Score> of(std::uint64_t piece) const {
     TieArgs<Score> part = all_;
     part.first = piece * kPiece;
@@ -229,21 +212,25 @@ void keep_largest(std::span<const float> scores, std::uint64_t keep, std::span<s
 bool apply_mask(std::span<const std::uint8_t> bits, void* data, std::uint64_t count, int item_bytes) {
   check_bits(bits.size(), count);
   const Kernels& table = kernels();
-  const auto apply = item_bytes == 1   ? table.mask_apply8
-                     : item_bytes == 2 ? table.mask_apply16
-                     : item_bytes == 4 ? table.mask_apply32
-                                       : table.mask_apply64;
-  check(item_bytes == 1 || item_bytes == 2 || item_bytes == 4 || item_bytes == 8, "elements of ", item_bytes,
-        " bytes; 1, 2, 4 and 8 are supported");
   std::atomic<bool> changed{false};
-  parallel::parallel_for(static_cast<std::int64_t>(pieces_of(count)), threads_for(static_cast<std::int64_t>(count)),
-                         [&](std::int64_t piece, int) {
-                           const std::uint64_t first = piece * kPiece;
-                           if (apply({.bits = bits.data() + first / 8,
-                                      .items = static_cast<unsigned char*>(data) + first * item_bytes,
-                                      .count = piece_size(count, piece)}))
-                             changed.store(true, std::memory_order_relaxed);
-                         });
+  const auto apply = [&]<class Item>() {
+    parallel::parallel_for(
+        static_cast<std::int64_t>(pieces_of(count)), threads_for(static_cast<std::int64_t>(count)),
+        [&](std::int64_t piece, int) {
+          const std::uint64_t first = piece * kPiece;
+          if (table.mask_apply(ApplyArgs<Item>{.bits = bits.data() + first / 8,
+                                               .items = static_cast<unsigned char*>(data) + first * sizeof(Item),
+                                               .count = piece_size(count, piece)}))
+            changed.store(true, std::memory_order_relaxed);
+        });
+  };
+  bool known = false;
+  for_each_type(MaskedTypes{}, [&]<class Item>() {
+    if (item_bytes != sizeof(Item)) return;
+    known = true;
+    apply.template operator()<Item>();
+  });
+  check(known, "elements of ", item_bytes, " bytes; 1, 2, 4 and 8 are supported");
   return changed;
 }
 

@@ -9,6 +9,7 @@
 
 #include "base/check.hpp"
 #include "base/parallel.hpp"
+#include "base/tuning.hpp"
 #include "base/workspace.hpp"
 #include "kernels/table.hpp"
 #include "sparse_engine/mask.hpp"
@@ -22,8 +23,8 @@ void check_size(std::size_t given, Index needed, const char* name) {
   check(static_cast<Index>(given) == needed, name, " has ", given, " entries; these groups need ", needed);
 }
 
-// Neighbours that one thread takes at a time; a multiple of 8, so that no two threads write a byte.
-constexpr Index kNeighbourhoods = 4096;
+constexpr Index kNeighbourhoods = Tuning::selection.neighbourhoods;
+static_assert(kNeighbourhoods % 8 == 0);  // no two threads write a byte
 
 // body(group, its scores) for every `m` neighbours; NaN among the scores throws once all are done.
 template <class Score, class Body>

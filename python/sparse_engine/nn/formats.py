@@ -1,7 +1,6 @@
 """How a layer's weights can be packed, and which of these are worth timing for an input."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,37 +11,15 @@ from ..masking.hooks import Held
 from ..masking.mask import Mask
 
 DENSE = "dense"
-NARROW_COLUMNS = 8  # up to here a product is bound by the bytes of W
+NARROW_COLUMNS = _core.narrow_columns  # up to here a product is bound by the bytes of W
 SAMPLED_ROWS = 64
 
-
-@dataclass(frozen=True)
-class Format:
-    """A way to pack weights, and the cost model's view of it.
-
-    Times are counted in multiply-accumulates of dense arithmetic with many columns, and in bytes read with few: with density d
-    a wide product costs `wide * d + overhead`, a narrow one reads `narrow * d + narrow_fixed` bytes for each dense weight's 4.
-    """
-
-    pack: Callable[[NDArray[np.float32]], _core.Matrix]
-    wide: float
-    overhead: float
-    narrow: float
-    narrow_fixed: float = 0.0
-
-    def cost(self, density: float, columns: int) -> float:
-        """Modelled time relative to dense."""
-        if columns <= NARROW_COLUMNS:
-            return (self.narrow * density + self.narrow_fixed) / 4
-        return self.wide * density + self.overhead
-
-
-# The constants are what two Zen 3 cores measured (docs/regimes.md), so that the model alone decides about as timing would.
-FORMATS = {
-    "csr": Format(_core.Csr.from_dense, wide=1.35, overhead=0.03, narrow=5.0),
-    "bitmask": Format(_core.Bitmask.from_dense, wide=1.5, overhead=0.05, narrow=4.2, narrow_fixed=0.25),
-    "bsr4x1": Format(lambda w: _core.Bsr.from_dense(w, 4, 1), wide=1.1, overhead=0.03, narrow=5.5),
-    "nm2:4": Format(lambda w: _core.Nm.from_dense(w, 2, 4), wide=1.35, overhead=0.03, narrow=4.3),
+# How each format packs a dense matrix. The names are those of the native cost model, which says what each is expected to take.
+FORMATS: dict[str, Callable[[NDArray[np.float32]], _core.Matrix]] = {
+    "csr": _core.Csr.from_dense,
+    "bitmask": _core.Bitmask.from_dense,
+    "bsr4x1": lambda w: _core.Bsr.from_dense(w, 4, 1),
+    "nm2:4": lambda w: _core.Nm.from_dense(w, 2, 4),
 }
 
 
@@ -64,7 +41,7 @@ class Packed:
         """The weight in the format of `kernel`."""
         found = self.matrices.get(kernel)
         if found is None:
-            found = self.matrices[kernel] = FORMATS[kernel].pack(self.dense())
+            found = self.matrices[kernel] = FORMATS[kernel](self.dense())
         return found
 
     def dense(self) -> NDArray[np.float32]:
@@ -114,7 +91,7 @@ def candidates(fitting_formats: tuple[str, ...], density: float, columns: int) -
     """Formats worth timing for `columns` columns, cheapest first by the model; none within reach of dense is an empty list."""
     if columns > NARROW_COLUMNS:  # laid out alike: single weights for wide products are csr's
         fitting_formats = tuple(f for f in fitting_formats if f != "bitmask")
-    costs = {name: FORMATS[name].cost(density, columns) for name in fitting_formats}
+    costs = {name: _core.product_cost(name, density, columns) for name in fitting_formats}
     best = min(costs.values())
     worth = [name for name, cost in costs.items() if cost <= 1.6 * best and cost <= 1.6]
     return sorted(worth, key=costs.__getitem__)
@@ -122,4 +99,4 @@ def candidates(fitting_formats: tuple[str, ...], density: float, columns: int) -
 
 def modelled(names: list[str], density: float, columns: int) -> str:
     """What the model alone takes: the cheapest of `names`, or dense."""
-    return names[0] if names and FORMATS[names[0]].cost(density, columns) < 1 else DENSE
+    return names[0] if names and _core.product_cost(names[0], density, columns) < 1 else DENSE

@@ -30,6 +30,13 @@ TEST(AlignedArray, BeginsAtACacheLineAndFromSomeMegabytesOnAtAHugePage) {
   free_array(nullptr);
 }
 
+TEST(AlignedArray, RefusesANumberOfElementsWhoseBytesWrap) {
+  constexpr std::size_t kMost = std::numeric_limits<std::size_t>::max();
+  EXPECT_THROW(ArrayAllocator<double>().allocate(kMost / 8 + 1), std::bad_alloc);
+  EXPECT_THROW(ArrayAllocator<double>().allocate(kMost / 8 + 9), std::bad_alloc) << "which would be 64 bytes";
+  EXPECT_THROW(ArrayAllocator<std::uint16_t>().allocate(kMost), std::bad_alloc);
+}
+
 TEST(AlignedArray, RefusesWhatMemoryCannotHold) {
   constexpr std::size_t kMost = std::numeric_limits<std::size_t>::max();
 #if !defined(__SANITIZE_ADDRESS__)  // which ends the process where this much is asked for

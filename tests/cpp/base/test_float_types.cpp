@@ -117,6 +117,22 @@ TEST(FloatTypes, ScaleRowsOfInt8SoThatRoundingAgainChangesNothing) {
   }
 }
 
+// Rounded up, the scale of the largest float would make 127 units infinite.
+TEST(FloatTypes, ScaleTheLargestFloatsOfARowOfInt8WithoutOverflow) {
+  const float most = std::numeric_limits<float>::max();
+  for (const float largest : {most, std::nextafter(most, 0.0f), 0x1.fffep127f, 0x1.ffep127f, 0x1.ffp127f, 0x1p127f})
+    for (const int mode : {FE_TONEAREST, FE_UPWARD, FE_DOWNWARD, FE_TOWARDZERO}) {
+      std::fesetround(mode);
+      const float scale = row_scale(largest);
+      const int units = in_units_of(scale, largest);
+      std::fesetround(FE_TONEAREST);
+      EXPECT_EQ(units, 127);
+      EXPECT_TRUE(is_finite(127 * scale));
+      EXPECT_NEAR(127 * double{scale} / double{largest}, 1, 0x1p-14);
+      EXPECT_EQ(row_scale(127 * scale), scale);
+    }
+}
+
 TEST(FloatTypes, HaveUnitsForRowsOfZerosAndForWhatLiesBeyondTheScale) {
   EXPECT_EQ(row_scale(0), 0);
   EXPECT_EQ(in_units_of(0, 5), 0);
@@ -138,11 +154,21 @@ TEST(FloatTypes, RefuseWhatWouldBecomeAnotherKindOfNumberAndNameIt) {
   EXPECT_EQ(refusal([&] { check_fits(ValueType::float32, large, "w"); }), "(accepted)");
 }
 
-TEST(FloatTypes, AreHandedOnByNameExceptInt8) {
-  EXPECT_EQ(with_float_type(ValueType::float32, [](auto v) { return sizeof(v); }), 4u);
-  EXPECT_TRUE(with_float_type(ValueType::bfloat16, [](auto v) { return std::is_same_v<decltype(v), BFloat16>; }));
-  EXPECT_TRUE(with_float_type(ValueType::float16, [](auto v) { return std::is_same_v<decltype(v), Float16>; }));
-  EXPECT_REFUSED(with_float_type(ValueType::int8, [](auto) {}), "not int8; BitmaskMatrix does");
+TEST(FloatTypes, AreHandedOnByNameWhereTheListHasThem) {
+  const auto bytes = [](auto types, ValueType type) {
+    std::size_t found = 0;
+    with_value_type(types, type, [&]<class Value>() {
+      EXPECT_EQ(kValueType<Value>, type);
+      found = sizeof(Value);
+    });
+    return found;
+  };
+  EXPECT_EQ(bytes(CsrValues{}, ValueType::float32), 4u);
+  EXPECT_EQ(bytes(CsrValues{}, ValueType::bfloat16), 2u);
+  EXPECT_EQ(bytes(CsrValues{}, ValueType::float16), 2u);
+  EXPECT_EQ(bytes(BitmaskValues{}, ValueType::int8), 1u);
+  EXPECT_REFUSED(bytes(TypeList<float, BFloat16, Float16>{}, ValueType::int8),
+                 "this format keeps float32, bfloat16 or float16, not int8; BitmaskMatrix does");
   EXPECT_STREQ(name_of(ValueType::int8), "int8");
   EXPECT_STREQ(name_of(ValueType::bfloat16), "bfloat16");
 }

@@ -45,15 +45,15 @@ TEST(Load, TriesWorkersMoreSeldomAsLongAsTheyAreKeptFromWorking) {
     EXPECT_GE(load.pause(), before);
     before = load.pause();
   }
-  EXPECT_EQ(before, parallel::Load::kMostPause);
+  EXPECT_EQ(before, Tuning::threads.most_pause);
   load.report(2, 1, 0, parallel::wall_time() + 10 * kSecond);
-  EXPECT_EQ(load.pause(), parallel::Load::kLeastPause) << "all went well for long";
+  EXPECT_EQ(load.pause(), Tuning::threads.least_pause) << "all went well for long";
 }
 
 TEST(Load, ACallerThatWaitedLongHasTheNextWorkersWatched) {
   parallel::Load load;
-  load.report(2, 0, parallel::kShort + 1, 0);
-  for (int i = 0; i < parallel::Load::kWatchedCalls; ++i) {
+  load.report(2, 0, Tuning::threads.short_time + 1, 0);
+  for (int i = 0; i < Tuning::threads.watched_calls; ++i) {
     EXPECT_TRUE(load.watched());
     load.report(2, 0, 0, 0);
   }
@@ -65,7 +65,7 @@ TEST(Load, AWorkerThatComputedAllTheTimeWasNotKeptFromWork) {
   bool worked = false;
   for (int trial = 0; trial < 50 && !worked; ++trial) {
     const parallel::Attendance attendance(parallel::wall_time(), true);
-    const parallel::Nanoseconds until = parallel::own_time() + 2 * parallel::kShort;
+    const parallel::Nanoseconds until = parallel::own_time() + 2 * Tuning::threads.short_time;
     while (parallel::own_time() < until) {
     }
     worked = !attendance.kept_from_work();
@@ -84,7 +84,7 @@ TEST(Load, ReportsOfTeamsThatLostNobodyChangeNothing) {
   parallel::Load load;
   for (int i = 0; i < 100; ++i) load.report(8, 0, 0, i * kSecond);
   EXPECT_EQ(load.workers(8), 8);
-  EXPECT_EQ(load.pause(), parallel::Load::kLeastPause);
+  EXPECT_EQ(load.pause(), Tuning::threads.least_pause);
   EXPECT_FALSE(load.watched());
 }
 

@@ -280,6 +280,20 @@ TEST(Bitmask, RefusesPartsThatDisagree) {
   EXPECT_EQ(Bitmask::from_parts({}, {}, 0, 0).nnz(), 0);
 }
 
+// The scale of a row is rounded up, and 127 of it were infinite.
+TEST(Bitmask, KeepsTheLargestFloatFiniteAsInt8) {
+  const float most = std::numeric_limits<float>::max();
+  const std::vector<float> weights = {most, -most, most / 2, most / 127};
+  const std::vector<std::uint8_t> mask = {15};
+  for (const Bitmask& matrix : {Bitmask::from_dense(weights.data(), 1, 4, ValueType::int8),
+                                Bitmask::from_parts(mask, weights, 1, 4, ValueType::int8)}) {
+    const Weights back = stored(matrix);
+    for (std::size_t i = 0; i < 4; ++i)
+      EXPECT_NEAR(double{back.values[i]} / double{most}, double{weights[i]} / double{most}, 0.004);
+    for_each_isa([&] { EXPECT_EQ(multiplied(matrix, {0, 1, 0, 0}, 1)[0], back.values[1]); });
+  }
+}
+
 TEST(Bitmask, KeepsZerosThatPartsStore) {
   const std::vector<std::uint8_t> mask = {3};
   const Bitmask matrix = Bitmask::from_parts(mask, std::vector<float>{0, 3}, 1, 2);

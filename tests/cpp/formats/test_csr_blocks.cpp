@@ -6,6 +6,7 @@
 #include "reference.hpp"
 #include "reference_one_column.hpp"
 #include "sparse_engine/csr.hpp"
+#include "value_types.hpp"
 
 // One column of x beyond the L1 cache: the weights are laid out in blocks of columns.
 namespace sparse_engine {
@@ -31,7 +32,7 @@ TEST(CsrBlocks, AreLaidOutForOneColumnOfManyAndCounted) {
 }
 
 TEST(CsrBlocks, LieWithinTheBoundForEveryTypeOfValueAndWidth) {
-  for (const ValueType type : {ValueType::float32, ValueType::bfloat16, ValueType::float16})
+  for (const ValueType type : value_types(CsrValues{}))
     for (const Index cols : {Index{8193}, kCols, Index{20001}}) {
       SCOPED_TRACE(cols);
       Weights w = real_weights(kRows, cols, 0.06, cols);

@@ -10,6 +10,7 @@
 #include "reference_one_column.hpp"
 #include "sparse_engine/csr.hpp"
 #include "sparse_engine/runtime.hpp"
+#include "value_types.hpp"
 
 // One column, eight rows at a time, their next weights where windows of x meet them. Instruction sets without a permutation of
 // eight floats gather, and have to agree.
@@ -39,7 +40,7 @@ TEST(CsrWindows, AreLaidOutWhereTheyPay) {
 }
 
 TEST(CsrWindows, LieWithinTheBoundForEveryTypeOfValueAndShape) {
-  for (const ValueType type : {ValueType::float32, ValueType::bfloat16, ValueType::float16})
+  for (const ValueType type : value_types(CsrValues{}))
     for (const Index rows : {8, 9, 15, 40})
       for (const Index cols : {8, 9, 16, 255, 600, 1201}) {
         SCOPED_TRACE(std::to_string(rows) + " x " + std::to_string(cols));
@@ -157,7 +158,7 @@ template <class Value>
 std::vector<float> product_of(Windows kind, const Weights& w, const std::vector<float>& values, Index columns = 1,
                               Index first_row = 0) {
   const Arrays<Value> arrays(w);
-  const CsrWindows<Value> windows(kind, w.cols, arrays.row_starts, arrays.columns, arrays.values);
+  const CsrWindows<Value> windows(kind, w.cols, arrays.row_starts, arrays.columns, arrays.values, nullptr);
   std::vector<float> by_column;
   for (Index c = 0; c < columns; ++c)
     for (Index i = 0; i < w.cols; ++i) by_column.push_back(values[i * columns + c]);

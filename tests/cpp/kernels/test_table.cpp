@@ -1,6 +1,7 @@
 // The kernels' tables: complete, and honest about what they need.
 #include <gtest/gtest.h>
 
+#include <cstdint>
 #include <map>
 #include <set>
 #include <string>
@@ -15,31 +16,38 @@ namespace {
 
 using namespace reference;
 
+// Calls body(name, pointer) for every kernel of a table, of every type.
+template <class Body>
+void for_each_kernel(const Kernels& table, const Body& body) {
+#define KERNEL(kernel, result, arguments) body(#kernel, table.kernel);
+#define KERNEL_FOR(kernel, types, result, arguments) table.kernel.for_each([&](auto* one) { body(#kernel, one); });
+#include "kernels/kernels.inc"
+#undef KERNEL
+#undef KERNEL_FOR
+}
+
 TEST(Kernels, AreAllInTheTableOfEveryInstructionSet) {
   for_each_isa([] {
     const Kernels& table = kernels();
     EXPECT_EQ(table.name, isa());
-#define KERNEL(kernel, result, arguments) EXPECT_NE(table.kernel, nullptr) << #kernel;
-#include "kernels/kernels.inc"
-#undef KERNEL
+    for_each_kernel(table, [](const char* name, auto* kernel) { EXPECT_NE(kernel, nullptr) << name; });
   });
 }
 
 TEST(Kernels, ComeFromDifferentObjectsForDifferentInstructionSets) {
   std::set<const void*> tables;
-#define KERNEL(kernel, result, arguments) std::set<result(*) arguments> kernel##_functions;
-#include "kernels/kernels.inc"
-#undef KERNEL
+  std::set<std::uintptr_t> functions;
+  std::size_t entries = 0;
   for_each_isa([&] {
     tables.insert(&kernels());
-#define KERNEL(kernel, result, arguments) kernel##_functions.insert(kernels().kernel);
-#include "kernels/kernels.inc"
-#undef KERNEL
+    entries = 0;
+    for_each_kernel(kernels(), [&](const char* name, auto* kernel) {
+      EXPECT_TRUE(functions.insert(reinterpret_cast<std::uintptr_t>(kernel)).second) << name << " is another entry as well";
+      ++entries;
+    });
   });
   EXPECT_EQ(tables.size(), supported_isas().size());
-#define KERNEL(kernel, result, arguments) EXPECT_EQ(kernel##_functions.size(), tables.size()) << #kernel;
-#include "kernels/kernels.inc"
-#undef KERNEL
+  EXPECT_EQ(functions.size(), entries * tables.size());
 }
 
 TEST(Kernels, HaveVectorsThatDivideATile) {

@@ -44,6 +44,32 @@ def test_a_bitmask_is_worth_timing_for_few_columns_only():
     assert formats.modelled(["csr"], 1.0, 100) == "dense"
 
 
+# Formats in the order they are timed in, and what the model takes untimed.
+@pytest.mark.parametrize(
+    ("density", "columns", "order", "untimed"),
+    [
+        (0.02, 1, ["nm2:4", "csr", "bsr4x1"], "nm2:4"),
+        (0.1, 8, ["nm2:4", "csr", "bsr4x1", "bitmask"], "nm2:4"),
+        (0.5, 1, ["nm2:4", "bitmask", "csr", "bsr4x1"], "nm2:4"),
+        (1.0, 4, ["nm2:4", "bitmask", "csr", "bsr4x1"], "dense"),
+        (0.02, 9, ["bsr4x1", "csr", "nm2:4"], "bsr4x1"),
+        (0.5, 100, ["bsr4x1", "csr", "nm2:4"], "bsr4x1"),
+        (1.0, 100, ["bsr4x1", "csr", "nm2:4"], "dense"),
+    ],
+)
+def test_the_native_cost_model_orders_the_formats_and_decides_against_dense(density, columns, order, untimed):
+    found = formats.candidates(tuple(formats.FORMATS), density, columns)
+    assert found == order
+    assert formats.modelled(found, density, columns) == untimed
+
+
+def test_the_native_cost_model_knows_every_format_and_names_them_when_asked_for_another():
+    for name in formats.FORMATS:
+        assert formats._core.product_cost(name, 0.5, 1) > 0
+    with pytest.raises(ValueError, match="format = 'csc' is not one of: " + ", ".join(formats.FORMATS)):
+        formats._core.product_cost("csc", 0.5, 1)
+
+
 @pytest.mark.parametrize("kernel", list(formats.FORMATS))
 @pytest.mark.parametrize("columns", [1, 5, 70])
 def test_every_format_gives_the_layers_result(monkeypatch, rng, kernel, columns):

@@ -67,7 +67,7 @@ template <class Value>
   float sum = 0;
   for (int64_t word = 0; word < words; ++word)
     for (uint64_t bits = a.masks[row * words + word]; bits != 0; bits &= bits - 1)
-      sum += widen(*value++) * a.scales[row] * a.narrow.x[(64 * word + __builtin_ctzll(bits)) * pitch + column];
+      sum += widen(*value++) * a.narrow.scales[row] * a.narrow.x[(64 * word + __builtin_ctzll(bits)) * pitch + column];
   return sum;
 }
 
@@ -75,8 +75,8 @@ inline bool is_finite(float v) { return v - v == 0.0f; }
 
 template <class Value>
 inline float scaled(const BitmaskArgs<Value>& a, int64_t row, int64_t words, float sum) {
-  if (!a.scales) return sum;
-  return is_finite(sum) ? sum * a.scales[row] : scaled_sum(a, row, words, 0);
+  if (!a.narrow.scales) return sum;
+  return is_finite(sum) ? sum * a.narrow.scales[row] : scaled_sum(a, row, words, 0);
 }
 
 // `last` holds the x of the last, possibly incomplete word.
@@ -149,11 +149,11 @@ void bitmask_eight_columns(const BitmaskArgs<Value>& a, int64_t words) {
       sum = add8(sum, csr_times_eight<false>(values, columns, count, a.narrow.x + 8 * 64 * word));
       values += count;
     }
-    if (a.scales) {
+    if (a.narrow.scales) {
       float sums[8];
       store8(sums, sum);
       for (int64_t column = 0; column < 8; ++column)
-        sums[column] = is_finite(sums[column]) || column >= a.narrow.columns ? sums[column] * a.scales[row]
+        sums[column] = is_finite(sums[column]) || column >= a.narrow.columns ? sums[column] * a.narrow.scales[row]
                                                                              : scaled_sum(a, row, words, column);
       sum = load8(sums);
     }
@@ -168,11 +168,6 @@ void bitmask_gemv(const BitmaskArgs<Value>& args) {
   if (a.narrow.columns > 1) return bitmask_eight_columns(a, words);
   all_finite(a.narrow.x, a.cols) ? bitmask_one_column<true>(a, words) : bitmask_one_column<false>(a, words);
 }
-
-void bitmask_gemv_float32(const BitmaskArgs<float>& args) { bitmask_gemv(args); }
-void bitmask_gemv_bfloat16(const BitmaskArgs<BFloat16>& args) { bitmask_gemv(args); }
-void bitmask_gemv_float16(const BitmaskArgs<Float16>& args) { bitmask_gemv(args); }
-void bitmask_gemv_int8(const BitmaskArgs<int8_t>& args) { bitmask_gemv(args); }
 
 }  // namespace
 }  // namespace sparse_engine::SPARSE_ENGINE_ISA

@@ -114,19 +114,5 @@ void csr_blocks(const CsrBlocksArgs<Column, Value>& args) {
   }
 }
 
-void csr_gemv16_float32(const CsrGemvArgs<uint16_t, float>& args) { csr_gemv(args); }
-void csr_gemv16_bfloat16(const CsrGemvArgs<uint16_t, BFloat16>& args) { csr_gemv(args); }
-void csr_gemv16_float16(const CsrGemvArgs<uint16_t, Float16>& args) { csr_gemv(args); }
-void csr_gemv32_float32(const CsrGemvArgs<uint32_t, float>& args) { csr_gemv(args); }
-void csr_gemv32_bfloat16(const CsrGemvArgs<uint32_t, BFloat16>& args) { csr_gemv(args); }
-void csr_gemv32_float16(const CsrGemvArgs<uint32_t, Float16>& args) { csr_gemv(args); }
-
-void csr_blocks16_float32(const CsrBlocksArgs<uint16_t, float>& args) { csr_blocks(args); }
-void csr_blocks16_bfloat16(const CsrBlocksArgs<uint16_t, BFloat16>& args) { csr_blocks(args); }
-void csr_blocks16_float16(const CsrBlocksArgs<uint16_t, Float16>& args) { csr_blocks(args); }
-void csr_blocks32_float32(const CsrBlocksArgs<uint32_t, float>& args) { csr_blocks(args); }
-void csr_blocks32_bfloat16(const CsrBlocksArgs<uint32_t, BFloat16>& args) { csr_blocks(args); }
-void csr_blocks32_float16(const CsrBlocksArgs<uint32_t, Float16>& args) { csr_blocks(args); }
-
 }  // namespace
 }  // namespace sparse_engine::SPARSE_ENGINE_ISA

@@ -141,9 +141,5 @@ void csr_windows(const CsrWindowsArgs<Value>& args) {
   }
 }
 
-void csr_windows_float32(const CsrWindowsArgs<float>& args) { csr_windows(args); }
-void csr_windows_bfloat16(const CsrWindowsArgs<BFloat16>& args) { csr_windows(args); }
-void csr_windows_float16(const CsrWindowsArgs<Float16>& args) { csr_windows(args); }
-
 }  // namespace
 }  // namespace sparse_engine::SPARSE_ENGINE_ISA

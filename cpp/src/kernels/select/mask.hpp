@@ -24,7 +24,7 @@ inline uint64_t magnitude_bits(double score) {
 
 // False when a NaN is among the scores; looked at where nothing is known yet.
 template <class Score>
-bool histogram_of(const HistogramArgs<Score>& args) {
+bool mask_histogram(const HistogramArgs<Score>& args) {
   using Bits = decltype(magnitude_bits(Score{}));
   constexpr Bits kInfinity = sizeof(Score) == 4 ? static_cast<Bits>(0x7f800000u) : static_cast<Bits>(0x7ff0000000000000u);
   constexpr int kFirstShift = sizeof(Score) * 8 - 1 - kRadixBits;
@@ -52,14 +52,14 @@ uint32_t rank_of(const TieArgs<Score>& args, uint64_t i) {
 }
 
 template <class Score>
-void count_ranks(const TieArgs<Score>& args, uint64_t* histogram) {
+void mask_count_ranks(const TieArgs<Score>& args, uint64_t* histogram) {
   const auto threshold = static_cast<decltype(magnitude_bits(Score{}))>(args.threshold);
   for (uint64_t i = 0; i < args.count; ++i)
     if (magnitude_bits(args.scores[i]) == threshold) ++histogram[rank_of(args, i)];
 }
 
 template <class Score>
-uint64_t count_at_rank(const TieArgs<Score>& args) {
+uint64_t mask_count_at_rank(const TieArgs<Score>& args) {
   const auto threshold = static_cast<decltype(magnitude_bits(Score{}))>(args.threshold);
   uint64_t equal = 0;
   for (uint64_t i = 0; i < args.count; ++i)
@@ -69,7 +69,7 @@ uint64_t count_at_rank(const TieArgs<Score>& args) {
 
 // Returns the ties it kept at the last rank that keeps any.
 template <class Score>
-uint64_t select(const SelectArgs<Score>& args) {
+uint64_t mask_select(const SelectArgs<Score>& args) {
   const TieArgs<Score>& ties = args.ties;
   const auto threshold = static_cast<decltype(magnitude_bits(Score{}))>(ties.threshold);
   uint64_t kept = 0;
@@ -94,15 +94,6 @@ uint64_t select(const SelectArgs<Score>& args) {
   }
   return kept;
 }
-
-bool mask_histogram(const HistogramArgs<float>& args) { return histogram_of(args); }
-bool mask_histogram_double(const HistogramArgs<double>& args) { return histogram_of(args); }
-void mask_count_ranks(const TieArgs<float>& args, uint64_t* histogram) { count_ranks(args, histogram); }
-void mask_count_ranks_double(const TieArgs<double>& args, uint64_t* histogram) { count_ranks(args, histogram); }
-uint64_t mask_count_at_rank(const TieArgs<float>& args) { return count_at_rank(args); }
-uint64_t mask_count_at_rank_double(const TieArgs<double>& args) { return count_at_rank(args); }
-uint64_t mask_select(const SelectArgs<float>& args) { return select(args); }
-uint64_t mask_select_double(const SelectArgs<double>& args) { return select(args); }
 
 }  // namespace
 }  // namespace sparse_engine::SPARSE_ENGINE_ISA

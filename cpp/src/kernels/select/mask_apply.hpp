@@ -43,7 +43,7 @@ bool mask_apply_eight(uint8_t keep, unsigned char* at) {
 }
 
 template <class Item>
-bool mask_apply(const ApplyArgs& args) {
+bool mask_apply(const ApplyArgs<Item>& args) {
   auto* const items = static_cast<unsigned char*>(args.items);
   bool changed = false;
   const uint64_t whole = args.count / 8 * 8;
@@ -55,11 +55,6 @@ bool mask_apply(const ApplyArgs& args) {
     changed |= mask_apply_group<Item>(args.bits[whole / 8], items + whole * sizeof(Item), args.count - whole);
   return changed;
 }
-
-bool mask_apply8(const ApplyArgs& args) { return mask_apply<uint8_t>(args); }
-bool mask_apply16(const ApplyArgs& args) { return mask_apply<uint16_t>(args); }
-bool mask_apply32(const ApplyArgs& args) { return mask_apply<uint32_t>(args); }
-bool mask_apply64(const ApplyArgs& args) { return mask_apply<uint64_t>(args); }
 
 }  // namespace
 }  // namespace sparse_engine::SPARSE_ENGINE_ISA

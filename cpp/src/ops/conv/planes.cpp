@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/check.hpp"
+#include "base/tuning.hpp"
 #include "ops/spmm/blocks.hpp"
 
 namespace sparse_engine {
@@ -58,8 +59,6 @@ Geometry geometry(const Conv2dShape& s, const OutputSize& out, Rows rows) {
 
 namespace {
 
-constexpr Index kNarrowPitch = 32;
-
 void fill_zero(float* first, Index count) { std::fill_n(first, count, 0.0f); }
 
 // Some channels at a time, so that a transposition from channels_last stays in the cache.
@@ -72,7 +71,7 @@ void pack_channels(const Kernels& table, const ConstImages& x, const Conv2dShape
       float* phase = target + (phase_h * g.phases_w + phase_w) * g.phase_floats;
       for (Index c = 0; c < channels; ++c) {
         float* plane = phase + c * g.channel_floats;
-        if (g.pitch <= kNarrowPitch) {  // one call instead of two a row
+        if (g.pitch <= tuning().zeroed_pitch) {  // one call instead of two a row
           fill_zero(plane, g.phase_floats);
           continue;
         }
@@ -124,8 +123,9 @@ void pack_channels(const Kernels& table, const ConstImages& x, const Conv2dShape
 void pack_planes(const Kernels& table, const ConstImages& x, const Conv2dShape& s, const Geometry& g, Index image,
                  Index first_row, Index first_channel, Index channels, float* planes) {
   const float* source = x.data + image * x.stride_n + first_channel * x.stride_c;
-  for (Index channel = 0; channel < channels; channel += kPackChannels)
-    pack_channels(table, x, s, g, source + channel * x.stride_c, first_row, std::min(kPackChannels, channels - channel),
+  const Index at_once = tuning().pack_channels;
+  for (Index channel = 0; channel < channels; channel += at_once)
+    pack_channels(table, x, s, g, source + channel * x.stride_c, first_row, std::min(at_once, channels - channel),
                   planes + channel * g.channel_floats);
 }
 

@@ -1,7 +1,7 @@
 #include <algorithm>
 
-#include "base/caches.hpp"
 #include "base/check.hpp"
+#include "base/tuning.hpp"
 #include "ops/conv/plan.hpp"
 #include "ops/spmm/blocks.hpp"
 #include "ops/spmm/spmm_plan.hpp"
@@ -31,7 +31,7 @@ Bands cut_into_bands(const Geometry& g, const ConstImages& x, const Images& y, I
   Index count = 1;
   while (count < threads && !evenly(y.batch * count, threads) && height / (count + 1) >= least_rows) ++count;
   if (!evenly(y.batch * count, threads)) count = 1;
-  const Index band_floats = caches().band() / static_cast<Index>(sizeof(float));
+  const Index band_floats = tuning().band_bytes / static_cast<Index>(sizeof(float));
   const Index row_floats = std::max<Index>(1, x.channels * g.pitch * g.phases_h * g.phases_w);
   const Index halo = g.plane_rows - g.out.height;  // packed for every band
   const Index most = std::max({least_rows, 2 * halo, band_floats / row_floats - halo});
@@ -128,8 +128,8 @@ class DepthwisePlan final : public Plan {
     check_reachable(g_.channel_floats, 1);
     output_ =
         TiledOutput(table, w.plans().layouts().tiles(planes_shape(s, g_, 1, 1, w)), g_.grid(), y, TiledOutput::Rows::gaps);
-    runs_ = (x.channels + kChannels - 1) / kChannels;
-    planes_floats_ = checked_mul(std::min(kChannels, x.channels), g_.channel_floats, "packed image");
+    runs_ = (x.channels + run_channels_ - 1) / run_channels_;
+    planes_floats_ = checked_mul(std::min(run_channels_, x.channels), g_.channel_floats, "packed image");
     cut(Strategy::depthwise, checked_mul(x.batch, runs_, "tasks"), threads, 0,
         checked_add(planes_floats_ + kSlack, g_.positions + kSlack, "workspace"));
   }
@@ -137,10 +137,9 @@ class DepthwisePlan final : public Plan {
   const Tiles* tiles() const override { return &output_.tiles(); }
 
  private:
-  static constexpr Index kChannels = 16;  // a task's
-
   void run_one(Index task, const Operands& operands, const float*, float* own) const override {
-    const Index image = task / runs_, first = task % runs_ * kChannels, channels = std::min(kChannels, x_.channels - first);
+    const Index image = task / runs_, first = task % runs_ * run_channels_,
+                channels = std::min(run_channels_, x_.channels - first);
     ConstImages x = x_;
     x.data = operands.x;
     pack_planes(table_, x, s_, g_, image, 0, first, channels, own);
@@ -155,6 +154,7 @@ class DepthwisePlan final : public Plan {
   Conv2dShape s_;
   Geometry g_;
   TiledOutput output_;
+  const Index run_channels_ = tuning().depthwise_channels;  // a task's
   Index runs_, planes_floats_;
 };
 

@@ -4,27 +4,22 @@
 #include <limits>
 
 #include "base/check.hpp"
+#include "base/tuning.hpp"
 #include "kernels/table.hpp"
 
 namespace sparse_engine {
-namespace {
-
-constexpr double kManyKept = 0.15;  // from here on a row's weights outweigh its sums
-
-}  // namespace
-
 double density_of(const Matrix& w) {
   return static_cast<double>(w.nnz()) / std::max(1.0, static_cast<double>(w.rows()) * static_cast<double>(w.cols()));
 }
 
 Index block_floats(const Matrix& w) {
-  constexpr Index kCacheFloats = 32 * 1024 / sizeof(float);
-  if (w.impl()->strip_height() == 4) return kCacheFloats * 4;
+  const Tuning& t = tuning();
+  if (w.impl()->strip_height() == 4) return t.strip_block_floats;
   const double density = density_of(w);
   // The rest of the cache is for what streams by: weights and sums. Of few rows a block is used too seldom to be loaded that
   // often.
-  if (density >= kManyKept && w.rows() >= 512) return kCacheFloats * 3 / 4;
-  return density >= 0.07 ? kCacheFloats : density >= 0.03 ? kCacheFloats * 3 / 2 : kCacheFloats * 3;
+  if (density >= t.many_kept && w.rows() >= t.many_kept_rows) return t.block_floats * 3 / 4;
+  return density >= t.some_kept ? t.block_floats : density >= t.few_kept ? t.block_floats * 3 / 2 : t.block_floats * 3;
 }
 
 void check_reachable(Index channel_floats, Index channels) {
@@ -33,9 +28,9 @@ void check_reachable(Index channel_floats, Index channels) {
 }
 
 TileShape panel_shape(const Matrix& w, Index group_rows, Index channels, Index channel_step) {
-  Index most = block_floats(w) / std::min<Index>(channel_step, kTileColumns);
+  Index most = std::max<Index>(1, block_floats(w) / std::min<Index>(channel_step, kTileColumns));
   // Few weights a row read a third more than the L1 cache holds faster than their sums come and go once more.
-  if (channels <= most + most / 3 && density_of(w) < kManyKept) most = std::max<Index>(1, channels);
+  if (channels <= most + most / 3 && density_of(w) < tuning().many_kept) most = std::max<Index>(1, channels);
   // About equal blocks: a short last one would cost nearly as much as a long one.
   const Index blocks = std::max<Index>(1, (channels + most - 1) / most);
   const Index block = std::max<Index>(1, (channels + blocks - 1) / blocks);

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "base/tuning.hpp"
+
 namespace sparse_engine {
 namespace {
 
@@ -29,12 +31,13 @@ bool has_gaps(const ColumnGrid& g, const View& y) {
 
 void pack_panel(const Kernels& table, const ColumnGrid& g, const ConstImages& x, Index first, Index count, float* panel,
                 Index panel_stride) {
-  for (Index channel = 0; channel < x.channels; channel += kPackChannels) {
+  const Index at_once = tuning().pack_channels;
+  for (Index channel = 0; channel < x.channels; channel += at_once) {
     for_each_run(g, has_gaps(g, x), first, count, [&](Index image, Index h, Index w, Index columns, Index at) {
       table.panel_pack({.source = x.data + image * x.stride_n + channel * x.stride_c + h * x.stride_h + w * x.stride_w,
                         .row_stride = x.stride_c,
                         .column_stride = x.stride_w,
-                        .rows = std::min(kPackChannels, x.channels - channel),
+                        .rows = std::min(at_once, x.channels - channel),
                         .columns = columns,
                         .target = panel + channel * panel_stride + at,
                         .target_stride = panel_stride,

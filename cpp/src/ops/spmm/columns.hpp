@@ -27,8 +27,4 @@ void unpack_result(const Kernels& table, const ColumnGrid& g, const float* resul
 void pack_result(const Kernels& table, const ColumnGrid& g, const ConstImages& y, Index channels, Index first, Index count,
                  float* result);
 
-// Whole cache lines of a row of channels, so many that the processor fetches the next ones by itself: more at a time and a
-// transposition from channels_last leaves the cache.
-inline constexpr Index kPackChannels = 64;
-
 }  // namespace sparse_engine

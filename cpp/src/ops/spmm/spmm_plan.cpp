@@ -5,8 +5,8 @@
 #include <cstdint>
 #include <numeric>
 
-#include "base/caches.hpp"
 #include "base/check.hpp"
+#include "base/tuning.hpp"
 #include "ops/spmm/blocks.hpp"
 #include "ops/spmm/tiled_output.hpp"
 
@@ -110,14 +110,15 @@ class InPlacePlan final : public WidePlan {
 // copying asks for in time. Images only: their sizes are few, and each asks for a layout of its own; the columns of a product
 // are often another number with every call.
 bool readable_in_place(const Kernels& table, const Matrix& w, const ConstImages& x) {
-  constexpr Index kMostUses = 16, kMostUsesFromMemory = 2, kCacheSets = 64, kMostLinesApart = 4;
+  const Tuning& t = tuning();
   const Index positions = x.height * x.width;
   if (x.stride_w != 1 || x.stride_h != x.width || x.height < 2 || positions % table.lanes != 0) return false;
   // Rows a power of two apart share cache sets, rows that begin amid a line cost two.
   if (x.stride_c < positions || x.stride_c > Index{1} << 20 || x.stride_c % kLineFloats != 0) return false;
-  if (std::gcd(x.stride_c / kLineFloats, kCacheSets) > kMostLinesApart) return false;
-  const bool cached = static_cast<Index>(sizeof(float)) * x.batch * x.channels * positions <= caches().near();
-  return w.nnz() <= (cached ? kMostUses : kMostUsesFromMemory) * x.channels;
+  if (std::gcd(x.stride_c / kLineFloats, t.cache_sets) > t.lines_apart) return false;
+  const Index floats = checked_mul(checked_mul(x.batch, x.channels, "x"), positions, "x");
+  const bool cached = floats <= t.near_bytes / static_cast<Index>(sizeof(float));
+  return w.nnz() <= (cached ? t.in_place_uses : t.in_place_uses_from_memory) * x.channels;
 }
 
 }  // namespace

@@ -4,7 +4,8 @@
 #include <cstdint>
 #include <utility>
 
-#include "base/caches.hpp"
+#include "base/check.hpp"
+#include "base/tuning.hpp"
 
 namespace sparse_engine {
 namespace {
@@ -16,9 +17,10 @@ bool is_line(const float* p) { return reinterpret_cast<std::uintptr_t>(p) % (kLi
 TiledOutput::TiledOutput(const Kernels& table, std::shared_ptr<const Tiles> tiles, const ColumnGrid& grid, const Images& y,
                          Rows rows)
     : table_(&table), tiles_(std::move(tiles)), grid_(grid), y_(y), rows_(rows) {
-  const Index bytes = static_cast<Index>(sizeof(float)) * y.batch * y.channels * y.height * y.width;
-  large_ = bytes > caches().near();
-  streamed_ = bytes > caches().result() && y.stride_c % kLineFloats == 0;
+  const Index images = checked_mul(y.batch, y.channels, "y"), positions = checked_mul(y.height, y.width, "y");
+  const Index bytes = checked_mul(checked_mul(images, positions, "y"), sizeof(float), "y in bytes");
+  large_ = bytes > tuning().near_bytes;
+  streamed_ = bytes > tuning().result_bytes && y.stride_c % kLineFloats == 0;
 }
 
 Index TiledOutput::result_floats() const {

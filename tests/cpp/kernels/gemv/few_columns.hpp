@@ -7,6 +7,7 @@
 #include <cmath>
 #include <cstdint>
 #include <string>
+#include <type_traits>
 #include <vector>
 
 #include "base/float_types.hpp"
@@ -40,12 +41,62 @@ inline Weights staircase(Index rows, Index cols, bool whole, std::uint64_t seed)
   return w;
 }
 
+// The scale that a type keeps a row with: 1 but for int8, where whole numbers stay what they are.
+template <class Value>
+float scale_of(const Weights& w, Index row) {
+  if (!std::is_same_v<Value, std::int8_t>) return 1;
+  float largest = 0;
+  bool whole = true;
+  for (Index col = 0; col < w.cols; ++col) {
+    const float v = w.values[row * w.cols + col];
+    largest = std::max(largest, std::abs(v));
+    whole = whole && v == std::round(v);
+  }
+  return whole && largest <= 127 ? 1 : row_scale(largest);
+}
+
+template <class Value>
+Value stored_as(float v, float scale) {
+  if constexpr (std::is_same_v<Value, std::int8_t>) {
+    return in_units_of(scale, v);
+  } else {
+    return rounded<Value>(v);
+  }
+}
+
 // The weights as a type keeps them.
 template <class Value>
 Weights kept_as(Weights w) {
-  for (float& v : w.values) v = widened(rounded<Value>(v));
+  for (Index row = 0; row < w.rows; ++row) {
+    const float scale = scale_of<Value>(w, row);
+    for (Index col = 0; col < w.cols; ++col) {
+      float& v = w.values[row * w.cols + col];
+      v = widened(stored_as<Value>(v, scale)) * scale;
+    }
+  }
   return w;
 }
+
+// What kept_as() left, row by row, as the type stores it.
+template <class Value>
+struct StoredRows {
+  explicit StoredRows(const Weights& w) {
+    for (Index row = 0; row < w.rows; ++row) {
+      scales.push_back(scale_of<Value>(w, row));
+      for (Index col = 0; col < w.cols; ++col) {
+        const float v = w.values[row * w.cols + col];
+        if (v != 0) values.push_back(stored_as<Value>(v, scales.back()));
+      }
+    }
+  }
+  // `narrow` of rows from `first` on.
+  NarrowArgs scaled(NarrowArgs narrow, Index first) const {
+    if (std::is_same_v<Value, std::int8_t>) narrow.scales = scales.data() + first;
+    return narrow;
+  }
+  std::vector<Value> values;
+  std::vector<float> scales;
+};
 
 enum class XLayout { rows, columns };  // eight floats a row, or column after column; one column is contiguous either way
 enum class XKind { integers, reals, some_not_finite };

@@ -1,4 +1,4 @@
-// Rows of a bitmask times one to eight columns, for every type of value; int8 with a scale for each row.
+// Rows of a bitmask times one to eight columns, for every type of value.
 #include <algorithm>
 
 #include "kernels/gemv/few_columns.hpp"
@@ -9,52 +9,42 @@ namespace {
 using namespace reference;
 
 template <class Value>
-using Gemv = void (*Kernels::*)(const BitmaskArgs<Value>&);
-
-template <class Value>
 struct Arrays {
-  explicit Arrays(const Weights& w) {
+  explicit Arrays(const Weights& w) : stored(w), values(with_slack(stored.values)) {
     const Index words = (w.cols + 63) / 64;
     masks.resize(w.rows * words);
     starts = {0};
+    std::int64_t count = 0;
     for (Index row = 0; row < w.rows; ++row) {
       for (Index col = 0; col < w.cols; ++col) {
         const float v = w.values[row * w.cols + col];
         if (v == 0) continue;
         masks[row * words + col / 64] |= std::uint64_t{1} << col % 64;
-        if constexpr (sizeof(Value) == 1) {
-          values.push_back(static_cast<Value>(v));
-        } else {
-          values.push_back(rounded<Value>(v));
-        }
+        ++count;
       }
-      starts.push_back(static_cast<std::int64_t>(values.size()));
+      starts.push_back(count);
     }
-    values = with_slack(values);
   }
+  StoredRows<Value> stored;
   std::vector<std::int64_t> starts;
   std::vector<std::uint64_t> masks;
   std::vector<Value> values;
 };
 
 template <class Value>
-void expect_rows_of(const Weights& w, Index first, Index last, const std::vector<float>& scales, const FewColumns& c,
-                    Gemv<Value> gemv) {
+void expect_rows_of(const Weights& w, Index first, Index last, const FewColumns& c) {
   Arrays<Value> a(w);
-  Weights scaled = w;
-  for (Index row = 0; row < w.rows && !scales.empty(); ++row)
-    for (Index col = 0; col < w.cols; ++col) scaled.values[row * w.cols + col] *= scales[row];
   Guarded<Value> values(a.values, Flush::end);
   Guarded<std::uint64_t> masks(a.masks, c.side);
   const Index words = (w.cols + 63) / 64;
-  expect_rows(scaled, first, last, c, [&](const NarrowArgs& narrow, Index) {
-    (kernels().*gemv)({a.starts.data() + first, masks.data() + first * words, values.data(),
-                       scales.empty() ? nullptr : scales.data() + first, w.cols, narrow});
+  expect_rows(w, first, last, c, [&](const NarrowArgs& narrow, Index) {
+    kernels().bitmask_gemv(BitmaskArgs<Value>{a.starts.data() + first, masks.data() + first * words, values.data(), w.cols,
+                                              a.stored.scaled(narrow, first)});
   });
 }
 
 template <class Value>
-void expect_products(Gemv<Value> gemv) {
+void expect_products() {
   for (const auto& [rows, cols] :
        {std::pair<Index, Index>{19, 63}, {2, 64}, {67, 65}, {1, 1}, {3, 0}, {0, 5}, {7, 513}, {5, 1100}})
     for_few_columns(XLayout::rows, [&](const FewColumns& c) {
@@ -62,34 +52,19 @@ void expect_products(Gemv<Value> gemv) {
       const double density = cols > 100 ? 0.6 : 0;
       Weights w = density > 0 ? (whole ? integer_weights(rows, cols, density, 61) : real_weights(rows, cols, density, 61))
                               : staircase(rows, cols, whole, 61);
-      expect_rows_of<Value>(kept_as<Value>(std::move(w)), 0, rows, {}, c, gemv);
+      expect_rows_of<Value>(kept_as<Value>(std::move(w)), 0, rows, c);
     });
 }
 
 TEST(BitmaskGemv, MultipliesRowsOfEveryLengthForEveryTypeOfValue) {
-  expect_products<float>(&Kernels::bitmask_gemv_float32);
-  expect_products<BFloat16>(&Kernels::bitmask_gemv_bfloat16);
-  expect_products<Float16>(&Kernels::bitmask_gemv_float16);
-}
-
-TEST(BitmaskGemv, ScalesTheRowsOfInt8) {
-  for (const auto& [rows, cols] : {std::pair<Index, Index>{33, 40}, {66, 129}, {4, 600}})
-    for_few_columns(XLayout::rows, [&](const FewColumns& c) {
-      Weights w = staircase(rows, cols, true, 62);
-      Random random(63);
-      for (float& v : w.values) v *= static_cast<float>(random.between(1, 31));  // −124 … 124
-      std::vector<float> scales;                                                 // powers of two leave integers exact
-      for (Index row = 0; row < rows; ++row)
-        scales.push_back(c.kind == XKind::integers ? static_cast<float>(1 << row % 3)
-                                                   : static_cast<float>(1 << row % 5) * 0.03125f);
-      expect_rows_of<std::int8_t>(w, 0, rows, scales, c, &Kernels::bitmask_gemv_int8);
-    });
+  for_each_type(BitmaskValues{}, []<class Value>() { expect_products<Value>(); });
 }
 
 TEST(BitmaskGemv, BeginsAtTheRowItIsGiven) {
   for_few_columns(XLayout::rows, [&](const FewColumns& c) {
     const Weights w = staircase(40, 70, c.kind == XKind::integers, 64);
-    expect_rows_of<float>(w, 7, 30, {}, c, &Kernels::bitmask_gemv_float32);
+    expect_rows_of<float>(w, 7, 30, c);
+    expect_rows_of<std::int8_t>(kept_as<std::int8_t>(w), 7, 30, c);
   });
 }
 
@@ -106,20 +81,20 @@ TEST(BitmaskGemv, TakesInt8SumsThatOnlyTheirScaleBringsBackIntoRange) {
       std::vector<float> x(kCols * (columns == 1 ? 1 : 8)), y(2 * columns, kNaN);
       for (Index col = 0; col < kCols; ++col)
         for (Index i = 0; i < columns; ++i) x[col * (columns == 1 ? 1 : 8) + i] = i % 2 == 0 ? 3e38f : 1;
-      kernels().bitmask_gemv_int8({a.starts.data(),
-                                   a.masks.data(),
-                                   a.values.data(),
-                                   scales,
-                                   kCols,
-                                   {.rows = 2,
-                                    .columns = columns,
-                                    .x = x.data(),
-                                    .bias = nullptr,
-                                    .residual = nullptr,
-                                    .y = y.data(),
-                                    .y_row_stride = columns,
-                                    .y_column_stride = 1,
-                                    .activation = Activation::none}});
+      kernels().bitmask_gemv(BitmaskArgs<std::int8_t>{a.starts.data(),
+                                                      a.masks.data(),
+                                                      a.values.data(),
+                                                      kCols,
+                                                      {.rows = 2,
+                                                       .columns = columns,
+                                                       .x = x.data(),
+                                                       .bias = nullptr,
+                                                       .residual = nullptr,
+                                                       .y = y.data(),
+                                                       .y_row_stride = columns,
+                                                       .y_column_stride = 1,
+                                                       .activation = Activation::none,
+                                                       .scales = scales}});
       for (Index i = 0; i < columns; ++i) {
         const double input = i % 2 == 0 ? double{3e38f} : 1;
         EXPECT_NEAR(y[i] / (254 * 0x1p-10 * input), 1, 1e-6) << "column " << i << " of " << columns;

@@ -6,89 +6,56 @@ namespace {
 
 using namespace reference;
 
-template <class Column, class Value>
-using Gemv = void (*Kernels::*)(const CsrGemvArgs<Column, Value>&);
-template <class Column, class Value>
-using Blocks = void (*Kernels::*)(const CsrBlocksArgs<Column, Value>&);
-
-// Calls body(gemv, blocks) with the kernels of every type.
-template <class Body>
-void for_each_type(const Body& body) {
-#define TYPE(name, Column, Value)                                              \
-  {                                                                            \
-    SCOPED_TRACE(#name);                                                       \
-    const Gemv<Column, Value> gemv = &Kernels::csr_gemv##name;                 \
-    const Blocks<Column, Value> blocks = &Kernels::csr_blocks##name;           \
-    body(                                                                      \
-        Column{}, Value{}, [&](const auto& args) { (kernels().*gemv)(args); }, \
-        [&](const auto& args) { (kernels().*blocks)(args); });                 \
-  }
-  TYPE(16_float32, std::uint16_t, float)
-  TYPE(16_bfloat16, std::uint16_t, BFloat16)
-  TYPE(16_float16, std::uint16_t, Float16)
-  TYPE(32_float32, std::uint32_t, float)
-  TYPE(32_bfloat16, std::uint32_t, BFloat16)
-  TYPE(32_float16, std::uint32_t, Float16)
-#undef TYPE
-}
-
 // Both arrays end, after their slack, where a page begins that cannot be read.
 template <class Column, class Value>
 struct Arrays {
   explicit Arrays(const Weights& w)
-      : starts(parts_of(w).indptr),
+      : stored(w),
+        starts(parts_of(w).indptr),
         columns(with_slack(columns_of(w)), Flush::end),
-        values(with_slack(values_of(w)), Flush::end) {}
+        values(with_slack(stored.values), Flush::end) {}
 
   static std::vector<Column> columns_of(const Weights& w) {
     const Parts parts = parts_of(w);
     return {parts.indices.begin(), parts.indices.end()};
   }
-  static std::vector<Value> values_of(const Weights& w) {
-    std::vector<Value> values;
-    for (const float v : parts_of(w).values) values.push_back(rounded<Value>(v));
-    return values;
-  }
 
+  StoredRows<Value> stored;
   std::vector<std::int64_t> starts;
   Guarded<Column> columns;
   Guarded<Value> values;
 };
 
 TEST(CsrGemv, MultipliesRowsOfEveryLength) {
-  for_each_type([](auto column, auto value, const auto& gemv, const auto&) {
-    using Column = decltype(column);
-    using Value = decltype(value);
+  for_each_type(CsrTypes{}, []<class Column, class Value>() {
     for (const auto& [rows, cols] : {std::pair<Index, Index>{43, 50}, {7, 5}, {3, 1}, {2, 0}, {0, 4}})
       for_few_columns(XLayout::rows, [&](const FewColumns& c) {
         const Weights w = kept_as<Value>(staircase(rows, cols, c.kind == XKind::integers, 21));
         Arrays<Column, Value> a(w);
         for (const bool from_afar : {false, true})
           expect_rows(w, 0, rows, c, [&](const NarrowArgs& narrow, Index) {
-            gemv(CsrGemvArgs<Column, Value>{a.starts.data(), a.columns.data(), a.values.data(), from_afar, narrow});
+            kernels().csr_gemv(CsrGemvArgs<Column, Value>{a.starts.data(), a.columns.data(), a.values.data(), from_afar,
+                                                          a.stored.scaled(narrow, 0)});
           });
       });
   });
 }
 
 TEST(CsrGemv, BeginsAtTheRowItIsGiven) {
-  for_each_type([](auto column, auto value, const auto& gemv, const auto&) {
-    using Column = decltype(column);
-    using Value = decltype(value);
+  for_each_type(CsrTypes{}, []<class Column, class Value>() {
     for_few_columns(XLayout::rows, [&](const FewColumns& c) {
       const Weights w = kept_as<Value>(staircase(23, 31, c.kind == XKind::integers, 22));
       Arrays<Column, Value> a(w);
       expect_rows(w, 9, 20, c, [&](const NarrowArgs& narrow, Index) {
-        gemv(CsrGemvArgs<Column, Value>{a.starts.data() + 9, a.columns.data(), a.values.data(), false, narrow});
+        kernels().csr_gemv(CsrGemvArgs<Column, Value>{a.starts.data() + 9, a.columns.data(), a.values.data(), false,
+                                                      a.stored.scaled(narrow, 9)});
       });
     });
   });
 }
 
 TEST(CsrGemv, ReachesTheLastColumnThatAnIndexCanName) {
-  for_each_type([](auto column, auto value, const auto& gemv, const auto&) {
-    using Column = decltype(column);
-    using Value = decltype(value);
+  for_each_type(CsrTypes{}, []<class Column, class Value>() {
     const Index cols = sizeof(Column) == 2 ? 65536 : 70001;
     Weights w{3, cols, std::vector<float>(3 * cols)};
     for (const Index col : {Index{0}, Index{1}, Index{32768}, cols - 2, cols - 1}) w.values[2 * cols + col] = 2;
@@ -98,7 +65,8 @@ TEST(CsrGemv, ReachesTheLastColumnThatAnIndexCanName) {
       for (const Index columns : {1, 3})
         expect_rows(w, 0, 3, {columns, XLayout::rows, XKind::integers, Flush::end, false, true, Activation::none},
                     [&](const NarrowArgs& narrow, Index) {
-                      gemv(CsrGemvArgs<Column, Value>{a.starts.data(), a.columns.data(), a.values.data(), true, narrow});
+                      kernels().csr_gemv(CsrGemvArgs<Column, Value>{a.starts.data(), a.columns.data(), a.values.data(), true,
+                                                                    a.stored.scaled(narrow, 0)});
                     });
     });
   });
@@ -107,7 +75,7 @@ TEST(CsrGemv, ReachesTheLastColumnThatAnIndexCanName) {
 // The matrix once more in blocks of `width` columns; chunks are filled up with empty rows.
 template <class Column, class Value>
 struct InBlocks {
-  InBlocks(const Weights& w, Index width) : blocks(std::max<Index>(1, (w.cols + width - 1) / width)) {
+  InBlocks(const Weights& w, Index width) : stored(w), blocks(std::max<Index>(1, (w.cols + width - 1) / width)) {
     const Index chunks = (w.rows + kCsrChunkRows - 1) / kCsrChunkRows;
     for (Index chunk = 0; chunk < chunks; ++chunk)
       for (Index block = 0; block < blocks; ++block)
@@ -116,11 +84,12 @@ struct InBlocks {
           for (Index col = block * width; row < w.rows && col < std::min(w.cols, (block + 1) * width); ++col) {
             if (w.values[row * w.cols + col] == 0) continue;
             columns.push_back(static_cast<Column>(col));
-            values.push_back(rounded<Value>(w.values[row * w.cols + col]));
+            values.push_back(stored_as<Value>(w.values[row * w.cols + col], stored.scales[row]));
           }
         }
     starts.push_back(static_cast<std::int64_t>(columns.size()));
   }
+  StoredRows<Value> stored;
   Index blocks;
   std::vector<std::int64_t> starts;
   std::vector<Column> columns;
@@ -128,9 +97,7 @@ struct InBlocks {
 };
 
 TEST(CsrBlocks, AddUpBlockByBlockWhateverRowTheyBeginAt) {
-  for_each_type([](auto column, auto value, const auto&, const auto& blocks) {
-    using Column = decltype(column);
-    using Value = decltype(value);
+  for_each_type(CsrTypes{}, []<class Column, class Value>() {
     const Weights whole = kept_as<Value>(integer_weights(300, 41, 0.4, 23));
     const Weights real = kept_as<Value>(real_weights(300, 41, 0.4, 24));
     for (const Index width : {41, 16, 7})
@@ -144,8 +111,8 @@ TEST(CsrBlocks, AddUpBlockByBlockWhateverRowTheyBeginAt) {
             for (const bool by_columns : {false, true})
               expect_rows(w, first, last, {1, XLayout::rows, kind, Flush::end, by_columns, by_columns, Activation::none},
                           [&, begin = first](const NarrowArgs& narrow, Index) {
-                            blocks(CsrBlocksArgs<Column, Value>{b.starts.data(), columns.data(), values.data(), b.blocks, begin,
-                                                                narrow});
+                            kernels().csr_blocks(CsrBlocksArgs<Column, Value>{b.starts.data(), columns.data(), values.data(),
+                                                                              b.blocks, begin, b.stored.scaled(narrow, begin)});
                           });
         }
       });

@@ -8,31 +8,13 @@ namespace {
 
 using namespace reference;
 
-template <class Value>
-using Windows = void (*Kernels::*)(const CsrWindowsArgs<Value>&);
-
-template <class Body>
-void for_each_type(const Body& body) {
-#define TYPE(name, Value)                                                                  \
-  {                                                                                        \
-    SCOPED_TRACE(#name);                                                                   \
-    const Windows<Value> windows = &Kernels::csr_windows_##name;                           \
-    body(Value{}, [&](const CsrWindowsArgs<Value>& args) { (kernels().*windows)(args); }); \
-  }
-  TYPE(float32, float)
-  TYPE(bfloat16, BFloat16)
-  TYPE(float16, Float16)
-#undef TYPE
-}
-
 // A window moves by `most` at a time, up to the row that is furthest behind, and never past the last eight columns.
 template <class Value>
 struct LaidOut {
-  LaidOut(const Weights& w, bool packed, Index most) {
+  LaidOut(const Weights& w, bool packed, Index most) : rows(w), plain(rows.values) {
     const Parts parts = parts_of(w);
     row_starts = parts.indptr;
     columns.assign(parts.indices.begin(), parts.indices.end());
-    for (const float v : parts.values) plain.push_back(rounded<Value>(v));
     slice_starts = value_starts = {0};
     for (Index slice = 0; slice * kSliceRows < w.rows; ++slice) {
       std::vector<Index> next, end;
@@ -70,6 +52,7 @@ struct LaidOut {
     plain = with_slack(plain);
   }
 
+  StoredRows<Value> rows;
   std::vector<std::int64_t> row_starts, slice_starts, value_starts;
   std::vector<std::uint16_t> columns;
   std::vector<Value> plain, values;
@@ -77,8 +60,8 @@ struct LaidOut {
   std::vector<std::uint8_t> stored;
 };
 
-template <class Value, class Call>
-void expect_windows(const Weights& w, Index first, Index last, bool packed, Index most, const FewColumns& c, const Call& call) {
+template <class Value>
+void expect_windows(const Weights& w, Index first, Index last, bool packed, Index most, const FewColumns& c) {
   SCOPED_TRACE(packed ? "packed" : "padded");
   const LaidOut<Value> l(w, packed, most);
   Guarded<std::uint32_t> steps(l.steps, Flush::end);
@@ -86,43 +69,41 @@ void expect_windows(const Weights& w, Index first, Index last, bool packed, Inde
   Guarded<Value> values(l.values, Flush::end), plain(l.plain, Flush::end);
   Guarded<std::uint16_t> columns(l.columns, Flush::end);
   expect_rows(w, first, last, c, [&](const NarrowArgs& narrow, Index x_stride) {
-    call(CsrWindowsArgs<Value>{.slice_starts = l.slice_starts.data(),
-                               .steps = steps.data(),
-                               .stored = packed ? stored.data() : nullptr,
-                               .value_starts = l.value_starts.data(),
-                               .values = values.data(),
-                               .first_row = first,
-                               .x_stride = x_stride,
-                               .plain = {l.row_starts.data(), columns.data(), plain.data(), false, narrow}});
+    kernels().csr_windows(CsrWindowsArgs<Value>{
+        .slice_starts = l.slice_starts.data(),
+        .steps = steps.data(),
+        .stored = packed ? stored.data() : nullptr,
+        .value_starts = l.value_starts.data(),
+        .values = values.data(),
+        .first_row = first,
+        .x_stride = x_stride,
+        .plain = {l.row_starts.data(), columns.data(), plain.data(), false, l.rows.scaled(narrow, first)}});
   });
 }
 
 TEST(CsrWindowsKernel, MultipliesPaddedAndPackedSlicesOfEveryLength) {
-  for_each_type([](auto value, const auto& call) {
-    using Value = decltype(value);
+  for_each_type(CsrValues{}, []<class Value>() {
     for (const auto& [rows, cols] : {std::pair<Index, Index>{30, 41}, {8, 8}, {5, 9}, {9, 100}, {0, 8}})
       for_few_columns(XLayout::columns, [&](const FewColumns& c) {
         const Weights w = kept_as<Value>(staircase(rows, cols, c.kind == XKind::integers, 31));
-        for (const bool packed : {false, true}) expect_windows<Value>(w, 0, rows, packed, 255, c, call);
+        for (const bool packed : {false, true}) expect_windows<Value>(w, 0, rows, packed, 255, c);
       });
   });
 }
 
 TEST(CsrWindowsKernel, BeginsAndEndsInsideSlices) {
-  for_each_type([](auto value, const auto& call) {
-    using Value = decltype(value);
+  for_each_type(CsrValues{}, []<class Value>() {
     for_few_columns(XLayout::columns, [&](const FewColumns& c) {
       const Weights w = kept_as<Value>(staircase(29, 40, c.kind == XKind::integers, 32));
       for (const auto& [first, last] : {std::pair<Index, Index>{3, 7}, {3, 21}, {8, 29}, {16, 24}})
-        for (const bool packed : {false, true}) expect_windows<Value>(w, first, last, packed, 255, c, call);
+        for (const bool packed : {false, true}) expect_windows<Value>(w, first, last, packed, 255, c);
     });
   });
 }
 
 // A move is a byte: what lies further takes steps in which no row has a weight.
 TEST(CsrWindowsKernel, MovesOverGapsInManySteps) {
-  for_each_type([](auto value, const auto& call) {
-    using Value = decltype(value);
+  for_each_type(CsrValues{}, []<class Value>() {
     Weights w{8, 1200, std::vector<float>(8 * 1200)};
     for (Index row = 0; row < 8; ++row)
       w.values[row * 1200 + row] = w.values[row * 1200 + 1199 - row] = static_cast<float>(row + 1);
@@ -131,8 +112,7 @@ TEST(CsrWindowsKernel, MovesOverGapsInManySteps) {
         for (const Index most : {255, 100})
           for (const bool packed : {false, true})
             expect_windows<Value>(w, 0, 8, packed, most,
-                                  {columns, XLayout::columns, XKind::integers, Flush::end, true, false, Activation::none},
-                                  call);
+                                  {columns, XLayout::columns, XKind::integers, Flush::end, true, false, Activation::none});
     });
   });
 }

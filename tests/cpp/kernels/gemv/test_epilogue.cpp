@@ -23,17 +23,17 @@ struct Sums {
 
   void operator()(bool by_windows, const NarrowArgs& narrow) const {
     const CsrGemvArgs<std::uint16_t, float> rows{starts.data(), columns.data(), weights.data(), false, narrow};
-    if (!by_windows) return kernels().csr_gemv16_float32(rows);
+    if (!by_windows) return kernels().csr_gemv(rows);
     static constexpr std::int64_t kSlices[] = {0, 1, 2, 3}, kValues[] = {0, 8, 16, 24};
     static constexpr std::uint32_t kSteps[] = {0, 0, 0};
-    kernels().csr_windows_float32({.slice_starts = kSlices,
-                                   .steps = kSteps,
-                                   .stored = nullptr,
-                                   .value_starts = kValues,
-                                   .values = padded.data(),
-                                   .first_row = 0,
-                                   .x_stride = 8,
-                                   .plain = rows});
+    kernels().csr_windows(CsrWindowsArgs<float>{.slice_starts = kSlices,
+                                                .steps = kSteps,
+                                                .stored = nullptr,
+                                                .value_starts = kValues,
+                                                .values = padded.data(),
+                                                .first_row = 0,
+                                                .x_stride = 8,
+                                                .plain = rows});
   }
 
   std::vector<float> weights, padded;

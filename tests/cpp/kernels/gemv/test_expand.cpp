@@ -11,31 +11,29 @@ using namespace reference;
 
 // One row, the columns of `mask` moved up by `first` columns.
 template <class Value>
-float product_with(void (*Kernels::*gemv)(const BitmaskArgs<Value>&), unsigned mask, Index first, const Value* values,
-                   const float* scales, const std::vector<float>& x) {
+float product_with(unsigned mask, Index first, const Value* values, const float* scales, const std::vector<float>& x) {
   const std::int64_t starts[] = {0, std::popcount(mask)};
   const std::uint64_t masks[] = {std::uint64_t{mask} << first};
   float y = kNaN;
-  (kernels().*gemv)({starts,
-                     masks,
-                     values,
-                     scales,
-                     static_cast<std::int64_t>(x.size()),
-                     {.rows = 1,
-                      .columns = 1,
-                      .x = x.data(),
-                      .bias = nullptr,
-                      .residual = nullptr,
-                      .y = &y,
-                      .y_row_stride = 1,
-                      .y_column_stride = 1,
-                      .activation = Activation::none}});
+  kernels().bitmask_gemv(BitmaskArgs<Value>{starts,
+                                            masks,
+                                            values,
+                                            static_cast<std::int64_t>(x.size()),
+                                            {.rows = 1,
+                                             .columns = 1,
+                                             .x = x.data(),
+                                             .bias = nullptr,
+                                             .residual = nullptr,
+                                             .y = &y,
+                                             .y_row_stride = 1,
+                                             .y_column_stride = 1,
+                                             .activation = Activation::none,
+                                             .scales = scales}});
   return y;
 }
 
 template <class Value>
-void expect_every_mask_expands(void (*Kernels::*gemv)(const BitmaskArgs<Value>&), const std::vector<Value>& eight,
-                               const float* scales) {
+void expect_every_mask_expands(const std::vector<Value>& eight, const float* scales) {
   // What follows the values is read too, and must not show.
   std::vector<Value> values(eight.begin(), eight.end());
   values.insert(values.end(), kSlackElements, eight[3]);
@@ -48,12 +46,12 @@ void expect_every_mask_expands(void (*Kernels::*gemv)(const BitmaskArgs<Value>&)
           const float expected = stored ? widened(eight[std::popcount(mask & ((1u << lane) - 1))]) : 0.0f;
           std::vector<float> x(64);
           x[first + lane] = 1;
-          ASSERT_EQ(product_with(gemv, mask, first, values.data(), scales, x), expected);
+          ASSERT_EQ(product_with(mask, first, values.data(), scales, x), expected);
           // Where no weight is, x does not matter: neither infinities nor NaN.
           std::vector<float> hostile(64, lane % 2 == 0 ? kInf : kNaN);
           for (Index i = 0; i < 8; ++i)
             if ((mask >> i & 1) != 0) hostile[first + i] = i == lane ? 1 : 0;
-          ASSERT_EQ(product_with(gemv, mask, first, values.data(), scales, hostile), expected);
+          ASSERT_EQ(product_with(mask, first, values.data(), scales, hostile), expected);
         }
   });
 }
@@ -67,10 +65,10 @@ TEST(Expand, PutsEveryWeightInItsLaneAndZerosElsewhereForAllMasks) {
     halves.push_back(rounded<Float16>(v));
   }
   const float one = 1;
-  expect_every_mask_expands(&Kernels::bitmask_gemv_float32, eight, nullptr);
-  expect_every_mask_expands(&Kernels::bitmask_gemv_bfloat16, bfloats, nullptr);
-  expect_every_mask_expands(&Kernels::bitmask_gemv_float16, halves, nullptr);
-  expect_every_mask_expands(&Kernels::bitmask_gemv_int8, std::vector<std::int8_t>{1, -2, 127, -127, 5, 64, -7, -128}, &one);
+  expect_every_mask_expands(eight, nullptr);
+  expect_every_mask_expands(bfloats, nullptr);
+  expect_every_mask_expands(halves, nullptr);
+  expect_every_mask_expands(std::vector<std::int8_t>{1, -2, 127, -127, 5, 64, -7, -128}, &one);
 }
 
 }  // namespace

@@ -2,6 +2,7 @@
 #include <bit>
 #include <cmath>
 #include <limits>
+#include <type_traits>
 
 #include "base/registry.hpp"
 #include "kernels/table.hpp"
@@ -12,29 +13,9 @@ namespace {
 
 using namespace reference;
 
-// The kernels of one type of score.
-template <class Score>
-struct Of;
-template <>
-struct Of<float> {
-  using Bits = std::uint32_t;
-  static constexpr auto histogram = &Kernels::mask_histogram;
-  static constexpr auto count_ranks = &Kernels::mask_count_ranks;
-  static constexpr auto count_at_rank = &Kernels::mask_count_at_rank;
-  static constexpr auto select = &Kernels::mask_select;
-};
-template <>
-struct Of<double> {
-  using Bits = std::uint64_t;
-  static constexpr auto histogram = &Kernels::mask_histogram_double;
-  static constexpr auto count_ranks = &Kernels::mask_count_ranks_double;
-  static constexpr auto count_at_rank = &Kernels::mask_count_at_rank_double;
-  static constexpr auto select = &Kernels::mask_select_double;
-};
-
 template <class Score>
 std::uint64_t magnitude_bits(Score v) {
-  return std::bit_cast<typename Of<Score>::Bits>(std::abs(v));
+  return std::bit_cast<std::conditional_t<sizeof(Score) == 4, std::uint32_t, std::uint64_t>>(std::abs(v));
 }
 
 // Numbers of every size and both signs, zeros, infinities and subnormals, and many that are equal.
@@ -55,10 +36,7 @@ std::vector<Score> scores(Index count, std::uint64_t seed) {
 
 template <class Body>
 void for_each_score(const Body& body) {
-  for_each_isa([&] {
-    body(float{});
-    body(double{});
-  });
+  for_each_isa([&] { for_each_type(ScoreTypes{}, [&]<class Score>() { body(Score{}); }); });
 }
 
 TEST(MaskKernels, CountMagnitudesByTheirUpperBitsAndThenByThoseBelowAKnownPrefix) {
@@ -69,16 +47,16 @@ TEST(MaskKernels, CountMagnitudesByTheirUpperBitsAndThenByThoseBelowAKnownPrefix
       const std::vector<Score> values = scores<Score>(count, 91);
       Guarded<Score> read(values, Flush::end);
       std::vector<std::uint64_t> counted(1 << kRadixBits), expected = counted;
-      ASSERT_TRUE(
-          (kernels().*Of<Score>::histogram)({read.data(), static_cast<std::uint64_t>(count), 0, kFirst, 0, counted.data()}));
+      ASSERT_TRUE(kernels().mask_histogram(
+          HistogramArgs<Score>{read.data(), static_cast<std::uint64_t>(count), 0, kFirst, 0, counted.data()}));
       for (const Score v : values) ++expected[magnitude_bits(v) >> kFirst];
       ASSERT_EQ(counted, expected);
       for (const int shift : {0, 3, kFirst - 10}) {
         const int known = std::min(kFirst, shift + kRadixBits);
         const std::uint64_t prefix = magnitude_bits(Score{0.5}) >> known, digits = (std::uint64_t{1} << (known - shift)) - 1;
         std::vector<std::uint64_t> below(1 << kRadixBits), expected_below = below;
-        ASSERT_TRUE((kernels().*Of<Score>::histogram)(
-            {read.data(), static_cast<std::uint64_t>(count), known, shift, prefix, below.data()}));
+        ASSERT_TRUE(kernels().mask_histogram(
+            HistogramArgs<Score>{read.data(), static_cast<std::uint64_t>(count), known, shift, prefix, below.data()}));
         for (const Score v : values)
           if (magnitude_bits(v) >> known == prefix) ++expected_below[magnitude_bits(v) >> shift & digits];
         ASSERT_EQ(below, expected_below) << "bits " << shift << " to " << known;
@@ -95,9 +73,9 @@ TEST(MaskKernels, SayThatThereIsANaNWhereverItLies) {
     for (std::size_t place = 0; place < 19; ++place)
       for (const Score nan : {std::numeric_limits<Score>::quiet_NaN(), -std::numeric_limits<Score>::signaling_NaN()}) {
         std::vector<Score> values(19, std::numeric_limits<Score>::infinity());
-        EXPECT_TRUE((kernels().*Of<Score>::histogram)({values.data(), 19, 0, kFirst, 0, counted.data()}));
+        EXPECT_TRUE(kernels().mask_histogram(HistogramArgs<Score>{values.data(), 19, 0, kFirst, 0, counted.data()}));
         std::memcpy(&values[place], &nan, sizeof nan);
-        EXPECT_FALSE((kernels().*Of<Score>::histogram)({values.data(), 19, 0, kFirst, 0, counted.data()})) << place;
+        EXPECT_FALSE(kernels().mask_histogram(HistogramArgs<Score>{values.data(), 19, 0, kFirst, 0, counted.data()})) << place;
       }
   });
 }
@@ -128,14 +106,14 @@ TEST(MaskKernels, CountTiesByRankAndSelectThoseThatStay) {
           return tie_rank(place.array, at / place.cols, at % place.cols);
         };
         std::vector<std::uint64_t> ranks(kTieRanks), expected_ranks = ranks;
-        (kernels().*Of<Score>::count_ranks)(ties, ranks.data());
+        kernels().mask_count_ranks(ties, ranks.data());
         Index last_tie = -1;
         for (Index i = 0; i < count; ++i)
           if (is_tie(i)) ++expected_ranks[rank(i)], last_tie = i;
         ASSERT_EQ(ranks, expected_ranks);
 
         ties.rank = last_tie < 0 ? 7 : rank(last_tie);
-        ASSERT_EQ((kernels().*Of<Score>::count_at_rank)(ties), expected_ranks[ties.rank]);
+        ASSERT_EQ(kernels().mask_count_at_rank(ties), expected_ranks[ties.rank]);
 
         for (const bool all_ties : {true, false})
           for (const std::uint64_t at_rank : {std::uint64_t{0}, std::uint64_t{1}, expected_ranks[ties.rank]}) {
@@ -152,7 +130,7 @@ TEST(MaskKernels, CountTiesByRankAndSelectThoseThatStay) {
               expected[i / 8] = static_cast<std::uint8_t>(expected[i / 8] | unsigned{stays} << i % 8);
             }
             Guarded<std::uint8_t> bits(std::vector<std::uint8_t>(bytes, 0xff), Flush::end);
-            ASSERT_EQ((kernels().*Of<Score>::select)({ties, all_ties, at_rank, bits.data()}), kept);
+            ASSERT_EQ(kernels().mask_select(SelectArgs<Score>{ties, all_ties, at_rank, bits.data()}), kept);
             ASSERT_TRUE(std::equal(expected.begin(), expected.end(), bits.data()))
                 << count << " scores, " << at_rank << " at rank";
             ASSERT_TRUE(bits.untouched());
@@ -168,10 +146,10 @@ TEST(MaskKernels, KeepTheFirstOfTiesThatShareARank) {
     constexpr std::uint64_t kCount = 3 * kTieRanks;
     const std::vector<Score> values(kCount, Score{-2});
     TieArgs<Score> ties{values.data(), kCount, 0, 0, kCount, magnitude_bits(Score{2}), 40000};
-    const std::uint64_t at_rank = (kernels().*Of<Score>::count_at_rank)(ties);
+    const std::uint64_t at_rank = kernels().mask_count_at_rank(ties);
     ASSERT_GE(at_rank, 2u);
     std::vector<std::uint8_t> bits(kCount / 8);
-    ASSERT_EQ((kernels().*Of<Score>::select)({ties, false, at_rank - 1, bits.data()}), at_rank - 1);
+    ASSERT_EQ(kernels().mask_select(SelectArgs<Score>{ties, false, at_rank - 1, bits.data()}), at_rank - 1);
     std::uint64_t met = 0;
     for (std::uint64_t i = 0; i < kCount; ++i) {
       const std::uint32_t rank = tie_rank(0, 0, i);

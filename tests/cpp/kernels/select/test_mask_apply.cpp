@@ -16,21 +16,12 @@ using namespace reference;
 
 template <class Item>
 bool apply(const std::uint8_t* bits, void* items, std::uint64_t count) {
-  const auto kernel = sizeof(Item) == 1   ? &Kernels::mask_apply8
-                      : sizeof(Item) == 2 ? &Kernels::mask_apply16
-                      : sizeof(Item) == 4 ? &Kernels::mask_apply32
-                                          : &Kernels::mask_apply64;
-  return (kernels().*kernel)({bits, items, count});
+  return kernels().mask_apply(ApplyArgs<Item>{bits, items, count});
 }
 
 template <class Body>
 void for_each_size(const Body& body) {
-  for_each_isa([&] {
-    body(std::uint8_t{});
-    body(std::uint16_t{});
-    body(std::uint32_t{});
-    body(std::uint64_t{});
-  });
+  for_each_isa([&] { for_each_type(MaskedTypes{}, [&]<class Item>() { body(Item{}); }); });
 }
 
 TEST(MaskApply, ZeroesWhatGoesLeavesWhatStaysAndSaysWhetherAnythingWent) {

@@ -63,7 +63,7 @@ TEST(TieOrder, IsTheSameInEveryInstructionSetAlsoForPlacesBeyond32Bits) {
     const std::uint64_t array = random.bits(), first = random.bits() >> 1, cols = random.bits() >> random.between(1, 62) | 1;
     for_each_isa([&] {
       std::vector<std::uint64_t> ranks(kTieRanks);
-      kernels().mask_count_ranks({&one, 1, array, first, cols, 0x3f800000, 0}, ranks.data());
+      kernels().mask_count_ranks(TieArgs<float>{&one, 1, array, first, cols, 0x3f800000, 0}, ranks.data());
       ASSERT_EQ(ranks[tie_rank(array, first / cols, first % cols)], 1u);
     });
   }

@@ -1,6 +1,6 @@
 #include <gtest/gtest.h>
 
-#include "base/caches.hpp"
+#include "base/tuning.hpp"
 #include "ops/conv/plan.hpp"
 #include "reference_conv_plan.hpp"
 
@@ -16,11 +16,11 @@ TEST(PlanesPlan, PlanesHoldWholeImagesWhereTheyFitTheCache) {
 }
 
 TEST(PlanesPlan, BandsTakeSomeRowsAtATimeOtherwise) {
-  const Caches before = caches();
-  set_caches({.level2 = 16 << 10, .level3 = 4 << 20});
+  const Tuning before = tuning();
+  set_tuning(tuned_for({.level2 = 16 << 10, .level3 = 4 << 20}));
   expect_plan(same_size(3, 1, 1, 8, 40, 24, 40), Strategy::banded);
   expect_plan(same_size(3, 1, 2, 8, 20, 48, 70), Strategy::banded);
-  set_caches(before);
+  set_tuning(before);
 }
 
 TEST(PlanesPlan, DepthwiseTakesSomeChannelsAtATime) {

@@ -74,5 +74,13 @@ TEST(SpmmPlan, ReadsImagesInPlaceWhereFewWeightsUseThem) {
       for_each_isa([&] { expect_plan({40, 48, 2, 6, 8, 0.2, false, Strategy::in_place}, threads, residual); });
 }
 
+// One image again and again, as a view of an array may say.
+TEST(SpmmPlan, RefusesImagesWhoseElementsCannotBeCounted) {
+  const Csr w = integer_weights(1, 64, 0.5, 1).csr();
+  constexpr Index kImages = Index{1} << 50;
+  const ConstImages x{nullptr, kImages, 64, 64, 64, 0, 4112, 64, 1};
+  EXPECT_REFUSED(plan_panels(kernels(), w, x, 1, {nullptr, kImages, 1, 64, 64, 0, 4096, 64, 1}, 1), "x: ");
+}
+
 }  // namespace
 }  // namespace sparse_engine

@@ -45,5 +45,15 @@ TEST(TiledOutput, PlacesNameTheColumnsThatAreOutputs) {
   });
 }
 
+TEST(TiledOutput, RefusesAResultWhoseBytesWrap) {
+  const Csr csr = integer_weights(32, 10, 0.5, 1).csr();
+  const auto tiles = csr.plans().layouts().tiles(panel_shape(csr, 32, 10, 64));
+  const auto of_images = [&](Index batch) {
+    TiledOutput(kernels(), tiles, {64, 64, 64}, {nullptr, batch, 32, 64, 64, 0, 0, 0, 0}, TiledOutput::Rows::gaps);
+  };
+  EXPECT_NO_THROW(of_images(Index{1} << 40));
+  EXPECT_REFUSED(of_images(Index{1} << 45), "y in bytes");
+}
+
 }  // namespace
 }  // namespace sparse_engine
