@@ -5,9 +5,10 @@
     python bench/compare.py --all --markdown docs/benchmarks.md --json docs/benchmarks.json --readme README.md
 
 A row is what a user does: a torch layer, `engine.prune`, `layer(x)` in inference mode, conversion of layouts included. The
-baseline is the same layer unpruned; for a convolution the faster of NCHW and channels_last, input and weight alike. Times are
-medians over the rounds, the speed-up is the median of the ratios within a round, so that a slow moment of the machine strikes
-both sides. Outputs are compared with float64 by the proven bound.
+baseline is the same layer unpruned; for a convolution the faster of NCHW and channels_last, input and weight alike. All
+sparsities of a shape are timed in the same rounds against one baseline. Times are medians over the rounds, the speed-up is the
+median of the ratios within a round, so that a slow moment of the machine strikes all sides. Outputs are compared with float64
+by the proven bound.
 """
 
 import argparse
@@ -72,13 +73,19 @@ def interleaved(calls: dict[str, Callable[[], object]], rounds: int) -> dict[str
     return times
 
 
-def compare(calls: dict[str, Callable[[], object]], ours: str, rounds: int) -> tuple[str, float, float, float]:
-    """The fastest of the others by median, its seconds, ours, and the median ratio within a round."""
-    times = interleaved(calls, rounds)
+def compare(
+    dense: dict[str, Callable[[], object]], sparse: list[Callable[[], object]], rounds: int
+) -> tuple[str, float, list[tuple[float, float]]]:
+    """The fastest of `dense` by median and its seconds; of each of `sparse` its seconds and the median ratio within a round."""
+    times = interleaved(dense | {f"sparse {i}": call for i, call in enumerate(sparse)}, rounds)
     medians = {name: statistics.median(values) for name, values in times.items()}
-    best = min((name for name in calls if name != ours), key=medians.__getitem__)
-    ratio = statistics.median(a / b for a, b in zip(times[best], times[ours], strict=True))
-    return best, medians[best], medians[ours], ratio
+    best = min(dense, key=medians.__getitem__)
+    ratios = {
+        name: statistics.median(a / b for a, b in zip(times[best], own, strict=True))
+        for name, own in times.items()
+        if name not in dense
+    }
+    return best, medians[best], [(medians[name], ratio) for name, ratio in ratios.items()]
 
 
 @torch.inference_mode()
@@ -108,56 +115,90 @@ def pruned_copy(layer: nn.Module, sparsity: float) -> nn.Module:
     return engine.prune(copy.deepcopy(layer), engine.Spec(sparsity=sparsity)).eval()
 
 
+@dataclass
+class Wanted:
+    """A sparsity of a shape, and the speed-up it has to reach."""
+
+    sparsity: float
+    goal: float | None = None
+
+
 @torch.inference_mode()
 def measured(
-    case: str, ours: nn.Module, calls: dict[str, Callable[[], object]], macs: int, sparsity: float, goal: list[str], rounds: int
-) -> Row:
-    baseline, dense_seconds, seconds, speedup = compare(calls, "sparse", rounds)
-    layer = engine.report(ours).layers[0]
-    density = layer.nonzeros / layer.parameters
-    return Row(
-        case=case,
-        sparsity=sparsity,
-        baseline=baseline,
-        dense_seconds=dense_seconds,
-        seconds=seconds,
-        speedup=speedup,
-        sparse_gflops=2e-9 * macs * density / seconds,
-        dense_gflops=2e-9 * macs / dense_seconds,
-        kernel=layer.reason or layer.kernel,
-        goal=float(goal[0]) if goal else None,
-    )
+    case: str,
+    dense: nn.Linear | nn.Conv2d,
+    baselines: dict[str, Callable[[], object]],
+    inputs: list[torch.Tensor],
+    macs: int,
+    wanted: list[Wanted],
+    rounds: int,
+) -> list[Row]:
+    """A row for each sparsity of `dense`, called on the first of `inputs`; outputs are verified on all of them."""
+    layers = [pruned_copy(dense, one.sparsity) for one in wanted]
+    for layer in layers:
+        for x in inputs:
+            check_output(layer, x)
+    calls = [lambda layer=layer: layer(inputs[0]) for layer in layers]
+    baseline, dense_seconds, found = compare(baselines, calls, rounds)
+    rows = []
+    for one, layer, (seconds, speedup) in zip(wanted, layers, found, strict=True):
+        told = engine.report(layer).layers[0]
+        rows.append(
+            Row(
+                case=case,
+                sparsity=one.sparsity,
+                baseline=baseline,
+                dense_seconds=dense_seconds,
+                seconds=seconds,
+                speedup=speedup,
+                sparse_gflops=2e-9 * macs * told.nonzeros / told.parameters / seconds,
+                dense_gflops=2e-9 * macs / dense_seconds,
+                kernel=told.reason or told.kernel,
+                goal=one.goal,
+            )
+        )
+    return rows
 
 
-def linear_row(fields: list[str], rounds: int) -> Row:
-    rows, cols, columns = map(int, fields[:3])
-    sparsity = float(fields[3])
-    dense = nn.Linear(cols, rows)
-    ours = pruned_copy(dense, sparsity)
-    x = torch.randn(columns, cols)
-    check_output(ours, x)
-    calls = {"dense": lambda: dense(x), "sparse": lambda: ours(x)}
+def linear_rows(shape: list[int], wanted: list[Wanted], rounds: int) -> list[Row]:
+    rows, cols, columns = shape
+    dense, x = nn.Linear(cols, rows), torch.randn(columns, cols)
     case = f"linear {rows}×{cols}, x ({columns}, {cols})"
-    return measured(case, ours, calls, rows * cols * columns, sparsity, fields[4:], rounds)
+    return measured(case, dense, {"dense": lambda: dense(x)}, [x], rows * cols * columns, wanted, rounds)
 
 
-def conv_row(fields: list[str], rounds: int) -> Row:
-    out, channels, kernel, stride, padding, height, width, batch = map(int, fields[:8])
-    sparsity = float(fields[8])
+def conv_rows(shape: list[int], wanted: list[Wanted], rounds: int) -> list[Row]:
+    out, channels, kernel, stride, padding, height, width, batch = shape
     dense = nn.Conv2d(channels, out, kernel, stride, padding)
-    ours = pruned_copy(dense, sparsity)
     last = nn.Conv2d(channels, out, kernel, stride, padding).to(memory_format=torch.channels_last)
     x = torch.randn(batch, channels, height, width)
     x_last = x.to(memory_format=torch.channels_last)
-    y = check_output(ours, x)
-    check_output(ours, x_last)
-    calls = {"dense NCHW": lambda: dense(x), "sparse": lambda: ours(x)}
+    baselines = {"dense NCHW": lambda: dense(x)}
     # A goal below 1 asks that pruning cost nothing: the baseline is then the very layer that was pruned.
-    if not fields[9:] or float(fields[9]) > 1:
-        calls["dense channels_last"] = lambda: last(x_last)
-    macs = y.shape[0] * y.shape[2] * y.shape[3] * dense.weight.numel()
+    if any(one.goal is None or one.goal > 1 for one in wanted):
+        baselines["dense channels_last"] = lambda: last(x_last)
+    y_height, y_width = ((side + 2 * padding - kernel) // stride + 1 for side in (height, width))
+    macs = batch * y_height * y_width * dense.weight.numel()
     case = f"conv {channels}→{out}, {kernel}×{kernel}/{stride}, {height}×{width}, batch {batch}"
-    return measured(case, ours, calls, macs, sparsity, fields[9:], rounds)
+    return measured(case, dense, baselines, [x, x_last], macs, wanted, rounds)
+
+
+# An operation, how many numbers its shape has, and what times it; other operations are those of bench/cpp.
+MEASURED: dict[str, tuple[int, Callable[[list[int], list[Wanted], int], list[Row]]]] = {
+    "linear": (3, linear_rows),
+    "conv": (8, conv_rows),
+}
+
+
+def cases_in(text: str) -> dict[tuple[str, ...], list[Wanted]]:
+    """The sparsities of each shape of a file of bench/shapes, in order; a shape is an operation and its numbers."""
+    cases: dict[tuple[str, ...], list[Wanted]] = {}
+    for line in text.splitlines():
+        fields = line.partition("#")[0].split()
+        if fields:
+            count = 1 + MEASURED[fields[0]][0]
+            cases.setdefault(tuple(fields[:count]), []).append(Wanted(*map(float, fields[count:])))
+    return cases
 
 
 def selection_row() -> Row:
@@ -194,20 +235,8 @@ def pruned_layers(model: nn.Module, seconds: list[float]) -> nn.Module:
 
 def overhead_row(rounds: int) -> Row:
     """A layer too small to gain: what a call through the pruned class costs more."""
-    dense = nn.Linear(64, 64)
-    ours = pruned_copy(dense, 0.9)
-    x = torch.randn(1, 64)
-    check_output(ours, x)
-    row = measured(
-        "call of a small layer: linear 64×64, x (1, 64)",
-        ours,
-        {"dense": lambda: dense(x), "sparse": lambda: ours(x)},
-        64 * 64,
-        0.9,
-        [],
-        max(rounds, 51),
-    )
-    row.goal = 1 / 1.5
+    (row,) = linear_rows([64, 64, 1], [Wanted(0.9, 1 / 1.5)], max(rounds, 51))
+    row.case = f"call of a small layer: {row.case}"
     return row
 
 
@@ -229,9 +258,10 @@ def markdown(sections: dict[str, list[Row]], arguments: list[str]) -> str:
         "",
         f"Written by `python bench/compare.py {' '.join(arguments)}`. {describe()}",
         "",
-        "Dense is `torch`, for a convolution the faster of NCHW and channels_last. Times are medians of interleaved calls;",
-        "speed-up is the median of the ratios within a round. Conversion of layouts is inside the times. GFLOP/s count the",
-        "stored weights only for sparse. The kernel is the format chosen, or why the layer stayed dense.",
+        "Dense is `torch`, for a convolution the faster of NCHW and channels_last. All sparsities of a shape are timed in the",
+        "same rounds against one dense baseline. Times are medians of interleaved calls; speed-up is the median of the ratios",
+        "within a round. Conversion of layouts is inside the times. GFLOP/s count the stored weights only for sparse. The",
+        "kernel is the format chosen, or why the layer stayed dense.",
     ]
     for name, rows in sections.items():
         lines += ["", f"## {name}", "", *table(rows)]
@@ -260,8 +290,7 @@ def insert(readme: Path, rows: list[Row]) -> None:
 
 
 def main() -> None:
-    measured_here = {"linear": linear_row, "conv": conv_row}  # other operations are those of bench/cpp
-    names = sorted(path.stem for path in SHAPES.glob("*.txt") if path.read_text().split("\n")[-2].split()[0] in measured_here)
+    names = sorted(path.stem for path in SHAPES.glob("*.txt") if path.read_text().split("\n")[-2].split()[0] in MEASURED)
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shapes", nargs="+", default=["headline"], choices=names, help="files of bench/shapes")
     parser.add_argument("--all", action="store_true", help="every file of bench/shapes, the selection and the call overhead")
@@ -286,10 +315,9 @@ def main() -> None:
         )
 
     for name in chosen:
-        for line in (SHAPES / f"{name}.txt").read_text().splitlines():
-            operation, *fields = line.partition("#")[0].split() or [""]
-            if operation:
-                add(name, measured_here[operation](fields, options.rounds))
+        for (operation, *shape), wanted in cases_in((SHAPES / f"{name}.txt").read_text()).items():
+            for row in MEASURED[operation][1]([int(side) for side in shape], wanted, options.rounds):
+                add(name, row)
     if "headline" in chosen:
         add("headline", overhead_row(options.rounds))
         add("headline", selection_row())

@@ -1,14 +1,12 @@
 """Checks that every source file has a test of its name where the tests mirror the sources.
 
     python tests/gates/mirrors.py [--root DIRECTORY]
-    python tests/gates/mirrors.py --paid          takes off the list of debts what has its test now
     python tests/gates/mirrors.py --self-test
 
     cpp/src/<folder>/<file>.cpp or .hpp       tests/cpp/<folder>/test_<file>.cpp
     python/sparse_engine/<folder>/<file>.py   tests/python/<folder>/test_<file>.py
 
-A newcomer who changes a file finds its test without searching. More tests may lie beside, such as test_<file>_sizes.cpp. Files
-that have none are the debts in mirrors.txt, which gets shorter: a line that is no longer true fails as well.
+A newcomer who changes a file finds its test without searching. More tests may lie beside, such as test_<file>_sizes.cpp.
 """
 
 import sys
@@ -22,7 +20,6 @@ MIRRORS = [
     ("cpp/src", "tests/cpp", {".cpp", ".hpp"}, ".cpp", set()),
     ("python/sparse_engine", "tests/python", {".py"}, ".py", {"__init__", "__main__"}),
 ]
-DEBTS = "tests/gates/mirrors.txt"
 
 
 def missing(root):
@@ -38,37 +35,27 @@ def missing(root):
                 yield path.relative_to(root).as_posix(), test.as_posix()
 
 
-def debts(root):
-    """The lines of the list, in order."""
-    return (root / DEBTS).read_text().split()
-
-
 def violations(root):
     """What the gate complains about."""
-    owed = debts(root)
-    lacking = dict(missing(root))
-    for path, test in lacking.items():
-        if path not in owed:
-            yield f"{path}: has no test of its name; write {test}"
-    for path in owed:
-        if path not in lacking:
-            yield f"{path}: has its test, or is gone: take it off {DEBTS} (mirrors.py --paid)"
-    if owed != sorted(set(owed)):
-        yield f"{DEBTS}: one path a line, in order, each once"
+    return [f"{path}: has no test of its name; write {test}" for path, test in missing(root)]
 
 
-def self_test(root):
+def self_test():
     """Returns what this gate failed to notice, or noticed for nothing."""
     failures = []
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder)
-        for name in ("cpp/src/base/a.cpp", "cpp/src/base/a.hpp", "tests/cpp/base/test_a.cpp", "python/sparse_engine/flat.py"):
+        for name in (
+            "cpp/src/base/a.cpp",
+            "cpp/src/base/a.hpp",
+            "tests/cpp/base/test_a.cpp",
+            "python/sparse_engine/flat.py",
+            "python/sparse_engine/__init__.py",
+            "tests/python/test_flat.py",
+        ):
             (copy / name).parent.mkdir(parents=True, exist_ok=True)
             (copy / name).touch()
-        for name in ("python/sparse_engine/__init__.py", "tests/python/test_flat.py", DEBTS):
-            (copy / name).parent.mkdir(parents=True, exist_ok=True)
-            (copy / name).touch()
-        if found := list(violations(copy)):
+        if found := violations(copy):
             failures.append(f"a tree in order is refused: {found}")
         for name, words in {
             "cpp/src/base/b.hpp": "tests/cpp/base/test_b.cpp",
@@ -81,33 +68,17 @@ def self_test(root):
             path.touch()
             if not any(words in line and name in line for line in violations(copy)):
                 failures.append(f"{name} without {words} passes")
-            (copy / DEBTS).write_text(name + "\n")
-            if found := list(violations(copy)):
-                failures.append(f"a debt on the list is refused: {found}")
             path.unlink()
-            if not any("take it off" in line for line in violations(copy)):
-                failures.append(f"{name} is gone and stays on the list")
-            (copy / DEBTS).write_text("")
         (copy / "tests/cpp/base/test_a.cpp").unlink()
-        if len(list(violations(copy))) != 2:
+        if len(violations(copy)) != 2:
             failures.append("a source and a header are not told apart")
-        (copy / DEBTS).write_text("cpp/src/base/a.hpp\ncpp/src/base/a.cpp\n")
-        if not any("in order" in line for line in violations(copy)):
-            failures.append("a list out of order passes")
-    if not debts(root):
-        failures.append(f"{DEBTS} is empty: delete it and what reads it")
     return failures
 
 
 def main():
     """Check, report."""
-    parser = tree_gate.parser(__doc__)
-    parser.add_argument("--paid", action="store_true", help="take off the list what has its test now, or is gone")
-    arguments = parser.parse_args()
-    if arguments.paid:
-        lacking = dict(missing(arguments.root))
-        (arguments.root / DEBTS).write_text("".join(f"{path}\n" for path in debts(arguments.root) if path in lacking))
-    return tree_gate.report(self_test(arguments.root) if arguments.self_test else violations(arguments.root))
+    arguments = tree_gate.parser(__doc__).parse_args()
+    return tree_gate.report(self_test() if arguments.self_test else violations(arguments.root))
 
 
 if __name__ == "__main__":

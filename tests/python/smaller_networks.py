@@ -3,6 +3,8 @@
 import copy
 
 import torch
+from torch import nn
+from torch.nn import functional as F
 
 import sparse_engine as engine
 
@@ -31,3 +33,31 @@ def assert_same(model, smaller, *inputs):
     expected, found = (y[0] if isinstance(y, tuple) else y for y in (expected, found))
     assert float(expected.abs().max()) > 0
     torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-12)
+
+
+class Between(nn.Module):
+    """Two convolutions and something in between."""
+
+    def __init__(self, between, channels=12):
+        super().__init__()
+        self.a, self.between, self.b = nn.Conv2d(3, channels, 1), between, nn.Conv2d(channels, 4, 1)
+
+    def forward(self, x):
+        return self.b(F.relu(self.between(F.relu(self.a(x)))))
+
+
+def shrunk(model, x, spec=SPEC):
+    torch.manual_seed(1)
+    model.eval()
+    smaller = engine.prune(copy.deepcopy(model), spec, example_inputs=x[:1])
+    assert_same(model, smaller, x.double())
+    return smaller
+
+
+class Does(nn.Module):
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def forward(self, x):
+        return self.function(x)

@@ -1,4 +1,4 @@
-"""What the traced forward does not show: auxiliary classifiers, other methods, hooks, frozen weights, cached tensors, names."""
+"""What the traced forward does not show: auxiliary classifiers, other methods, frozen weights, names."""
 
 import copy
 import warnings
@@ -63,25 +63,6 @@ def test_what_was_never_run_is_named_once_and_not_when_it_is_excluded():
         engine.prune(model, engine.Spec(sparsity=0.3, granularity="channel", exclude=["head"]), example_inputs=x)
 
 
-def test_hooks_of_the_user_see_no_run_but_the_users():
-    model, x, seen = nn.Sequential(nn.Conv2d(3, 12, 1), nn.Conv2d(12, 4, 1)), torch.randn(1, 3, 4, 4), []
-
-    class Logger:
-        def __deepcopy__(self, memo):
-            raise TypeError("an open file is not copied")
-
-        def __call__(self, *arguments):
-            seen.append(arguments)
-
-    model[0].register_forward_hook(Logger())
-    model[0].register_forward_pre_hook(Logger())
-    engine.channels.channel_groups(model, x)
-    engine.prune(model, SPEC, example_inputs=x)
-    assert not seen
-    model(x)
-    assert len(seen) == 2
-
-
 class Fixed(nn.Module):
     """A convolution that takes a fixed mean over places, and is frozen, in front of others."""
 
@@ -105,27 +86,6 @@ def test_frozen_weights_keep_their_channels_unless_all_are_frozen():
     assert frozen.mean.weight.numel() < model.mean.weight.numel()
 
 
-class Anchors(nn.Module):
-    """Keeps what it works out for a size, as detection heads do."""
-
-    def __init__(self):
-        super().__init__()
-        self.a, self.b, self.places = nn.Conv2d(3, 12, 1), nn.Conv2d(12, 2, 1), None
-
-    def forward(self, x):
-        if self.places is None:
-            self.places = torch.arange(x.shape[-1], dtype=x.dtype)
-        return self.b(self.a(x)) + self.places
-
-
-def test_a_module_that_caches_tensors_is_followed_and_keeps_none_that_are_not_real():
-    model, x = Anchors(), torch.randn(1, 3, 4, 4)
-    engine.prune(model, SPEC, example_inputs=x)
-    assert model.places is None
-    assert model.a.out_channels < 12
-    assert type(model(x)) is torch.Tensor
-
-
 class Named(nn.Module):
     def __init__(self):
         super().__init__()
@@ -145,24 +105,3 @@ def test_example_inputs_by_name(criterion):
     smaller = engine.prune(copy.deepcopy(model), spec, example_inputs=inputs)
     assert smaller.a.out_features == 3
     assert_same(model, smaller, x.double())
-
-
-def test_what_is_returned_beside_tensors_is_no_output():
-    class Cache:
-        def __init__(self, keys):
-            self.keys = keys
-
-    class Returns(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.a, self.b = nn.Linear(4, 12), nn.Linear(12, 3)
-
-        def forward(self, x, use_cache=True):
-            y = F.relu(self.a(x))
-            return {"logits": self.b(y), "cache": Cache(y) if use_cache else None}
-
-    model, x = Returns().eval(), torch.randn(2, 4)
-    engine.prune(model, SPEC, example_inputs=x)
-    assert model.a.out_features < 12
-    assert model(x)["cache"].keys.shape == (2, model.a.out_features)
-    engine.prune(model, SPEC, example_inputs={"x": x, "use_cache": False})

@@ -1,4 +1,4 @@
-"""Channels followed through the graph: recurrent layers, what moves data, sizes that stand in code, what cannot be followed."""
+"""Channels followed through the graph: what moves data, sizes that stand in code, shared weights, what cannot be followed."""
 
 import copy
 
@@ -11,52 +11,6 @@ import sparse_engine as engine
 from smaller_networks import SPEC, assert_same
 
 pytestmark = [pytest.mark.usefixtures("one_thread"), pytest.mark.filterwarnings("ignore:left alone:UserWarning")]
-
-
-class Recurrent(nn.Module):
-    def __init__(self, kind, **options):
-        super().__init__()
-        self.embedding = nn.Embedding(20, 12)
-        self.rnn = kind(12, 16, **options)
-        self.out = nn.Linear(16 * (2 if options.get("bidirectional") else 1), 5)
-
-    def forward(self, x):
-        return self.out(self.rnn(self.embedding(x))[0])
-
-
-@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU])
-@pytest.mark.parametrize("options", [{}, {"num_layers": 2, "bidirectional": True, "batch_first": True}])
-def test_hidden_units_of_recurrent_layers_go_in_all_gates_layers_and_directions(kind, options):
-    model, x = Recurrent(kind, **options).eval(), torch.randint(20, (3, 4))
-    smaller = engine.prune(copy.deepcopy(model), engine.Spec(sparsity={"rnn": 0.5}, granularity="channel"), example_inputs=x)
-    assert smaller.rnn.hidden_size == 8
-    assert smaller.rnn.weight_hh_l0.shape == ((4 if kind is nn.LSTM else 3) * 8, 8)
-    assert_same(model, smaller, x)
-    engine.prune(smaller, engine.Spec(sparsity=0.5))
-    with torch.inference_mode():
-        sparse = smaller(x)
-        with engine.nn.dense_only():
-            torch.testing.assert_close(sparse, smaller(x), rtol=1e-4, atol=1e-5)
-
-
-class AutoEncoder(nn.Module):
-    def __init__(self, groups=1):
-        super().__init__()
-        self.down = nn.Conv2d(1, 8, 3, 2, 1)
-        self.up = nn.ConvTranspose2d(8, 12, 3, 2, 1, 1, groups=groups)
-        self.out = nn.Conv2d(12, 1, 3, 1, 1)
-
-    def forward(self, x):
-        return self.out(F.relu(self.up(F.relu(self.down(x)))))
-
-
-@pytest.mark.parametrize("groups", [1, 2, 4])
-def test_transposed_convolutions_read_and_make_channels(groups):
-    model, x = AutoEncoder(groups).eval(), torch.randn(2, 1, 8, 8)
-    smaller = engine.prune(copy.deepcopy(model), engine.Spec(sparsity=0.4, granularity="channel"), example_inputs=x[:1])
-    assert smaller.up.in_channels < 8
-    assert smaller.up.out_channels < 12
-    assert_same(model, smaller, x.double())
 
 
 class Moves(nn.Module):
@@ -139,15 +93,6 @@ class Decides(nn.Module):
         return self.b(self.a(x)) if x.sum() > 0 else self.b(x)
 
 
-class Sorts(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.a, self.b, self.c = nn.Linear(4, 6), nn.Linear(6, 5), nn.Linear(5, 2)
-
-    def forward(self, x):
-        return self.c(F.relu(self.b(torch.sort(self.a(x))[0])))
-
-
 def test_a_graph_that_cannot_be_followed_is_refused_and_the_model_stays():
     model = Decides()
     before = copy.deepcopy(model.state_dict())
@@ -155,13 +100,3 @@ def test_a_graph_that_cannot_be_followed_is_refused_and_the_model_stays():
         engine.prune(model, SPEC, example_inputs=torch.ones(1, 4))
     assert all(torch.equal(a, b) for a, b in zip(before.values(), model.state_dict().values(), strict=True))
     assert engine.channels.removed_channels(model) == {}
-
-
-def test_an_operation_that_is_not_known_keeps_its_channels_and_is_named():
-    model, x = Sorts(), torch.randn(1, 4)
-    assert "sort in the model (Sorts) is an operation that cannot be followed" in str(engine.channels.channel_groups(model, x))
-    with pytest.raises(ValueError, match="a: sort in the model"):
-        engine.prune(model, engine.Spec(sparsity=0.1, granularity="channel", include=["a"]), example_inputs=x)
-    smaller = engine.prune(copy.deepcopy(model), engine.Spec(sparsity={"b": 0.4}, granularity="channel"), example_inputs=x)
-    assert (smaller.a.out_features, smaller.b.out_features) == (6, 3)
-    assert_same(model, smaller, x.double())

@@ -1,7 +1,5 @@
 """Traces, scripts, graphs and transforms of torch see a pruned layer as the plain dense one."""
 
-import io
-
 import pytest
 
 import sparse_engine as engine
@@ -39,18 +37,6 @@ def test_a_trace_gives_the_plain_graph(make, shape, gradients):
     assert "aten::" in str(traced.inlined_graph)
     assert "PythonOp" not in str(traced.inlined_graph)
     torch.testing.assert_close(first(traced(x)), first(model(x)))
-
-
-@pytest.mark.parametrize(("make", "shape"), LAYERS.values(), ids=LAYERS)
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_a_script_is_that_of_the_plain_layer(make, shape):
-    model, x = pruned(make), torch.randn(shape)
-    scripted = torch.jit.script(model)
-    file = io.BytesIO()
-    torch.jit.save(scripted, file)
-    file.seek(0)
-    torch.testing.assert_close(first(torch.jit.load(file)(x)), first(model(x)))
-    assert engine.masks(model), "the model itself stays under its masks"
 
 
 @pytest.mark.parametrize(("make", "shape"), LAYERS.values(), ids=LAYERS)

@@ -2,7 +2,6 @@ import copy
 import pickle
 import subprocess
 import sys
-import warnings
 
 import pytest
 
@@ -271,68 +270,11 @@ def test_each_expert_is_ranked_apart_and_runs_natively(monkeypatch):
         torch.testing.assert_close(model(x, 1), plain(x, 1), rtol=1e-4, atol=1e-3)
 
 
-def test_a_frozen_layer_is_left_alone_while_others_train():
-    fixed = nn.Conv2d(4, 1, 1, bias=False).requires_grad_(False)
-    model = nn.Sequential(nn.Conv2d(3, 4, 3), fixed)
-    before = fixed.weight.clone()
-    with pytest.warns(UserWarning, match=r"1: frozen \(requires_grad=False\)"):
-        half(model)
-    assert torch.equal(fixed.weight, before)
-    assert list(engine.masks(model)) == ["0.weight"]
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        half(copy.deepcopy(model), include=["0", "1"])
-        half(copy.deepcopy(model), exclude=["1"])
-        assert len(engine.masks(half(nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4)).requires_grad_(False)))) == 2
-
-
 def test_a_layer_frozen_after_it_was_pruned_goes_on_being_pruned():
     model = half(nn.Sequential(nn.Linear(8, 8), nn.Linear(8, 8)))
     model[0].requires_grad_(False)
     half(model, sparsity=0.75)
     assert all(int(mask.sum()) == 16 for mask in engine.masks(model).values())
-
-
-class Language(nn.Module):
-    def __init__(self, tied):
-        super().__init__()
-        self.embed, self.body, self.head = nn.Embedding(20, 8), nn.Linear(8, 8), nn.Linear(8, 20, bias=False)
-        if tied:
-            self.head.weight = self.embed.weight
-
-    def forward(self, tokens):
-        return self.head(self.body(self.embed(tokens)))
-
-
-def test_a_head_tied_to_the_embedding_is_left_alone_unless_it_is_named():
-    with pytest.warns(UserWarning, match=r"embed: embedding.*head: weight shared with an embedding") as seen:
-        model = half(Language(tied=True))
-    assert len(seen) == 1
-    assert seen[0].filename == __file__
-    assert list(engine.masks(model)) == ["body.weight"]
-    with pytest.warns(UserWarning, match="left alone: embed"):
-        assert sorted(engine.masks(half(Language(tied=False)))) == ["body.weight", "head.weight"]
-    model = half(Language(tied=True), include=["body", "head"])
-    assert (model.embed.weight == 0).sum() == 80
-    model = half(Language(tied=False), include=["embed"])
-    assert (model.embed.weight == 0).sum() == 80
-    assert model(torch.tensor([1, 2])).shape == (2, 20)
-
-
-def test_adapters_are_left_alone_and_what_they_adapt_is_pruned():
-    class Adapted(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.base_layer = nn.Linear(8, 8).requires_grad_(False)
-            self.lora_A = nn.ModuleDict({"default": nn.Linear(8, 2, bias=False)})
-            self.lora_B = nn.ModuleDict({"default": nn.Linear(2, 8, bias=False)})
-
-    model = nn.ModuleDict({"q_proj": Adapted()})
-    with pytest.warns(UserWarning, match=r"q_proj\.lora_A\.default, q_proj\.lora_B\.default: adapter"):
-        half(model)
-    assert list(engine.masks(model)) == ["q_proj.base_layer.weight"]
-    named = half(copy.deepcopy(model), include="*lora_A*")
-    assert "q_proj.lora_A.default.weight" in engine.masks(named)
 
 
 def test_a_class_of_ones_own_is_registered_or_named_to_be_pruned():
@@ -378,30 +320,6 @@ def test_registered_weights_may_have_other_names_and_stand_the_other_way():
         engine.nn.register(Second, weight=())
 
 
-def test_trying_a_forward_changes_nothing():
-    class Counting(InputsFirst):
-        def forward(self, x):
-            torch.rand(3)
-            return super().forward(x)
-
-    model = nn.Sequential(Counting(8, 8))
-    state = torch.random.get_rng_state()
-    half(model)
-    assert torch.equal(torch.random.get_rng_state(), state)
-    assert list(engine.masks(model)) == ["0.weight"]
-
-
-def test_large_parameters_of_no_layer_are_told_of_and_small_ones_are_not():
-    class Vision(nn.Module):
-        def __init__(self, places):
-            super().__init__()
-            self.places, self.body = nn.Parameter(torch.randn(1, places, 8)), nn.Linear(8, 256)
-
-    half(Vision(2))
-    with pytest.warns(UserWarning, match="places: parameter of no layer"):
-        half(Vision(50))
-
-
 def test_a_layer_under_a_parametrization_is_left_alone_and_the_rest_is_pruned():
     from torch.nn.utils import parametrizations
 
@@ -427,27 +345,6 @@ def test_a_fresh_process_gives_every_layer_its_kind_when_it_loads(tmp_path):
     )
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "file")], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "['SparseLSTM', 'MaskedMultiheadAttention']"
-
-
-def test_one_warning_groups_names_by_reason_and_stays_short():
-    frozen = [nn.Linear(4, 4).requires_grad_(False) for _ in range(20)]
-    model = nn.Sequential(nn.Linear(4, 4), *frozen, nn.Bilinear(4, 4, 4), nn.Embedding(4, 4))
-    with pytest.warns(
-        UserWarning, match=r"left alone: 1, 2, 3 and 17 more: frozen .*; 21: bilinear layer.*; 22: embed"
-    ) as seen:
-        half(model)
-    assert len(seen) == 1
-    assert len(str(seen[0].message)) < 400
-
-
-def test_a_gradual_schedule_warns_as_pruning_once_does():
-    model = nn.Sequential(nn.Embedding(4, 4), nn.Linear(4, 4))
-    with warnings.catch_warnings(record=True) as seen:
-        warnings.simplefilter("default")
-        pruner = engine.Pruner(model, engine.Spec(nonzeros=4), engine.schedules.Linear(0, 4))
-        for _ in range(6):
-            pruner.step()
-    assert len(seen) == 1
 
 
 def test_a_compiled_model_runs_a_forward_of_its_own():

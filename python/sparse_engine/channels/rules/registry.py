@@ -12,12 +12,12 @@ from ..tracer import Axis, Held, Tracer, Value, operation, size_of
 
 ELEMENTWISE = """
     dropout alpha_dropout feature_dropout clone contiguous alias detach to _to_copy lift_fresh_copy prelu rrelu relu
-    relu6 leaky_relu elu selu celu silu mish gelu hardswish hardsigmoid hardtanh hardshrink softshrink softplus softsign
-    logsigmoid log_sigmoid type_as where masked_fill
+    relu6 leaky_relu elu selu celu silu mish gelu hardswish hardsigmoid hardtanh hardshrink softshrink softplus log_sigmoid
+    type_as where masked_fill
 """
 POSITIONWISE = """
     max_pool1d max_pool2d max_pool3d avg_pool1d avg_pool2d avg_pool3d adaptive_avg_pool1d adaptive_avg_pool2d
-    adaptive_avg_pool3d adaptive_max_pool1d adaptive_max_pool2d adaptive_max_pool3d max_pool2d_with_indices lp_pool2d
+    adaptive_avg_pool3d adaptive_max_pool1d adaptive_max_pool2d adaptive_max_pool3d max_pool2d_with_indices
     upsample_nearest1d upsample_nearest2d upsample_nearest3d _upsample_nearest_exact2d upsample_bilinear2d
     upsample_linear1d upsample_trilinear3d upsample_bicubic2d
 """
