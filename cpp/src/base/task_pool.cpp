@@ -8,14 +8,12 @@
 #include <vector>
 
 #include "base/parallel.hpp"
+#include "base/tuning.hpp"
 
 namespace sparse_engine {
 namespace {
 
 using parallel::FloatEnvironment;
-
-// About how long a worker looks out before it sleeps, and a caller before it gives its core away.
-constexpr int kSpins = 3000;
 
 void pause() {
 #if defined(__x86_64__)
@@ -61,7 +59,7 @@ struct TaskPool::State {
     while (true) {
       std::uint32_t now = run.load(std::memory_order_acquire);
       for (int spins = 0; now == number; now = run.load(std::memory_order_acquire)) {
-        if (++spins < kSpins)
+        if (++spins < Tuning::session.spins)
           pause();
         else
           run.wait(number, std::memory_order_acquire);
@@ -126,7 +124,7 @@ void TaskPool::run_tasks(std::int64_t tasks, Function function, const void* cont
   s.run.notify_all();
   s.work(0, number);
   for (int spins = 0; s.done.load(std::memory_order_acquire) != tasks; ++spins) {
-    if (spins < kSpins)
+    if (spins < Tuning::session.spins)
       pause();
     else
       std::this_thread::yield();

@@ -49,6 +49,16 @@ struct SlicedCsrTuning {
   double byte_from_memory = 0.075;                   // 13 GB/s a core
 };
 
+// Steps of a session, whose workers look out for the next one and cost a microsecond to reach.
+struct SessionTuning {
+  int spins = 3000;                 // before a worker without a run sleeps: some tens of µs
+  Index serial_below = 60'000;      // multiply-adds, or floats read or written: about 3 µs
+  Index least_columns_apart = 32;   // of a product of one image: fewer, and each weight is read for too few of them
+  Index elementwise_floats = 8192;  // of a task: 32 KB, some µs
+  Index pool_channels = 8;          // of a task
+  Index mean_rows = 64;             // of a task
+};
+
 // Time of a product relative to dense: wide · density + overhead of many columns; of few, (few · density + few_fixed) / 4, in
 // bytes read for each dense weight's 4. Chosen so that the model alone decides about as timing would [010].
 struct ProductCost {
@@ -88,6 +98,7 @@ struct Tuning {
   static constexpr SelectionTuning selection{};
   static constexpr CsrBlocksTuning csr_blocks{};
   static constexpr SlicedCsrTuning sliced_csr{};
+  static constexpr SessionTuning session{};
   static constexpr ProductCost csr{.wide = 1.35, .overhead = 0.03, .few = 5.0, .few_fixed = 0};
   static constexpr ProductCost bitmask{.wide = 1.5, .overhead = 0.05, .few = 4.2, .few_fixed = 0.25};
   static constexpr ProductCost bsr_strips{.wide = 1.1, .overhead = 0.03, .few = 5.5, .few_fixed = 0};

@@ -3,11 +3,12 @@
 #include <algorithm>
 
 #include "base/check.hpp"
+#include "base/tuning.hpp"
 
 namespace sparse_engine {
 namespace {
 
-constexpr Index kTaskFloats = 8192;  // 32 KB: some microseconds
+constexpr Index kTaskFloats = Tuning::session.elementwise_floats;
 
 class BinaryPlan final : public Plan {
  public:

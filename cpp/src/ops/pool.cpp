@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "base/check.hpp"
+#include "base/tuning.hpp"
 
 namespace sparse_engine {
 
@@ -41,7 +42,7 @@ class PoolPlan final : public Plan {
   }
 
  private:
-  static constexpr Index kChannels = 8;  // a task's
+  static constexpr Index kChannels = Tuning::session.pool_channels;
 
   // Cells that an average divides by; padding that only rounding up to a last window asked for never counts.
   Index columns_under(Index column) const {
@@ -92,7 +93,7 @@ class MeanPlan final : public Plan {
   }
 
  private:
-  static constexpr Index kRows = 64;  // a task's
+  static constexpr Index kRows = Tuning::session.mean_rows;
 
   void run_one(Index task, const Operands& operands, const float*, float*) const override {
     const Index first = task * kRows, last = std::min(first + kRows, rows_);

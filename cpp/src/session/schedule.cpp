@@ -3,14 +3,12 @@
 #include <algorithm>
 
 #include "base/check.hpp"
+#include "base/tuning.hpp"
 #include "ops/elementwise.hpp"
 #include "session/memory_plan.hpp"
 
 namespace sparse_engine {
 namespace {
-
-// Below so many columns of a product an image alone would read each weight for too few of them.
-constexpr Index kLeastColumnsApart = 32;
 
 class Scheduler {
  public:
@@ -65,7 +63,7 @@ class Scheduler {
       bool fits = by_image(info.output);
       for (const Index input : info.inputs) fits &= by_image(input) || is_constant(input);
       const bool product = info.weight != -1;
-      if (!fits || (product && columns_of_item(program_, info) < kLeastColumnsApart)) break;
+      if (!fits || (product && columns_of_item(program_, info) < Tuning::session.least_columns_apart)) break;
       apart_until_ = n + 1;
       if (product) last_product = n + 1;
     }

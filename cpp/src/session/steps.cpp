@@ -3,6 +3,7 @@
 #include <vector>
 
 #include "base/check.hpp"
+#include "base/tuning.hpp"
 #include "formats/matrix_impl.hpp"
 #include "ops/conv/plan.hpp"
 #include "ops/elementwise.hpp"
@@ -12,9 +13,6 @@
 
 namespace sparse_engine {
 namespace {
-
-// Less is not worth waking another thread for: about 3 µs.
-constexpr Index kSerialBelow = 60'000;
 
 ConstImages images(const std::vector<Index>& shape) {
   const Index plane = shape[2] * shape[3];
@@ -71,7 +69,7 @@ class Planner {
  private:
   std::vector<Index> shape(Index value) const { return program_.shape(value, batch_); }
 
-  int threads_for(Index work) const { return work < kSerialBelow ? 1 : threads_; }
+  int threads_for(Index work) const { return work < Tuning::session.serial_below ? 1 : threads_; }
 
   void take_weight(Index columns, Index groups) {
     const WeightInfo& w = program_.weights()[static_cast<std::size_t>(node_.weight)];
@@ -83,7 +81,7 @@ class Planner {
   void product(const ConstPanel& x, const Panel& y) {
     take_weight(x.columns, 1);
     // A weight of few columns costs as much as some of many: it is read for them alone.
-    const Index worth = std::max<Index>(x.columns, x.columns <= kNarrowColumns ? 4 : x.columns);
+    const Index worth = std::max<Index>(x.columns, x.columns <= kNarrowColumns ? Tuning::threads.few_columns_worth : x.columns);
     const int threads = threads_for(checked_mul(planned_.weight->nnz() + planned_.weight->rows(), worth, "work"));
     planned_.plans = {plan_multiply(table_, *planned_.weight, x, y, threads)};
   }

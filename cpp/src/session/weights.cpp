@@ -2,9 +2,9 @@
 
 #include <vector>
 
-#include "formats/matrix_impl.hpp"
 #include "sparse_engine/bitmask.hpp"
 #include "sparse_engine/bsr.hpp"
+#include "sparse_engine/cost_model.hpp"
 #include "sparse_engine/csr.hpp"
 
 namespace sparse_engine {
@@ -20,12 +20,11 @@ const char* name_of(WeightFormat format) {
 }
 
 WeightFormat choose_format(double density, Index columns, Index group_rows) {
-  // Relative to dense arithmetic, or to the bytes of a dense weight, as two Zen 3 cores measured.
-  if (columns <= kNarrowColumns) return 5.0 * density <= 4.2 * density + 0.25 ? WeightFormat::csr : WeightFormat::bitmask;
-  const double csr = 1.35 * density;
-  if (group_rows % 4 == 0 && csr > 1.0) return WeightFormat::strips4;
-  if (group_rows % 2 == 0 && csr > 1.2) return WeightFormat::strips2;
-  return WeightFormat::csr;
+  const double csr = product_cost("csr", density, columns);
+  if (columns <= kNarrowColumns)
+    return csr <= product_cost("bitmask", density, columns) ? WeightFormat::csr : WeightFormat::bitmask;
+  if (csr <= product_cost("bsr4x1", 1.0, columns)) return WeightFormat::csr;
+  return group_rows % 4 == 0 ? WeightFormat::strips4 : group_rows % 2 == 0 ? WeightFormat::strips2 : WeightFormat::csr;
 }
 
 double Weights::density(Index weight) const {

@@ -1,7 +1,8 @@
 // One row of a pooled plane, and means of whole rows.
 //
-// Method   the rows under a window are folded into one, a vector at a time; then each output folds the columns under it.
-// Cost     kernel_h vectors loaded for each vector of the input's width, and kernel_w floats for each output.
+// Method   the rows under a window are folded into one, a vector at a time, then the columns under every window likewise, and
+//          those that are outputs are picked.
+// Cost     kernel_h + kernel_w vectors loaded for each vector of the input's width, and a float for each output.
 // Error    maxima are exact, and NaN where the window holds one. Averages: n floats summed one after another and a product,
 //          n·u·Σ|x| / n.
 #pragma once
@@ -39,16 +40,27 @@ inline void pool(const PoolRowArgs& args) {
     }
     inside[i] = v;
   }
-  for (int64_t out = 0; out < a.outputs; ++out) {
-    const float* const from = a.folded + out * a.stride_w;
-    float v = outside;
-    for (int64_t tap = 0; tap < a.kernel_w; ++tap) {
-      const float x = from[tap];
-      v = kMaximum ? (x > v || x != x ? x : v) : v + x;
-      if (kMaximum && v != v) break;
+  // Every window of neighbouring columns, in place: what is read lies ahead of what is written.
+  const int64_t windows = a.pad_left + a.width + a.pad_right - a.kernel_w + 1;
+  i = 0;
+  for (; i + kLanes <= windows; i += kLanes) {
+    Vec v = load(a.folded + i);
+    for (int64_t tap = 1; tap < a.kernel_w; ++tap) {
+      const Vec x = load(a.folded + i + tap);
+      v = kMaximum ? max_or_nan(v, x) : add(v, x);
     }
-    a.y[out] = kMaximum ? v : v * a.scales[out];
+    store(a.folded + i, v);
   }
+  for (; i < windows; ++i) {
+    float v = a.folded[i];
+    for (int64_t tap = 1; tap < a.kernel_w; ++tap) {
+      const float x = a.folded[i + tap];
+      v = kMaximum ? (v == v && (x > v || x != x) ? x : v) : v + x;
+    }
+    a.folded[i] = v;
+  }
+  for (int64_t out = 0; out < a.outputs; ++out)
+    a.y[out] = kMaximum ? a.folded[out * a.stride_w] : a.folded[out * a.stride_w] * a.scales[out];
 }
 
 void pool_row(const PoolRowArgs& args) {
