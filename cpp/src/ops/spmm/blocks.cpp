@@ -28,7 +28,7 @@ void check_reachable(Index channel_floats, Index channels) {
 }
 
 TileShape panel_shape(const Matrix& w, Index group_rows, Index channels, Index channel_step) {
-  Index most = block_floats(w) / std::min<Index>(channel_step, kTileColumns);
+  Index most = std::max<Index>(1, block_floats(w) / std::min<Index>(channel_step, kTileColumns));
   // Few weights a row read a third more than the L1 cache holds faster than their sums come and go once more.
   if (channels <= most + most / 3 && density_of(w) < tuning().many_kept) most = std::max<Index>(1, channels);
   // About equal blocks: a short last one would cost nearly as much as a long one.

@@ -78,7 +78,7 @@ TEST(SpmmPlan, ReadsImagesInPlaceWhereFewWeightsUseThem) {
 TEST(SpmmPlan, RefusesImagesWhoseElementsCannotBeCounted) {
   const Csr w = integer_weights(1, 64, 0.5, 1).csr();
   constexpr Index kImages = Index{1} << 50;
-  const ConstImages x{nullptr, kImages, 64, 64, 64, 0, 4096, 64, 1};
+  const ConstImages x{nullptr, kImages, 64, 64, 64, 0, 4112, 64, 1};
   EXPECT_REFUSED(plan_panels(kernels(), w, x, 1, {nullptr, kImages, 1, 64, 64, 0, 4096, 64, 1}, 1), "x: ");
 }
 
