@@ -64,6 +64,7 @@ void fill_zero(float* first, Index count) { std::fill_n(first, count, 0.0f); }
 // Some channels at a time, so that a transposition from channels_last stays in the cache.
 void pack_channels(const Kernels& table, const ConstImages& x, const Conv2dShape& s, const Geometry& g, const float* source,
                    Index first_row, Index channels, float* target) {
+  const bool zeroed_whole = g.pitch <= tuning().zeroed_pitch;
   for (Index phase_h = 0; phase_h < g.phases_h; ++phase_h) {
     const Axis rows = axis(phase_h, s.stride_h, s.pad_top - first_row * s.stride_h, x.height, g.plane_rows);
     for (Index phase_w = 0; phase_w < g.phases_w; ++phase_w) {
@@ -71,7 +72,7 @@ void pack_channels(const Kernels& table, const ConstImages& x, const Conv2dShape
       float* phase = target + (phase_h * g.phases_w + phase_w) * g.phase_floats;
       for (Index c = 0; c < channels; ++c) {
         float* plane = phase + c * g.channel_floats;
-        if (g.pitch <= tuning().zeroed_pitch) {  // one call instead of two a row
+        if (zeroed_whole) {  // one call instead of two a row
           fill_zero(plane, g.phase_floats);
           continue;
         }
