@@ -5,8 +5,8 @@
 
 #include "formats/matrix_impl.hpp"
 #include "kernels/table.hpp"
-#include "ops/spmm/columns.hpp"
 #include "ops/plan.hpp"
+#include "ops/spmm/columns.hpp"
 
 namespace sparse_engine {
 
