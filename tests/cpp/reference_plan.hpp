@@ -72,11 +72,12 @@ inline std::vector<float> checked_run(const Plan& plan, const Operands& operands
 
 }  // namespace sparse_engine::reference
 
-void* operator new(std::size_t bytes) { return sparse_engine::reference::counted(bytes, 16); }
-void* operator new(std::size_t bytes, std::align_val_t alignment) {
+// Not inlined: of a pair of which the compiler sees through one half it thinks that they do not belong together.
+[[gnu::noinline]] void* operator new(std::size_t bytes) { return sparse_engine::reference::counted(bytes, 16); }
+[[gnu::noinline]] void* operator new(std::size_t bytes, std::align_val_t alignment) {
   return sparse_engine::reference::counted(bytes, static_cast<std::size_t>(alignment));
 }
-void operator delete(void* memory) noexcept { std::free(memory); }
-void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
-void operator delete(void* memory, std::align_val_t) noexcept { std::free(memory); }
-void operator delete(void* memory, std::size_t, std::align_val_t) noexcept { std::free(memory); }
+[[gnu::noinline]] void operator delete(void* memory) noexcept { std::free(memory); }
+[[gnu::noinline]] void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
+[[gnu::noinline]] void operator delete(void* memory, std::align_val_t) noexcept { std::free(memory); }
+[[gnu::noinline]] void operator delete(void* memory, std::size_t, std::align_val_t) noexcept { std::free(memory); }

@@ -48,7 +48,7 @@ struct Nm::State final : MatrixImpl {
     checked_mul(padded, sizeof(float), "shape in bytes");
     row_values = cols / group.m * group.n;
     quads = group == GroupShape{2, 4} || (group == GroupShape{1, 2} && cols % 4 == 0);
-    position_bits = std::bit_width(static_cast<std::uint64_t>(group.m - 1));
+    position_bits = static_cast<int>(std::bit_width(static_cast<std::uint64_t>(group.m - 1)));
     row_words = (row_values + 32 / position_bits - 1) / (32 / position_bits);
     if (quads) {
       values.resize(round_up(rows, kStripRows) * steps() * 4);

@@ -52,7 +52,7 @@ class BinaryPlan final : public Plan {
 class CopyPlan final : public Plan {
  public:
   CopyPlan(Index rows, Index columns, Index x_stride, Index y_stride, int threads)
-      : rows_(rows), columns_(columns), x_stride_(x_stride), y_stride_(y_stride) {
+      : columns_(columns), x_stride_(x_stride), y_stride_(y_stride) {
     cut(Strategy::copy, rows, threads, 0, 0);
   }
 
@@ -61,7 +61,7 @@ class CopyPlan final : public Plan {
     std::copy_n(operands.x + task * x_stride_, columns_, operands.y + task * y_stride_);
   }
 
-  Index rows_, columns_, x_stride_, y_stride_;
+  Index columns_, x_stride_, y_stride_;
 };
 
 }  // namespace

@@ -53,7 +53,7 @@ class Scheduler {
   // The first nodes, as long as they take one image after another, whose products have many columns.
   void find_segments() {
     apart_until_ = 0;
-    if (threads_ > 1 && (batch_ < threads_ || (batch_ % threads_ != 0 && batch_ < 3 * threads_))) return;
+    if (threads_ > 1 && (batch_ < threads_ || (batch_ % threads_ != 0 && batch_ < Index{3} * threads_))) return;
     if (batch_ == 1) return;
     for (const Index input : program_.inputs())
       if (!by_image(input)) return;

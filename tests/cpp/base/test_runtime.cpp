@@ -20,12 +20,10 @@ namespace {
 
 using namespace reference;
 
-// Every name this processor family knows, weakest first.
-#if defined(__x86_64__)
-const std::vector<std::string> kKnown = {"baseline", "avx2", "avx512"};
-#else
-const std::vector<std::string> kKnown = {"neon"};
-#endif
+// Every instruction set that kernels were compiled for, weakest first.
+#define X(name) #name,
+const std::vector<std::string> kKnown = {SPARSE_ENGINE_ISAS};
+#undef X
 
 bool is_supported(const std::string& name) {
   const std::vector<std::string> supported = supported_isas();

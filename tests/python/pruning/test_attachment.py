@@ -135,6 +135,7 @@ CAN = {
     "whole numbers": ("whole.weight", False),
     "without values": ("lazy.weight", False),
     "queries": ("attention.in_proj_weight", True),
+    "another of a linear layer": ("linear.more", False),
 }
 
 
@@ -146,6 +147,7 @@ def test_which_parameters_can_be_under_a_mask(name):
             "whole": nn.Linear(4, 4), "lazy": nn.LazyLinear(4), "attention": nn.MultiheadAttention(4, 2),
         }
     )  # fmt: skip
+    model["linear"].more = nn.Parameter(torch.ones(4, 4))
     model["whole"].weight = nn.Parameter(torch.ones(4, 4, dtype=torch.int32), requires_grad=False)
     parameter, expected = CAN[name]
     assert can_be_masked(model, parameter) is expected

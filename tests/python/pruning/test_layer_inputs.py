@@ -138,8 +138,8 @@ def test_outputs_beyond_the_limit_are_computed_again_and_the_results_are_the_sam
     model[1].forward = lambda y, plain=model[1].forward: (runs.update([1]), plain(y))[1]
     with torch.no_grad():
         walk(model, calls(x), [model[2], model[3]], lambda layer, inputs: given.update({layer: inputs[0].args[0]}))
+        assert runs[1] == 3, "once in each of three passes"
         assert torch.equal(given[model[3]], model[2](model[1](model[0](x))))
-    assert runs[1] > 1
 
 
 def test_what_writes_into_its_input_runs_again_each_pass():
@@ -172,6 +172,33 @@ def test_what_writes_into_its_input_runs_again_each_pass():
         )
         assert torch.equal(given[model.one], torch.ones(2, 4))
         torch.testing.assert_close(given[model.other], model.one(torch.ones(2, 4)) + 1)
+
+
+def test_what_hands_its_input_on_hands_on_the_very_tensor_each_pass():
+    class Passes(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.unused = nn.Parameter(torch.ones(()))
+
+        def forward(self, x):
+            return x.view(4, 2)
+
+    class Outer(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.passes, self.one, self.other = Passes(), nn.Linear(4, 4), nn.Linear(2, 4)
+
+        def forward(self, x):
+            x = x.clone()
+            y = self.passes(x)
+            x += 1
+            self.one(x)
+            return self.other(y)
+
+    model, given = Outer(), {}
+    with torch.no_grad():
+        walk(model, calls(torch.zeros(2, 4)), [model.one, model.other], lambda one, now: given.update({one: now[0].args[0]}))
+    assert torch.equal(given[model.other], torch.ones(4, 2))
 
 
 def test_a_call_that_fails_leaves_the_models_forwards_as_they_were():

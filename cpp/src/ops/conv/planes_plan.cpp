@@ -10,7 +10,7 @@
 namespace sparse_engine {
 namespace {
 
-constexpr Index kSlack = 2 * kTileColumns;  // the last tile of the last plane reads up to a tile past its end
+constexpr Index kSlack = Index{2} * kTileColumns;  // the last tile of the last plane reads up to a tile past its end
 
 // Whether panels may end with the output rows, so that they are written where they belong instead of copied there. They have to
 // be whole vectors, and nearly as wide as others.

@@ -70,7 +70,7 @@ class PanelsPlan final : public WidePlan {
     // A power of two, so that sizes of input share layouts.
     const auto rounded = static_cast<Index>(std::bit_ceil(static_cast<std::uint64_t>(panel_columns_)));
     const Index pitch = std::min<Index>(kTileColumns, rounded);
-    const Index packed = checked_add(checked_mul(x.channels, pitch, "packed panel"), 2 * kTileColumns, "packed panel");
+    const Index packed = checked_add(checked_mul(x.channels, pitch, "packed panel"), Index{2} * kTileColumns, "packed panel");
     lay_out(Strategy::panels, w, panels, threads, pitch, packed);
   }
 

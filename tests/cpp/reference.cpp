@@ -1,0 +1,2 @@
+// Compiled before the tests, for all of them.
+#include "reference.hpp"
