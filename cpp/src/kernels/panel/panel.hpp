@@ -1,7 +1,8 @@
 // Strided views to row-major panels and back.
 //
-// Method   Rows that are contiguous are copied, columns that are contiguous transposed 8×4 at a time; the rest element-wise.
-// Cost     one load and one store per element.
+// Method   Rows that are contiguous are copied, and of rows every second element (a stride of two) by vectors as well; columns
+//          that are contiguous are transposed 8×4 at a time; the rest goes element by element.
+// Cost     one load and one store per element; a stride of two loads two vectors for each that it stores.
 #pragma once
 
 #include "kernels/simd/simd.hpp"
@@ -22,6 +23,20 @@ inline void copy_row(const float* source, float* target, int64_t count) {
     store4(target + count - 4, last);
   } else {
     for (int64_t i = 0; i < count; ++i) target[i] = source[i];
+  }
+}
+
+// target[i] = source[2 i].
+inline void copy_evens(const float* source, float* target, int64_t count) {
+  if (count >= kLanes) {
+    for (int64_t i = 0; i < count - kLanes; i += kLanes) store(target + i, evens(source + 2 * i));
+    store(target + count - kLanes, evens(source + 2 * (count - kLanes)));
+  } else if (count >= 4) {
+    const F32x4 last = evens4(source + 2 * (count - 4));
+    for (int64_t i = 0; i < count - 4; i += 4) store4(target + i, evens4(source + 2 * i));
+    store4(target + count - 4, last);
+  } else {
+    for (int64_t i = 0; i < count; ++i) target[i] = source[2 * i];
   }
 }
 
@@ -78,6 +93,8 @@ void panel_pack(const PackArgs& args) {
       if (args.column_stride == 1) {
         if (apart) fetch_row(s + kFetchedAhead * args.row_stride, args.columns);
         copy_row(s, t, args.columns);
+      } else if (args.column_stride == 2) {
+        copy_evens(s, t, args.columns);
       } else {
         for (int64_t c = 0; c < args.columns; ++c) t[c] = s[c * args.column_stride];
       }

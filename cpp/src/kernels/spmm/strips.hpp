@@ -1,8 +1,9 @@
 // Strips of rows that share their columns, times a panel: Y = W·X for one tile and one block of columns, as in spmm.hpp.
 //
-// Method   One strip and as many vectors of columns at a time as eight sums allow, so a load of X serves every row of the
-//          strip; the strip's weights are read again for the next vectors, from the L1 cache.
-// Cost     per strip of four weights and two vectors: two loads, four splats, one integer load, eight fma: bound by the fma.
+// Method   One strip and as many vectors of columns at a time as registers hold sums for, so a load of X serves every row of
+//          the strip; the strip's weights are read again for the next vectors, from the L1 cache.
+// Cost     per strip of four weights and three vectors: three loads, four splats, one integer load, twelve fma: bound by the
+//          fma, also where every second load of X straddles two cache lines.
 // Error    at most γ(k + 1)·Σ|w||x| per output, k = stored weights in the row; the order of summation is the order of columns.
 // Source   Vuduc, "Automatic Performance Tuning of Sparse Matrix Kernels", 2003 (register blocking).
 #pragma once
@@ -45,20 +46,29 @@ template <int height, int kVectors>
   }
 }
 
+// Vectors at a time: of 16 registers twelve hold sums, three X and one a weight.
+template <int height>
+constexpr int kStripVectors = kLanes == 16  ? 4
+                              : height == 4 ? 3
+                                            : 4;
+
 template <int height>
 [[gnu::always_inline]] inline void spmm_strips(const SpmmArgs<height>& args) {
-  constexpr int kVectors = 8 / height;  // eight sums hide the latency of the fma and leave registers for X
+  constexpr int kMost = kStripVectors<height>;
   const SpmmArgs<height> a = args;
-  const int width = static_cast<int>(a.width);
+  const int vectors = static_cast<int>(a.width) / kLanes;
   for (uint32_t strip = 0; strip < a.strips; ++strip) {
     if (a.fetch_y) {
       const int64_t first_row = int64_t{a.order[strip + 1]} * height;
       for (int r = 0; r < height; ++r)
-        for (int64_t c = 0; c < width; c += kLineFloats) __builtin_prefetch(a.y + (first_row + r) * a.y_row_stride + c, 1);
+        for (int64_t c = 0; c < a.width; c += kLineFloats) __builtin_prefetch(a.y + (first_row + r) * a.y_row_stride + c, 1);
     }
-    int column = 0;
-    for (; column + kVectors * kLanes <= width; column += kVectors * kLanes) strip_columns<height, kVectors>(a, strip, column);
-    for (; column < width; column += kLanes) strip_columns<height, 1>(a, strip, column);
+    int done = 0;
+    // Four as two and two rather than three and one, for one vector alone waits for its sums.
+    for (; vectors - done >= kMost && !(kMost == 3 && vectors - done == 4); done += kMost)
+      strip_columns<height, kMost>(a, strip, done * kLanes);
+    for (; vectors - done >= 2; done += 2) strip_columns<height, 2>(a, strip, done * kLanes);
+    if (done < vectors) strip_columns<height, 1>(a, strip, done * kLanes);
   }
 }
 

@@ -58,6 +58,27 @@ TEST(PanelKernels, PackAndUnpackPanelsOfAnyStridesWithinTheirArrays) {
           }
 }
 
+// What a stride of two reads of the rows of images.
+TEST(PanelKernels, PackEverySecondElementOfRowsWithinTheirArrays) {
+  for (const Flush side : {Flush::end, Flush::beginning})
+    for (const Index rows : {1, 2, 5})
+      for (const Index columns : {1, 3, 4, 5, 7, 8, 9, 15, 16, 17, 28, 33, 64})
+        for_each_isa([&] {
+          SCOPED_TRACE(std::to_string(rows) + " × " + std::to_string(columns));
+          const Index row_stride = 2 * columns + 1, size = (rows - 1) * row_stride + 2 * columns - 1,
+                      target_stride = columns + 2;
+          const std::vector<float> values = integers(size, static_cast<std::uint64_t>(size));
+          Guarded<float> source(values, side), packed(std::vector<float>(rows * target_stride, kNaN), side);
+          kernels().panel_pack({source.data(), row_stride, 2, rows, columns, packed.data(), target_stride, columns + 1});
+          EXPECT_TRUE(packed.untouched());
+          for (Index r = 0; r < rows; ++r) {
+            for (Index c = 0; c <= columns; ++c)
+              ASSERT_EQ(packed.data()[r * target_stride + c], c < columns ? values[r * row_stride + 2 * c] : 0.0f);
+            ASSERT_TRUE(std::isnan(packed.data()[r * target_stride + columns + 1]));
+          }
+        });
+}
+
 // Neither rows nor columns are contiguous: element by element, also backwards.
 TEST(PanelKernels, PackAndUnpackWhereNothingIsContiguous) {
   constexpr Index kRows = 7, kColumns = 11, kSize = 1000;

@@ -31,6 +31,7 @@ constinit const SimdProbe probe = {
           store(out + 3 * kLanes, splat_of<3>(four));
         },
     .pick = [](const float* a, const uint32_t* lanes, float* out) { store(out, pick(load(a), lanes)); },
+    .evens = [](const float* a, float* out) { store(out, evens(a)); },
     .fma = [](const float* a, const float* b, const float* c, float* out) { store(out, fma(load(a), load(b), load(c))); },
     .arithmetic =
         [](const float* a, const float* b, float* out) {
@@ -66,6 +67,7 @@ constinit const SimdProbe probe = {
           store4(out + 8, c);
           store4(out + 12, d);
         },
+    .evens4 = [](const float* a, float* out) { store4(out, evens4(a)); },
     .gather4 = [](const float* p, const uint32_t* at, float* out) { store4(out, gather4(p, at[0], at[1], at[2], at[3])); },
     .sum4 = [](const float* a) { return sum4(load4(a)); },
     .first_lanes = [](const float* a, int64_t count, float* out) { store4(out, first_lanes(load4(a), count)); },

@@ -18,6 +18,7 @@ struct SimdProbe {
   void (*splat)(float a, float* out);
   void (*splat_of_four)(const float* a, float* out);  // four vectors, one of each
   void (*pick)(const float* a, const std::uint32_t* lanes, float* out);
+  void (*evens)(const float* a, float* out);  // of 2 · lanes - 1 floats
   void (*fma)(const float* a, const float* b, const float* c, float* out);
   void (*arithmetic)(const float* a, const float* b, float* out);  // add, sub, mul, div, max, min: six vectors
   void (*bits)(const float* a, const float* b, float* out);        // of both, of either: two vectors
@@ -27,6 +28,7 @@ struct SimdProbe {
   // F32x4
   void (*four)(const float* a, const float* b, float* out);  // add, a · b + a, splat of a's first, zero: four vectors
   void (*transpose)(const float* a, float* out);             // 4 × 4
+  void (*evens4)(const float* a, float* out);                // of seven floats
   void (*gather4)(const float* p, const std::uint32_t* at, float* out);
   float (*sum4)(const float* a);
   void (*first_lanes)(const float* a, std::int64_t count, float* out);

@@ -48,6 +48,20 @@ TEST(Simd, LoadsStoresStreamsAndSplatsEveryLaneAndNoMore) {
   });
 }
 
+TEST(Simd, TakesEverySecondFloatAndReadsNoneBehindTheLast) {
+  for_each_isa([] {
+    const SimdProbe& p = simd_probe();
+    for (const Flush side : {Flush::end, Flush::beginning})
+      for (const int lanes : {4, p.lanes}) {
+        const std::vector<float> a = reals(2 * lanes - 1, 158);
+        Guarded<float> from(a, side), to(std::vector<float>(lanes, kNaN), side);
+        (lanes == 4 && p.lanes != 4 ? p.evens4 : p.evens)(from.data(), to.data());
+        for (int i = 0; i < lanes; ++i) ASSERT_EQ(to.data()[i], a[2 * i]);
+        EXPECT_TRUE(to.untouched());
+      }
+  });
+}
+
 TEST(Simd, ComputesEveryLaneAlone) {
   for_each_isa([] {
     const SimdProbe& p = simd_probe();
