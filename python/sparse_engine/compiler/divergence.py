@@ -16,7 +16,7 @@ from .lower import lower
 
 
 class Divergence(NamedTuple):
-    """A node, its place among the graph's, counted from 0, and how far it is off, relative to the largest value expected of it."""
+    """A node, its number in the graph from 0, and how far it is off, relative to the largest value expected of it."""
 
     node: Node
     number: int
