@@ -3,24 +3,9 @@ from types import SimpleNamespace
 from sparse_engine.compiler.description import description, shape_of
 
 PLAIN, RELU = SimpleNamespace(name="none"), SimpleNamespace(name="relu")
-NODES = [
-    {
-        "operation": "linear",
-        "name": "fc",
-        "shape": [(0, 1), (4, 0)],
-        "residual": True,
-        "activation": RELU,
-        "weight": (4, 8, 16),
-    },
-    {
-        "operation": "reshape",
-        "name": "",
-        "shape": [(0, 1), (2, 0), (2, 0)],
-        "residual": False,
-        "activation": PLAIN,
-        "weight": None,
-    },
-]
+LINEAR = {"operation": "linear", "name": "fc", "shape": [(0, 1), (4, 0)], "weight": (4, 8, 16)}
+RESHAPE = {"operation": "reshape", "name": "", "shape": [(0, 1), (2, 0), (2, 0)], "weight": None}
+NODES = [LINEAR | {"residual": True, "activation": RELU}, RESHAPE | {"residual": False, "activation": PLAIN}]
 
 
 def test_sizes_say_how_they_grow_with_the_batch():
