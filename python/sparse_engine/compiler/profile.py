@@ -126,9 +126,8 @@ class Profile:
 
     def _limit(self) -> str:
         rates = ", ".join(f"{rate:.0f} GB/s in {size / 2**20:g} MiB" for size, rate in self.reach.gbytes)
-        return (
-            f"The limit is what this machine reached just before: {self.reach.gflops:.0f} GFLOP/s in a dense product; {rates}."
-        )
+        dense = f"{self.reach.gflops:.0f} GFLOP/s in a dense product"
+        return f"The limit is what this machine reached just before: {dense}; {rates}."
 
     def _bars(self) -> str:
         longest = max((node.milliseconds for node in self.nodes), default=0.0) or 1.0
