@@ -1,6 +1,7 @@
 """Dense runtimes that run whole models, float32 and int8, those that are installed."""
 
 import copy
+import logging
 import os
 import tempfile
 import warnings
@@ -66,23 +67,17 @@ class Exported:
             self._quantized["qdq"] = path
         return Path(self._quantized["qdq"])
 
-    def in_openvino(self) -> Any:
-        """OpenVINO's model in int8: by NNCF where it is installed, ONNX Runtime's QDQ otherwise."""
-        if "openvino" not in self._quantized:
-            import openvino
-
+    def by_nncf(self, openvino: Any) -> Any:
+        """OpenVINO's own quantization; None where nncf is not installed."""
+        if "nncf" not in self._quantized:
             try:
                 import nncf
             except ImportError:
-                self._quantized["openvino"] = openvino.Core().read_model(str(self.in_qdq()))
-            else:
-                import logging
-
-                nncf.set_log_level(logging.ERROR)
-                model = openvino.Core().read_model(str(self.path))
-                batches = nncf.Dataset(self.calibration())
-                self._quantized["openvino"] = nncf.quantize(model, batches, subset_size=CALIBRATION_BATCHES)
-        return self._quantized["openvino"]
+                return None
+            nncf.set_log_level(logging.ERROR)
+            model = openvino.Core().read_model(str(self.path))
+            self._quantized["nncf"] = nncf.quantize(model, nncf.Dataset(self.calibration()), subset_size=CALIBRATION_BATCHES)
+        return self._quantized["nncf"]
 
 
 def has_vnni() -> bool:
@@ -135,10 +130,12 @@ def int8_calls(exported: Exported | None, x: torch.Tensor, threads: int) -> dict
         return calls
     calls |= _onnx_runtime("ONNX Runtime int8", exported.in_qdq(), x.numpy(), threads)
     if (openvino := _openvino()) is not None:
-        model = exported.in_openvino()
-        calls["OpenVINO int8"] = openvino_latency(openvino, model, x.numpy(), threads)
-        if len(x) >= 2 * threads and len(x) % threads == 0:
-            calls["OpenVINO int8 throughput"] = openvino_throughput(openvino, model, x.numpy(), threads)
+        models = {"QDQ": openvino.Core().read_model(str(exported.in_qdq())), "NNCF": exported.by_nncf(openvino)}
+        for name, model in models.items():
+            if model is not None:
+                calls[f"OpenVINO int8 ({name})"] = openvino_latency(openvino, model, x.numpy(), threads)
+                if len(x) >= 2 * threads and len(x) % threads == 0:
+                    calls[f"OpenVINO int8 ({name}) throughput"] = openvino_throughput(openvino, model, x.numpy(), threads)
     return calls
 
 

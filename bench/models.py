@@ -5,14 +5,15 @@
 
 Rivals are those installed, on the same threads and the same weights before pruning: torch (NCHW, channels_last, and with
 --torch-compile inductor, which compiles for minutes), ONNX Runtime and OpenVINO in float32, and both in int8: ONNX Runtime's
-static quantization (QDQ, per channel) and NNCF's, each calibrated on a few random batches. At batches of twice the threads and
+static quantization (QDQ, per channel), which OpenVINO reads too, and NNCF's, on a few random batches. At batches of twice the threads and
 more OpenVINO also runs in throughput mode: a request on each thread with its share of the batch. ONNX Runtime's threads must
 not spin while others are timed (session.intra_op.allow_spinning is 0), or the next in turn suffers.
 
 Times are medians over rounds in which everybody runs once. Ratios are to the fastest dense runtime of the row, once in float32
-and once in int8. Float32 outputs are verified to 1e-4 of the largest. Those in int8 need a cosine of 0.9 with float32's: random
-weights leave rounding in every layer no margin as training does, so this finds another network, not a loss of accuracy (an
-unrelated output has a cosine near 0). torchvision gives the convolutional networks, with random weights.
+and once in int8. Float32 outputs are verified to 1e-4 of the largest. Those in int8 need a cosine of 0.9 with float32's, or are
+left out: random weights have no margin for rounding, as trained ones do, and their outputs hardly depend on the image, so this
+finds a network that is broken (an unrelated output has a cosine near 0), not a loss of accuracy. torchvision gives the
+convolutional networks, with random weights.
 """
 
 import argparse
@@ -89,12 +90,16 @@ def check(name: str, found: Array, expected: Array) -> None:
         sys.exit(f"{name}: output differs by {error:.1e} of the largest, above {TOLERANCE}")
 
 
-def check_loosely(name: str, found: Array, expected: Array) -> None:
-    """Refuse to time what computes another network."""
+def is_near(name: str, found: Array, expected: Array) -> bool:
+    """Whether an output in int8 has the direction of the one in float32; one that has not is named."""
     a, b = found.astype(np.float64).ravel(), expected.astype(np.float64).ravel()
-    cosine = float(a @ b / (np.linalg.norm(a) * np.linalg.norm(b)))
-    if not cosine >= LEAST_COSINE:
-        sys.exit(f"{name}: output has a cosine of {cosine:.3f} with float32's, below {LEAST_COSINE}")
+    lengths = float(np.linalg.norm(a) * np.linalg.norm(b))
+    cosine = float(a @ b) / lengths if lengths else 0.0
+    if cosine < LEAST_COSINE:
+        print(
+            f"{name} is left out: its output has a cosine of {cosine:.3f} with float32's, below {LEAST_COSINE}", file=sys.stderr
+        )
+    return cosine >= LEAST_COSINE
 
 
 def exported_if_possible(model: nn.Module, item: tuple[int, ...]) -> Exported | None:
@@ -125,8 +130,7 @@ def rows_of(name: str, options: argparse.Namespace) -> list[Row]:
             expected = dense(x).numpy()
             for rival, call in float32.items():
                 check(f"{name}, {rival}", call(), expected)
-            for rival, call in int8.items():
-                check_loosely(f"{name}, {rival}", call(), expected)
+            int8 = {rival: call for rival, call in int8.items() if is_near(f"{name}, {rival}", call(), expected)}
             for sparsity, (model, compiled) in pruned.items():
                 check(f"{name} at {sparsity:.0%}", compiled(x.numpy()), model(x).numpy())
         ours: dict[str, Call] = {str(s): partial(c, x.numpy()) for s, (_, c) in pruned.items()}
@@ -163,8 +167,9 @@ def full_table(rows: list[Row]) -> list[str]:
 def summary(rows: list[Row]) -> list[str]:
     """The fastest rivals alone, and the sparsities that a README shows."""
     shown = [s for s in rows[0].ours if s in IN_README] or list(rows[0].ours)
+    heads = [f"compiled, {s:.0%}" for s in shown]
     lines = [
-        f"| model | batch | fastest dense float32, ms | fastest dense int8, ms | {' | '.join(f'compiled, {s:.0%}' for s in shown)} |",
+        f"| model | batch | fastest dense float32, ms | fastest dense int8, ms | {' | '.join(heads)} |",
         "|---" * (4 + len(shown)) + "|",
     ]
     for row in rows:
@@ -196,9 +201,10 @@ def main() -> None:
         about = [
             "# Whole models",
             "",
-            "Milliseconds, and in brackets the ratios to the fastest dense runtime of the row in float32 and in int8. Medians in one",
-            f"process, in turns; every output verified. {describe()} Written by",
-            f"`python bench/models.py {' '.join(sys.argv[1:])}`.",
+            "Milliseconds, and in brackets the ratios to the fastest dense runtime of the row in float32 and in int8. Medians in",
+            "one process, in turns; every output verified.",
+            "",
+            f"{describe()} Written by `python bench/models.py {' '.join(sys.argv[1:])}`.",
             "",
         ]
         options.markdown.write_text("\n".join([*about, *full_table(rows), ""]))
