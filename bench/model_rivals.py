@@ -110,7 +110,7 @@ def float32_calls(
         inductor_config.freezing = True
         calls["torch.compile"] = eager(torch.compile(copy.deepcopy(model)), x)
     if exported is not None:
-        calls |= _onnx_runtime("ONNX Runtime", exported.path, x.numpy(), threads)
+        calls |= onnx_runtime_calls("ONNX Runtime", exported.path, x.numpy(), threads)
         if (openvino := _openvino()) is not None:
             read = openvino.Core().read_model(str(exported.path))
             calls["OpenVINO"] = openvino_latency(openvino, read, x.numpy(), threads)
@@ -128,7 +128,7 @@ def int8_calls(exported: Exported | None, x: torch.Tensor, threads: int) -> dict
         import onnxruntime  # noqa: F401
     except ImportError:
         return calls
-    calls |= _onnx_runtime("ONNX Runtime int8", exported.in_qdq(), x.numpy(), threads)
+    calls |= onnx_runtime_calls("ONNX Runtime int8", exported.in_qdq(), x.numpy(), threads)
     if (openvino := _openvino()) is not None:
         models = {"QDQ": openvino.Core().read_model(str(exported.in_qdq())), "NNCF": exported.by_nncf(openvino)}
         for name, model in models.items():
@@ -147,7 +147,8 @@ def _openvino() -> Any:
     return openvino
 
 
-def _onnx_runtime(name: str, path: Path, x: Array, threads: int) -> dict[str, Call]:
+def onnx_runtime_calls(name: str, path: Path, x: Array, threads: int) -> dict[str, Call]:
+    """Nothing where it is not installed."""
     try:
         import onnxruntime
     except ImportError:

@@ -5,9 +5,9 @@
 
 Rivals are those installed, on the same threads and the same weights before pruning: torch (NCHW, channels_last, and with
 --torch-compile inductor, which compiles for minutes), ONNX Runtime and OpenVINO in float32, and both in int8: ONNX Runtime's
-static quantization (QDQ, per channel), which OpenVINO reads too, and NNCF's, on a few random batches. At batches of twice the threads and
-more OpenVINO also runs in throughput mode: a request on each thread with its share of the batch. ONNX Runtime's threads must
-not spin while others are timed (session.intra_op.allow_spinning is 0), or the next in turn suffers.
+static quantization (QDQ, per channel), which OpenVINO reads too, and NNCF's, on a few random batches. At batches of twice the
+threads and more OpenVINO also runs in throughput mode: a request on each thread with its share of the batch. ONNX Runtime's
+threads must not spin while others are timed (session.intra_op.allow_spinning is 0), or the next in turn suffers.
 
 Times are medians over rounds in which everybody runs once. Ratios are to the fastest dense runtime of the row, once in float32
 and once in int8. Float32 outputs are verified to 1e-4 of the largest. Those in int8 need a cosine of 0.9 with float32's, or are
@@ -201,8 +201,8 @@ def main() -> None:
         about = [
             "# Whole models",
             "",
-            "Milliseconds, and in brackets the ratios to the fastest dense runtime of the row in float32 and in int8. Medians in",
-            "one process, in turns; every output verified.",
+            "Milliseconds, and in brackets the ratios to the fastest dense runtime of the row in float32 and in int8.",
+            "Medians in one process, in turns; every output verified.",
             "",
             f"{describe()} Written by `python bench/models.py {' '.join(sys.argv[1:])}`.",
             "",
