@@ -177,8 +177,8 @@ def text(result: Result) -> str:
         f"fine-tuned  the same, then {tuning}",
         f"iterative   pruned further from the row above, then {tuning}",
         "parameters  those that are not 0, and MACs (multiply-accumulates for one image) with a weight that is not 0",
-        f"ms          {settings.timed_images} images in one call; the dense network, the iteratively pruned one (sparse) and the",
-        f"            same as one program (compiled) take turns, {calls}",
+        f"ms          {settings.timed_images} images in one call; the dense network, the iteratively pruned one (sparse) and",
+        f"            the same as one program (compiled) take turns, {calls}",
         "",
         f"{settings.test_images:,} test images do not tell apart accuracies less than {100 * error:.1f} points apart. "
         f"Took {result.seconds:.0f} s.",

@@ -38,7 +38,10 @@ def verify(graph: Graph, model: nn.Module, args: Sequence[Any], kwargs: Mapping[
 
 
 def _where(graph: Graph, model: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
-    first = first_divergence(graph, model, args, kwargs, TOLERANCE)
+    try:
+        first = first_divergence(graph, model, args, kwargs, TOLERANCE)
+    except Exception as error:  # whatever hinders the search must not hide what it is about
+        return f"Where could not be found ({type(error).__name__}: {str(error).strip().partition(chr(10))[0]})"
     if first is None:
         return "Every node is right when its value is kept: the fault depends on where values lie in memory"
     node = first.node

@@ -51,6 +51,18 @@ def test_where_every_value_that_is_kept_is_right_memory_is_blamed(monkeypatch):
         verify(g, model, (x,), {})
 
 
+def test_a_search_that_fails_does_not_hide_the_difference(monkeypatch):
+    def fails(*a):
+        raise RuntimeError("no graph\nat all")
+
+    monkeypatch.setattr(verification, "first_divergence", fails)
+    model, x = nn.Linear(4, 4).eval(), torch.randn(2, 4)
+    g = capture(model, (x,), {})
+    g.nodes[0].bias = g.nodes[0].bias + 1
+    with pytest.raises(ValueError, match=r"differs from the model .*could not be found \(RuntimeError: no graph\)"):
+        verify(g, model, (x,), {})
+
+
 def test_an_output_of_nan_where_the_model_has_none_is_found():
     model, x = nn.Linear(4, 4).eval(), torch.randn(2, 4)
     g = capture(model, (x,), {})
