@@ -11,7 +11,9 @@
 #include "base/aligned_array.hpp"
 #include "base/check.hpp"
 #include "base/float_types.hpp"
+#include "base/parallel.hpp"
 #include "base/tuning.hpp"
+#include "base/workspace.hpp"
 #include "formats/csr_blocks.hpp"
 #include "formats/csr_windows.hpp"
 #include "formats/narrow.hpp"
@@ -77,26 +79,52 @@ struct Csr::State final : MatrixImpl {
     values.seal(nnz);
     from_afar = bytes_of(narrow) + bytes_of(wide) + values.bytes() > tuning().matrix_bytes;
   }
-  // All that is not zero of a matrix that holds `count` such weights. Without branches: which weights stay cannot be foreseen.
-  void take_float32(const float* weights, Index count) {
-    nnz = count;
+  // All weights that are not zero, counted first, so that threads know where theirs go.
+  void take_float32(const float* weights) {
+    constexpr Index kWeightsPerTask = 1 << 15;
+    const Index rows_per_task = std::max<Index>(1, kWeightsPerTask / std::max<Index>(1, cols));
+    const Index tasks = (rows + rows_per_task - 1) / rows_per_task;
+    const int threads = threads_for(rows * cols);
+    starts.resize(rows + 1);
+    parallel::parallel_for(tasks, threads, [&](Index task, int) {
+      for (Index row = task * rows_per_task; row < std::min(rows, (task + 1) * rows_per_task); ++row)
+        starts[row + 1] = stored_in(weights + row * cols, cols);
+    });
+    std::partial_sum(starts.begin(), starts.end(), starts.begin());
+    nnz = starts[rows];
+    reserve(nnz);
     seal();
     Array<float>& stored = values.floats();
-    const auto take = [&](auto& columns) {
-      Index at = 0;  // stays within the slack behind the arrays: a zero is written where the next weight goes
-      for (Index row = 0; row < rows; ++row) {
-        const float* w = weights + row * cols;
-        for (Index col = 0; col < cols; ++col) {
-          columns[at] = static_cast<std::remove_reference_t<decltype(columns[0])>>(col);
-          stored[at] = w[col];
-          at += w[col] != 0.0f;
-        }
-        starts.push_back(at);
-      }
-      columns[at] = 0;
-      stored[at] = 0.0f;
+    const auto take = [&](auto* columns) {
+      parallel::parallel_for(tasks, threads, [&](Index task, int) {
+        const Index end = std::min(rows, (task + 1) * rows_per_task);
+        for (Index row = task * rows_per_task; row < end; ++row)
+          take_row(weights + row * cols, cols, columns + starts[row], stored.data() + starts[row],
+                   starts[row + 1] - starts[row]);
+      });
     };
-    is_narrow() ? take(narrow) : take(wide);
+    is_narrow() ? take(narrow.data()) : take(wide.data());
+  }
+  static Index stored_in(const float* weights, Index count) {
+    constexpr Index kMost = 1 << 30;  // a narrow sum takes more at a time
+    Index sum = 0;
+    for (Index first = 0; first < count; first += kMost) {
+      std::int32_t part = 0;
+      for (Index i = first; i < std::min(count, first + kMost); ++i) part += weights[i] != 0.0f;
+      sum += part;
+    }
+    return sum;
+  }
+  // Without branches, for which weights stay cannot be foreseen: a zero is written where the next weight goes, and nothing once
+  // `count` are found, for there the next row begins.
+  template <class Column>
+  static void take_row(const float* weights, Index cols, Column* columns, float* stored, Index count) {
+    Index at = 0;
+    for (Index col = 0; at < count && col < cols; ++col) {
+      columns[at] = static_cast<Column>(col);
+      stored[at] = weights[col];
+      at += !is_zero(weights[col]);
+    }
   }
   template <class Use>
   auto with_entries(const Use& use) const {
@@ -122,14 +150,13 @@ Csr Csr::from_dense(const float* weights, Index rows, Index cols, ValueType type
   state->rows = rows;
   state->cols = cols;
   state->values = StoredValues<CsrValues>(type);
-  const Index most = size - std::count(weights, weights + size, 0.0f);
-  state->reserve(most);
-  state->starts.reserve(rows + 1);
-  state->starts.push_back(0);
   if (type == ValueType::float32) {
-    state->take_float32(weights, most);
+    state->take_float32(weights);
     return Csr(std::move(state));
   }
+  state->reserve(size - std::count(weights, weights + size, 0.0f));
+  state->starts.reserve(rows + 1);
+  state->starts.push_back(0);
   for (Index row = 0; row < rows; ++row) {
     const float* w = weights + row * cols;
     for (Index col = 0; col < cols; ++col) check_fits(type, w[col], "weights[", row, ", ", col, "]");

@@ -3,37 +3,51 @@
 #pragma once
 
 #include <algorithm>
+#include <numeric>
 #include <vector>
 
 #include "base/aligned_array.hpp"
 #include "base/float_types.hpp"
+#include "base/parallel.hpp"
 #include "base/tuning.hpp"
+#include "base/workspace.hpp"
 #include "formats/narrow.hpp"
 
 namespace sparse_engine {
 
-// Walks rows [8 slice, 8 slice + 8) in steps: use(moved, window, place) for each. The window begins at column `window`, `moved`
-// after the one before, and place[row] is which stored weight the row takes, or -1. Returns how many steps there were.
+// Walks rows [8 slice, 8 slice + 8) in steps: use(moved, window, heads, next) for each. The window begins at column `window`,
+// `moved` after the one before; next[row] is which stored weight the row goes on with and heads[row] its column, behind all
+// windows where the row has none left. Taken are those within the window. Returns how many steps there were. Without branches
+// on which rows take, for that cannot be foreseen.
 template <class Use>
 Index walk_slice(Index slice, Index cols, const std::vector<Index>& row_starts, const Array<std::uint16_t>& columns,
                  const Use& use) {
-  constexpr Index kMostMoved = 255;
+  constexpr std::int32_t kMostMoved = 255, kNone = 1 << 30;
   const Index rows = static_cast<Index>(row_starts.size()) - 1;
-  Index next[kSliceRows], end[kSliceRows], place[kSliceRows], window = 0, steps = 0;
+  const auto last_window = static_cast<std::int32_t>(cols - kWindow);
+  Index next[kSliceRows], end[kSliceRows], steps = 0;
+  std::int32_t heads[kSliceRows], window = 0;
+  const auto head = [&](Index i) {  // the columns go on behind the last weight
+    const std::int32_t column = columns[next[i]];
+    return next[i] < end[i] ? column : kNone;
+  };
   for (Index i = 0; i < kSliceRows; ++i) {
     const Index row = std::min(slice * kSliceRows + i, rows);  // past the last one rows are empty
     next[i] = row_starts[row];
     end[i] = row_starts[std::min(row + 1, rows)];
+    heads[i] = head(i);
   }
   for (;; ++steps) {
-    Index behind = cols;
-    for (Index i = 0; i < kSliceRows; ++i)
-      if (next[i] < end[i]) behind = std::min(behind, Index{columns[next[i]]});
-    if (behind == cols) return steps;
-    const Index moved = std::min(std::min(behind, cols - kWindow) - window, kMostMoved);
+    std::int32_t behind = kNone;
+    for (Index i = 0; i < kSliceRows; ++i) behind = std::min(behind, heads[i]);
+    if (behind == kNone) return steps;
+    const std::int32_t moved = std::min(std::min(behind, last_window) - window, kMostMoved);
     window += moved;
-    for (Index i = 0; i < kSliceRows; ++i) place[i] = next[i] < end[i] && columns[next[i]] < window + kWindow ? next[i]++ : -1;
-    use(moved, window, place);
+    use(moved, window, heads, next);
+    for (Index i = 0; i < kSliceRows; ++i) {
+      next[i] += heads[i] < window + kWindow;
+      heads[i] = head(i);
+    }
   }
 }
 
@@ -50,7 +64,8 @@ class WindowCosts {
     if (!possible()) return;
     for (Index slice = 0; slice < slices; slice += apart) {
       const Index first = slice * kSliceRows, last = std::min(rows_, first + kSliceRows);
-      steps_ += static_cast<double>(walk_slice(slice, cols, row_starts, columns, [](Index, Index, const Index*) {}));
+      steps_ += static_cast<double>(
+          walk_slice(slice, cols, row_starts, columns, [](std::int32_t, std::int32_t, const std::int32_t*, const Index*) {}));
       weights_ += static_cast<double>(row_starts[last] - row_starts[first]);
       seen_ += static_cast<double>(last - first);
     }
@@ -103,29 +118,23 @@ class CsrWindows final : public NarrowLayout {
       : row_starts_(row_starts), columns_(columns), plain_(array), scales_(scales) {
     const Index rows = static_cast<Index>(row_starts.size()) - 1, slices = (rows + kSliceRows - 1) / kSliceRows;
     const bool packed = windows == Windows::packed;
-    const auto end_slice = [&] {
-      slice_starts_.push_back(static_cast<Index>(steps_.size()));
-      value_starts_.push_back(static_cast<Index>(values_.size()));
-    };
-    end_slice();
-    for (Index slice = 0; slice < slices; ++slice) {
-      walk_slice(slice, cols, row_starts, columns, [&](Index moved, Index window, const Index* place) {
-        std::uint32_t step = static_cast<std::uint32_t>(moved) << 24, stored = 0;
-        for (Index i = 0; i < kSliceRows; ++i) {
-          const bool is_stored = place[i] >= 0;
-          if (is_stored) step |= static_cast<std::uint32_t>(columns[place[i]] - window) << 3 * i;
-          stored |= std::uint32_t{is_stored} << i;
-          if (is_stored || !packed) values_.push_back(is_stored ? array[place[i]] : Value{});
-        }
-        steps_.push_back(step);
-        if (packed) stored_.push_back(static_cast<std::uint8_t>(stored));
-      });
-      end_slice();
-    }
-    if (packed) values_.resize(values_.size() + kSlackElements);
-    steps_.shrink_to_fit();
-    stored_.shrink_to_fit();
-    values_.shrink_to_fit();
+    const int threads = threads_for(row_starts.back() * kWalkingCosts);
+    // Counted first: memory that grows is handed out several times over.
+    slice_starts_.resize(slices + 1);
+    parallel::parallel_for(slices, threads, [&](Index slice, int) {
+      slice_starts_[slice + 1] =
+          walk_slice(slice, cols, row_starts, columns, [](std::int32_t, std::int32_t, const std::int32_t*, const Index*) {});
+    });
+    std::partial_sum(slice_starts_.begin(), slice_starts_.end(), slice_starts_.begin());
+    value_starts_.resize(slices + 1);
+    for (Index slice = 0; slice <= slices; ++slice)
+      value_starts_[slice] = packed ? row_starts[std::min(slice * kSliceRows, rows)] : slice_starts_[slice] * kSliceRows;
+    steps_.resize(slice_starts_.back());
+    if (packed) stored_.resize(slice_starts_.back());
+    values_.resize(value_starts_.back() + (packed ? kSlackElements : 0));
+    parallel::parallel_for(slices, threads, [&](Index slice, int) {
+      packed ? fill<Windows::packed>(slice, cols) : fill<Windows::padded>(slice, cols);
+    });
   }
 
   void multiply(const NarrowJob& job) const override {
@@ -145,6 +154,35 @@ class CsrWindows final : public NarrowLayout {
   }
 
  private:
+  static constexpr Index kWalkingCosts = 16;  // a weight, in multiplications and additions
+
+  template <Windows kind>
+  void fill(Index slice, Index cols) {
+    std::uint32_t* steps = steps_.data() + slice_starts_[slice];
+    std::uint8_t* stored = stored_.data() + (kind == Windows::packed ? slice_starts_[slice] : 0);
+    Value* values = values_.data() + value_starts_[slice];
+    const Value* const end = values_.data() + value_starts_[slice + 1];  // behind which another thread may be writing
+    walk_slice(slice, cols, row_starts_, columns_,
+               [&](std::int32_t moved, std::int32_t window, const std::int32_t* heads, const Index* next) {
+                 std::uint32_t step = static_cast<std::uint32_t>(moved) << 24, taken = 0;
+                 Value eight[kSliceRows]{};
+                 Index count = 0;
+                 for (Index i = 0; i < kSliceRows; ++i) {
+                   const std::int32_t lane = heads[i] - window;
+                   const bool takes = lane < kWindow;
+                   step |= takes ? static_cast<std::uint32_t>(lane) << 3 * i : 0u;
+                   const Value value = plain_[next[i]];  // the values, too, go on behind the last weight
+                   eight[count] = takes ? value : Value{};
+                   count += kind == Windows::padded || takes;
+                   taken |= std::uint32_t{takes} << i;
+                 }
+                 std::copy_n(eight, end - values >= kSliceRows ? kSliceRows : count, values);
+                 values += count;
+                 *steps++ = step;
+                 if constexpr (kind == Windows::packed) *stored++ = static_cast<std::uint8_t>(taken);
+               });
+  }
+
   const std::vector<Index>& row_starts_;
   const Array<std::uint16_t>& columns_;
   const Array<Value>& plain_;

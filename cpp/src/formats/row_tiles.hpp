@@ -4,11 +4,14 @@
 #include <algorithm>
 #include <cstdint>
 #include <numeric>
+#include <utility>
 #include <vector>
 
 #include "base/aligned_array.hpp"
 #include "base/check.hpp"
+#include "base/parallel.hpp"
 #include "base/tuning.hpp"
+#include "base/workspace.hpp"
 #include "formats/matrix_impl.hpp"
 #include "kernels/table.hpp"
 
@@ -43,38 +46,20 @@ class StripTiles final : public Tiles {
     const Index taps = static_cast<Index>(shape.taps.size());
     const Index block_columns = shape.block_channels * taps;
     blocks_ = std::max<Index>(1, (cols + block_columns - 1) / block_columns);  // no columns at all: the result is the bias
-    block_starts_.reserve(count() * blocks_);
-    strip_starts_.reserve((rows / height + count()) * blocks_);
-    order_.reserve(rows / height * blocks_ + kStripsAhead);
-    entries_.reserve(starts.back());
-    std::vector<Index> begin(starts.begin(), starts.end()), end = begin;  // of each strip, what lies in the block
-    for (Index tile = 0; tile < count(); ++tile) {
-      const Index first_strip = row_begin(tile) / height, strips = row_end(tile) / height - first_strip;
-      for (Index block = 0; block < blocks_; ++block) {
-        const Index first = block * shape_.block_channels;
-        const Index last = (first + shape_.block_channels) * taps;
-        for (Index strip = first_strip; strip < first_strip + strips; ++strip) {
-          begin[strip] = end[strip];
-          while (end[strip] < starts[strip + 1] && static_cast<Index>(columns[end[strip]]) < last) ++end[strip];
-        }
-        const auto length = [&](Index place) { return end[first_strip + place] - begin[first_strip + place]; };
-        const Index base = static_cast<Index>(entries_.size());
-        block_starts_.push_back(base);
-        for (const Index place : by_length(strips, length)) {
-          order_.push_back(static_cast<std::uint8_t>(place));
-          strip_starts_.push_back(static_cast<std::uint32_t>(entries_.size() - base));
-          const Index strip = first_strip + place;
-          for (Index i = begin[strip]; i < end[strip]; ++i) {
-            const Index channel = columns[i] / taps, tap = columns[i] % taps;
-            TileEntry<height>& entry = entries_.emplace_back();
-            entry.offset = static_cast<std::uint32_t>((channel - first) * shape_.channel_step + shape_.taps[tap]);
-            for (int r = 0; r < height; ++r) entry.values[r] = values[i * height + r];
-          }
-        }
-        strip_starts_.push_back(static_cast<std::uint32_t>(entries_.size() - base));
-      }
-    }
-    order_.resize(order_.size() + kStripsAhead);
+    const Index strips = rows / height, longest = std::min(block_columns, cols);
+    std::vector<std::uint32_t> offsets(longest);  // of the columns of a block, which are alike in all of them
+    for (Index column = 0; column < longest; ++column)
+      offsets[column] = static_cast<std::uint32_t>(column / taps * shape.channel_step + shape.taps[column % taps]);
+    block_starts_.resize(count() * blocks_);
+    strip_starts_.resize((strips + count()) * blocks_);
+    order_.resize(strips * blocks_ + kStripsAhead);
+    entries_.resize(starts.back());
+    // A tile's entries are those of its rows, so each is filled without knowing of the others.
+    const int threads = threads_for(starts.back() * height * kFillingCosts);
+    std::vector<Filling> rooms(static_cast<std::size_t>(threads), Filling(largest_tile() / height, longest));
+    parallel::parallel_for(count(), threads, [&](Index tile, int worker) {
+      fill_tile(tile, rooms[worker], offsets, block_columns, starts, columns, values);
+    });
   }
 
   // Every offset tells its channel and its tap where no two taps of a block lie at the same place.
@@ -129,18 +114,74 @@ class StripTiles final : public Tiles {
   }
 
  private:
+  static constexpr Index kFillingCosts = 8;  // an entry, in multiplications and additions
+
+  // What filling a tile needs room for.
+  struct Filling {
+    Filling(Index strips, Index longest) : begin(strips), end(strips), order(strips), by_length(longest + 1) {}
+    std::vector<Index> begin, end;  // of each strip, what lies in the block
+    std::vector<std::uint8_t> order;
+    std::vector<Index> by_length;  // where the strips of a length go
+  };
+
+  Index largest_tile() const {
+    Index largest = 0;
+    for (Index tile = 0; tile < count(); ++tile) largest = std::max(largest, row_end(tile) - row_begin(tile));
+    return largest;
+  }
+
+  template <class Columns, class Values>
+  void fill_tile(Index tile, Filling& room, const std::vector<std::uint32_t>& offsets, Index block_columns,
+                 const std::vector<Index>& starts, const Columns& columns, const Values& values) {
+    const Index first_strip = row_begin(tile) / height, strips = row_end(tile) / height - first_strip;
+    std::uint8_t* order = order_.data() + first_strip * blocks_;
+    std::uint32_t* strip_starts = strip_starts_.data() + (first_strip + tile) * blocks_;
+    Index at = starts[first_strip];
+    for (Index strip = 0; strip < strips; ++strip) room.end[strip] = starts[first_strip + strip];
+    for (Index block = 0; block < blocks_; ++block) {
+      const Index first = block * block_columns, last = first + block_columns;
+      for (Index strip = 0; strip < strips; ++strip) {
+        Index end = room.begin[strip] = room.end[strip];
+        const Index stop = starts[first_strip + strip + 1];
+        while (end < stop && static_cast<Index>(columns[end]) < last) ++end;
+        room.end[strip] = end;
+      }
+      const Index base = at;
+      block_starts_[tile * blocks_ + block] = base;
+      put_in_order(strips, room);
+      for (Index next = 0; next < strips; ++next) {
+        const Index strip = room.order[next];
+        *order++ = room.order[next];
+        *strip_starts++ = static_cast<std::uint32_t>(at - base);
+        for (Index i = room.begin[strip]; i < room.end[strip]; ++i, ++at) {
+          TileEntry<height>& entry = entries_[at];
+          entry.offset = offsets[static_cast<Index>(columns[i]) - first];
+          for (int r = 0; r < height; ++r) entry.values[r] = values[i * height + r];
+        }
+      }
+      *strip_starts++ = static_cast<std::uint32_t>(at - base);
+    }
+  }
+
   // Strips of about the same length follow one another, so that the processor foresees where their loops end; not where they
-  // are so short that coming and going of sums, which follow one another in memory, decides.
-  template <class Length>
-  static std::vector<Index> by_length(Index strips, const Length& length) {
-    std::vector<Index> order(strips);
-    std::iota(order.begin(), order.end(), Index{0});
-    if (height > 1 || strips < tuning().sorted_strips) return order;
-    const Index all =
-        std::accumulate(order.begin(), order.end(), Index{0}, [&](Index sum, Index i) { return sum + length(i); });
-    if (all < tuning().sorted_weights * strips) return order;
-    std::stable_sort(order.begin(), order.end(), [&](Index a, Index b) { return length(a) > length(b); });
-    return order;
+  // are so short that coming and going of sums, which follow one another in memory, decides. By counting, for lengths are
+  // small.
+  static void put_in_order(Index strips, Filling& room) {
+    std::iota(room.order.begin(), room.order.begin() + strips, std::uint8_t{0});
+    if (height > 1 || strips < tuning().sorted_strips) return;
+    const auto length = [&](Index strip) { return room.end[strip] - room.begin[strip]; };
+    Index all = 0, longest = 0;
+    for (Index strip = 0; strip < strips; ++strip) {
+      all += length(strip);
+      longest = std::max(longest, length(strip));
+    }
+    if (all < tuning().sorted_weights * strips) return;
+    std::vector<Index>& next = room.by_length;
+    std::fill_n(next.begin(), longest + 1, Index{0});
+    for (Index strip = 0; strip < strips; ++strip) ++next[length(strip)];
+    Index before = 0;
+    for (Index of_length = longest; of_length >= 0; --of_length) before += std::exchange(next[of_length], before);
+    for (Index strip = 0; strip < strips; ++strip) room.order[next[length(strip)]++] = static_cast<std::uint8_t>(strip);
   }
 
   static void run(const Kernels& table, const SpmmArgs<height>& args) {
@@ -178,7 +219,7 @@ class StripTiles final : public Tiles {
   std::vector<Index> block_starts_;          // per (tile, block): its first entry
   std::vector<std::uint32_t> strip_starts_;  // per (tile, block): strips + 1, relative to the block's start
   std::vector<std::uint8_t> order_;          // per (tile, block): which strip of the tile comes when; kStripsAhead more
-  std::vector<TileEntry<height>> entries_;
+  Array<TileEntry<height>> entries_;
 };
 
 // Rows that share nothing.
