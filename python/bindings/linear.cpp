@@ -65,6 +65,7 @@ void bind_linear(pybind11::module_& m) {
       .value("elu", Activation::elu)
       .value("mish", Activation::mish)
       .value("softplus", Activation::softplus)
+      .value("exp", Activation::exp)
       .value("sqrt", Activation::sqrt);
   m.def(
       "multiply",

@@ -40,6 +40,7 @@ class Activation(_Enumeration):
     elu: ClassVar[Activation]
     mish: ClassVar[Activation]
     softplus: ClassVar[Activation]
+    exp: ClassVar[Activation]
     sqrt: ClassVar[Activation]
 
 class ValueType(_Enumeration):

@@ -48,6 +48,7 @@ inline constexpr float kInf = std::numeric_limits<float>::infinity();
 inline constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
 
 inline const std::vector<Activation> kExactActivations = {Activation::none, Activation::relu, Activation::relu6};
+// Those of bounded slope: exp and sqrt have tests of their own.
 inline const std::vector<Activation> kActivations = {Activation::none,
                                                      Activation::relu,
                                                      Activation::relu6,
@@ -177,6 +178,7 @@ inline double activated(double v, Activation activation) {
     case Activation::elu: return v < 0 ? std::expm1(v) * activation.slope : v;
     case Activation::mish: return vanishes ? 0 : v * std::tanh(std::max(v, 0.0) + std::log1p(std::exp(-std::abs(v))));
     case Activation::softplus: return std::max(v, 0.0) + std::log1p(std::exp(-std::abs(v)));
+    case Activation::exp: return std::exp(v);
     case Activation::sqrt: return std::sqrt(v);
   }
   return kNaN;
@@ -200,6 +202,7 @@ inline double activation_ulps(Activation activation) {
     case Activation::mish:
     case Activation::silu: return 4;
     case Activation::elu:
+    case Activation::exp:
     case Activation::softplus:
     case Activation::sigmoid: return 3;
     case Activation::tanh:

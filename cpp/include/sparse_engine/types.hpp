@@ -34,6 +34,7 @@ struct Activation {
     elu,         // x, or slope · (exp(x) − 1) below 0
     mish,
     softplus,
+    exp,
     sqrt
   };
   static constexpr Kind kLast = sqrt;

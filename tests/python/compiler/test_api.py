@@ -73,6 +73,14 @@ def test_a_network_with_more_than_is_covered_is_refused_by_operation():
     assert {one.operation for one in caught.value.refused} == {"scaled_dot_product_attention"}
 
 
+class Halves(nn.Module):
+    """One half of the channels as it is, behind it the other with its rows and columns exchanged twice."""
+
+    def forward(self, x):
+        kept, changed = x.chunk(2, dim=1)
+        return torch.cat([changed.transpose(2, 3).contiguous().tanh().transpose(2, 3), kept], 1)
+
+
 class Random(nn.Module):
     """Layers drawn one after another, with residuals, branches and values that several layers read."""
 
@@ -96,8 +104,16 @@ class Random(nn.Module):
                 layer = nn.MaxPool2d(3, 1, 1) if skip else nn.AvgPool2d(3, 1, 1)
             elif kind == "gate":
                 layer = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Conv2d(channels, channels, 1), nn.Sigmoid())
+            elif kind == "shuffle":
+                layer = nn.ChannelShuffle(4)
+            elif kind == "halves":
+                layer = Halves()
+            elif kind == "frame":
+                layer = nn.ZeroPad2d((-1, 1, 1, -1)) if skip else nn.ConstantPad2d((0, 2, 0, 0), 0.5)
+            elif kind == "resized":
+                layer = nn.AdaptiveMaxPool2d((5, 6)) if skip else nn.AdaptiveAvgPool2d((7, 9))
             else:
-                layer = nn.ReLU(inplace=skip)
+                layer = nn.LeakyReLU(0.2) if kind == "leaky" else nn.ReLU(inplace=skip)
             self.layers.append(layer)
             made.append(channels)
         self.head = nn.Linear(channels, 7)
@@ -115,7 +131,8 @@ class Random(nn.Module):
         return self.head(x.mean((2, 3)))
 
 
-KINDS = st.sampled_from(["conv", "wide", "grouped", "norm", "stride", "pool", "gate", "relu"])
+LAYERS = "conv wide grouped norm stride pool gate relu shuffle halves frame resized leaky"
+KINDS = st.sampled_from(LAYERS.split())
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))

@@ -6,8 +6,8 @@
 //          Coefficients: minimax fits of relative error, below 10⁻⁸ before they are rounded.
 // Cost     per vector: 15 to 40 operations, one or two of them divisions; none, relu and relu6 are a comparison each.
 // Error    against the exact function of the same float, in units of its last place (2⁻¹⁴⁹ among subnormals):
-//          hardsigmoid 1, hardswish 2, tanh 2, sigmoid 3, elu 3, softplus 3, silu 4, mish 4, gelu 6 (one float in 97 of all
-//          there are was compared); none, relu, relu6, leaky_relu and sqrt are exact but for their one rounding.
+//          hardsigmoid 1, hardswish 2, tanh 2, sigmoid 3, elu 3, exp 3, softplus 3, silu 4, mish 4, gelu 6 (one float in 97 of
+//          all there are was compared); none, relu, relu6, leaky_relu and sqrt are exact but for their one rounding.
 // A lane's result depends on that lane only, so a single float takes the same way.
 #pragma once
 
@@ -87,6 +87,11 @@ inline Vec tanh(Vec v) {
   return bits_of_either(by_sign(sub(t, splat(0.6f)), small, large), sign(v));
 }
 
+inline Vec exp(Vec v) {
+  const Vec e = exp_scaled(sub(splat(0.0f), min(splat(110.0f), magnitude(v))), splat(0.0f));
+  return by_sign(v, mul(e, splat(kUnscale)), div(splat(kScale), e));
+}
+
 // exp(v) − 1 is 2t / (1 − t) with t = tanh(v / 2).
 inline Vec elu(Vec v, float slope) {
   const Vec t = tanh(mul(v, splat(0.5f)));
@@ -138,6 +143,7 @@ inline Vec hardswish(Vec v) {
     case Activation::elu: return elu(v, activation.slope);
     case Activation::mish: return mish(v);
     case Activation::softplus: return softplus(v);
+    case Activation::exp: return exp(v);
     case Activation::sqrt: return sqrt(v);
     default: return v;
   }

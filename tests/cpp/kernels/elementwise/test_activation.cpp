@@ -76,7 +76,8 @@ TEST(Activation, OfInfinityIsItsLimitAndOfNaNIsNaN) {
                           {{Activation::leaky_relu, 0.5f}, -kInf, kInf},
                           {{Activation::elu, 1.5f}, -1.5f, kInf},
                           {Activation::mish, 0, kInf},
-                          {Activation::softplus, 0, kInf}}) {
+                          {Activation::softplus, 0, kInf},
+                          {Activation::exp, 0, kInf}}) {
     SCOPED_TRACE(static_cast<int>(l.activation));
     for_each_isa([&] {
       for (const Index n : {1, 3, 20}) {
@@ -89,6 +90,16 @@ TEST(Activation, OfInfinityIsItsLimitAndOfNaNIsNaN) {
       }
     });
   }
+}
+
+TEST(Activation, PowersOfEAreWithinTheirUnitsUpToTheLargestFloat) {
+  std::vector<float> v;
+  for (const float x : floats(kSlow ? 65521 : 1021))
+    if (x < 88.7f) v.push_back(x);
+  for_each_isa([&] {
+    expect_within_ulps(v, wide(v, Activation::exp), Activation::exp);
+    EXPECT_EQ(wide({88.8f}, Activation::exp)[0], kInf);
+  });
 }
 
 TEST(Activation, SquareRootsAreRoundedOnce) {

@@ -28,6 +28,9 @@ ACTIVATIONS = [
     nn.PReLU(),
     nn.PReLU(6),
     nn.GLU(1),
+    nn.Softmax(1),
+    nn.Softmax(-1),
+    nn.Softmin(2),
 ]
 
 

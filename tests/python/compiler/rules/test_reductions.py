@@ -13,6 +13,9 @@ REDUCTIONS = {
     "maximum of a plane": lambda x: x.amax((2, 3)),
     "maximum of channels": lambda x: x.amax(1, keepdim=True),
     "maximum of all": lambda x: x.amax((1, 2, 3)),
+    "softmax of rows": lambda x: (50 * x).softmax(-1),
+    "softmax of channels": lambda x: (x - 100).softmax(1),
+    "softmax of a plane": lambda x: x.flatten(2).softmax(2).view_as(x),
 }
 
 
