@@ -23,6 +23,7 @@ from pathlib import Path
 
 import torch
 from machine import describe
+from readme import insert
 from torch import nn
 from torch.nn import functional as F
 
@@ -268,13 +269,9 @@ def markdown(sections: dict[str, list[Row]], arguments: list[str]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def insert(readme: Path, rows: list[Row]) -> None:
-    """Put the headline table between the markers of `readme`."""
-    before, begin, rest = readme.read_text().partition("<!-- benchmarks: written by bench/compare.py, do not edit -->\n")
-    _, end, after = rest.partition("<!-- /benchmarks -->")
-    if not begin or not end:
-        raise SystemExit(f"{readme} lacks the two benchmarks markers")
-    lines = [
+def headline(rows: list[Row]) -> list[str]:
+    """The table of a README."""
+    return [
         "| case | sparsity | dense ms | sparse ms | speed-up | goal |",
         "|---|---|---|---|---|---|",
         *(
@@ -284,9 +281,7 @@ def insert(readme: Path, rows: list[Row]) -> None:
         ),
         "",
         describe(),
-        "",
     ]
-    readme.write_text(before + begin + "\n".join(lines) + end + after)
 
 
 def main() -> None:
@@ -325,7 +320,7 @@ def main() -> None:
         content = {"machine": describe(), **{name: [asdict(row) for row in rows] for name, rows in sections.items()}}
         options.json.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
     if options.readme:
-        insert(options.readme, sections["headline"])
+        insert(options.readme, "benchmarks", "bench/compare.py", headline(sections["headline"]))
     if options.markdown:
         options.markdown.write_text(markdown(sections, sys.argv[1:]))
 

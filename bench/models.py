@@ -1,31 +1,40 @@
 """Whole models: compiled by this library against dense runtimes, in one process, in turns, every output verified.
 
     python bench/models.py --models resnet50 mlp --batches 1 16 --sparsities 0 0.7 0.8 0.9 0.95 --markdown docs/models.md
+    python bench/models.py --readme README.md
 
-Rivals are those installed: torch (NCHW and channels_last), ONNX Runtime, OpenVINO for one request at a time, all dense float32
-on the same threads and the same weights before pruning. Times are medians over rounds in which everybody runs once; the ratio
-is that of the fastest dense rival. torchvision gives the convolutional networks, with random weights.
+Rivals are those installed, on the same threads and the same weights before pruning: torch (NCHW, channels_last, and with
+--torch-compile inductor, which compiles for minutes), ONNX Runtime and OpenVINO in float32, and both in int8: ONNX Runtime's
+static quantization (QDQ, per channel), which OpenVINO reads too, and NNCF's, on a few random batches. At batches of twice the
+threads and more OpenVINO also runs in throughput mode: a request on each thread with its share of the batch. ONNX Runtime's
+threads must not spin while others are timed (session.intra_op.allow_spinning is 0), or the next in turn suffers.
+
+Times are medians over rounds in which everybody runs once. Ratios are to the fastest dense runtime of the row, once in float32
+and once in int8. Float32 outputs are verified to 1e-4 of the largest. Those in int8 need a cosine of 0.9 with float32's, or are
+left out: random weights have no margin for rounding, as trained ones do, and their outputs hardly depend on the image, so this
+finds a network that is broken (an unrelated output has a cosine near 0), not a loss of accuracy. torchvision gives the
+convolutional networks, with random weights.
 """
 
 import argparse
-import copy
-import io
 import statistics
 import sys
 import time
-import warnings
-from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 from machine import describe
+from model_rivals import Array, Call, Exported, float32_calls, int8_calls
+from readme import insert
 from torch import nn
 
 import sparse_engine as engine
 
-TOLERANCE = 1e-4
+TOLERANCE, LEAST_COSINE = 1e-4, 0.9
+IN_README = (0.8, 0.9, 0.95)  # sparsities
 
 
 def mlp() -> nn.Module:
@@ -44,60 +53,21 @@ def network(name: str) -> tuple[nn.Module, tuple[int, ...]]:
     return getattr(torchvision.models, name)(weights=None).eval(), (3, 224, 224)
 
 
-Call = Callable[[], "np.ndarray[tuple[int, ...], np.dtype[np.float32]]"]
+@dataclass
+class Row:
+    """Milliseconds of everybody at one batch size; `ours` by sparsity."""
 
+    model: str
+    batch: int
+    float32: dict[str, float]
+    int8: dict[str, float]
+    ours: dict[float, float]
 
-def rivals(model: nn.Module, x: torch.Tensor, threads: int) -> dict[str, Call]:
-    """Dense runtimes, by name."""
-    calls: dict[str, Call] = {}
-
-    def eager(module: nn.Module, given: torch.Tensor) -> Call:
-        def call() -> "np.ndarray[tuple[int, ...], np.dtype[np.float32]]":
-            with torch.inference_mode():
-                return np.asarray(module(given).numpy())
-
-        return call
-
-    calls["torch"] = eager(model, x)
-    if x.ndim == 4:
-        other = copy.deepcopy(model)
-        calls["torch channels_last"] = eager(
-            other.to(memory_format=torch.channels_last), x.to(memory_format=torch.channels_last)
-        )
-    try:
-        content = onnx_of(model, x)
-    except ImportError:
-        return calls
-    given = x.numpy()
-    try:
-        import onnxruntime
-    except ImportError:
-        pass
-    else:
-        onnxruntime.set_default_logger_severity(3)
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-        calls["ONNX Runtime"] = lambda: session.run(None, {"x": given})[0]
-    try:
-        import openvino
-    except ImportError:
-        pass
-    else:
-        core = openvino.Core()
-        settings = {"INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
-        compiled = core.compile_model(core.read_model(io.BytesIO(content)), "CPU", settings)
-        calls["OpenVINO"] = lambda: np.asarray(compiled(given)[0])
-    return calls
-
-
-def onnx_of(model: nn.Module, x: torch.Tensor) -> bytes:
-    """The model in ONNX, for this batch size."""
-    buffer = io.BytesIO()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        torch.onnx.export(model, (x,), buffer, dynamo=False, input_names=["x"], output_names=["y"])
-    return buffer.getvalue()
+    def cell(self, sparsity: float) -> str:
+        """Time, and ratios to the fastest of both kinds."""
+        taken = self.ours[sparsity]
+        ratios = [min(times.values()) / taken for times in (self.float32, self.int8) if times]
+        return f"{taken:.2f} ({' / '.join(f'{ratio:.2f}×' for ratio in ratios)})"
 
 
 def measured(calls: dict[str, Call], rounds: int) -> dict[str, float]:
@@ -113,41 +83,100 @@ def measured(calls: dict[str, Call], rounds: int) -> dict[str, float]:
     return {name: statistics.median(values) for name, values in times.items()}
 
 
-def check(name: str, found: "np.ndarray[tuple[int, ...], np.dtype[np.float32]]", expected: torch.Tensor) -> None:
+def check(name: str, found: Array, expected: Array) -> None:
     """Refuse to time what computes something else."""
-    error = np.abs(found - expected.numpy()).max() / np.abs(expected.numpy()).max()
+    error = np.abs(found - expected).max() / np.abs(expected).max()
     if not error <= TOLERANCE:
         sys.exit(f"{name}: output differs by {error:.1e} of the largest, above {TOLERANCE}")
 
 
-def rows_of(name: str, batches: list[int], sparsities: list[float], rounds: int, threads: int) -> list[str]:
-    """Lines of the table."""
+def is_near(name: str, found: Array, expected: Array) -> bool:
+    """Whether an output in int8 has the direction of the one in float32; one that has not is named."""
+    a, b = found.astype(np.float64).ravel(), expected.astype(np.float64).ravel()
+    lengths = float(np.linalg.norm(a) * np.linalg.norm(b))
+    cosine = float(a @ b) / lengths if lengths else 0.0
+    if cosine < LEAST_COSINE:
+        print(
+            f"{name} is left out: its output has a cosine of {cosine:.3f} with float32's, below {LEAST_COSINE}", file=sys.stderr
+        )
+    return cosine >= LEAST_COSINE
+
+
+def exported_if_possible(model: nn.Module, item: tuple[int, ...]) -> Exported | None:
+    """None where onnx is not installed."""
+    try:
+        import onnx  # noqa: F401
+    except ImportError:
+        return None
+    return Exported(model, item)
+
+
+def rows_of(name: str, options: argparse.Namespace) -> list[Row]:
+    """A row for each batch size."""
     dense, item = network(name)
     pruned = {}
-    for sparsity in sparsities:
+    for sparsity in options.sparsities:
         model, _ = network(name)
         if sparsity:
             model = engine.prune(model, engine.Spec(sparsity=sparsity)).eval()
-        pruned[sparsity] = (model, engine.compile(model, torch.randn(1, *item), threads=threads))
-    lines = []
-    for batch in batches:
+        pruned[sparsity] = (model, engine.compile(model, torch.randn(1, *item), threads=options.threads))
+    exported = exported_if_possible(dense, item)
+    rows = []
+    for batch in options.batches:
         x = torch.randn(batch, *item)
-        calls = rivals(dense, x, threads)
+        float32 = float32_calls(dense, exported, x, options.threads, options.torch_compile)
+        int8 = {} if options.no_int8 else int8_calls(exported, x, options.threads)
         with torch.inference_mode():
-            expected = dense(x)
-            for rival, call in calls.items():
+            expected = dense(x).numpy()
+            for rival, call in float32.items():
                 check(f"{name}, {rival}", call(), expected)
+            int8 = {rival: call for rival, call in int8.items() if is_near(f"{name}, {rival}", call(), expected)}
             for sparsity, (model, compiled) in pruned.items():
-                check(f"{name} at {sparsity:.0%}", compiled(x.numpy()), model(x))
-        given = x.numpy()
-        ours = {f"{s:.0%}": partial(c, given) for s, (_, c) in pruned.items()}
-        times = measured(calls | ours, rounds)
-        best = min(calls, key=times.__getitem__)
-        cells = [f"{times[key]:.2f} ({times[best] / times[key]:.2f}×)" for key in ours]
-        others = ", ".join(f"{rival} {times[rival]:.2f}" for rival in calls)
-        lines.append(f"| {name} | {batch} | {others} | {' | '.join(cells)} |")
-        print(lines[-1], flush=True)
-    return lines
+                check(f"{name} at {sparsity:.0%}", compiled(x.numpy()), model(x).numpy())
+        ours: dict[str, Call] = {str(s): partial(c, x.numpy()) for s, (_, c) in pruned.items()}
+        times = measured(float32 | int8 | ours, options.rounds)
+        rows.append(
+            Row(
+                name,
+                batch,
+                {rival: times[rival] for rival in float32},
+                {rival: times[rival] for rival in int8},
+                {s: times[str(s)] for s in pruned},
+            )
+        )
+        print(line_of(rows[-1]), flush=True)
+    return rows
+
+
+def line_of(row: Row) -> str:
+    """The row in full."""
+    rivals = [", ".join(f"{name} {taken:.2f}" for name, taken in times.items()) or "–" for times in (row.float32, row.int8)]
+    return f"| {row.model} | {row.batch} | {' | '.join(rivals)} | {' | '.join(row.cell(s) for s in row.ours)} |"
+
+
+def full_table(rows: list[Row]) -> list[str]:
+    """Every rival and every sparsity."""
+    heads = [f"compiled, {s:.0%}" for s in rows[0].ours]
+    return [
+        f"| model | batch | dense float32, ms | dense int8, ms | {' | '.join(heads)} |",
+        "|---" * (4 + len(heads)) + "|",
+        *map(line_of, rows),
+    ]
+
+
+def summary(rows: list[Row]) -> list[str]:
+    """The fastest rivals alone, and the sparsities that a README shows."""
+    shown = [s for s in rows[0].ours if s in IN_README] or list(rows[0].ours)
+    heads = [f"compiled, {s:.0%}" for s in shown]
+    lines = [
+        f"| model | batch | fastest dense float32, ms | fastest dense int8, ms | {' | '.join(heads)} |",
+        "|---" * (4 + len(shown)) + "|",
+    ]
+    for row in rows:
+        best = [min((taken, name) for name, taken in times.items()) if times else None for times in (row.float32, row.int8)]
+        cells = ["–" if one is None else f"{one[0]:.2f} ({one[1]})" for one in best]
+        lines.append(f"| {row.model} | {row.batch} | {' | '.join([*cells, *(row.cell(s) for s in shown)])} |")
+    return [*lines, "", describe()]
 
 
 def main() -> None:
@@ -158,27 +187,27 @@ def main() -> None:
     parser.add_argument("--sparsities", nargs="+", type=float, default=[0.0, 0.7, 0.8, 0.9, 0.95])
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--torch-compile", action="store_true", help="torch.compile among the rivals; it compiles for long")
+    parser.add_argument("--no-int8", action="store_true", help="without the rivals in int8, which are quantized first")
     parser.add_argument("--markdown", type=Path)
+    parser.add_argument("--readme", type=Path, help="a file whose models markers take the summary")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     engine.runtime.set_num_threads(options.threads)
-    heads = " | ".join(f"compiled, {s:.0%}" for s in options.sparsities)
-    lines = [f"| model | batch | dense, ms | {heads} |", "|---" * (3 + len(options.sparsities)) + "|"]
-    for name in options.models:
-        lines += rows_of(name, options.batches, options.sparsities, options.rounds, options.threads)
+    rows = [row for name in options.models for row in rows_of(name, options)]
+    if options.readme:
+        insert(options.readme, "models", "bench/models.py", summary(rows))
     if options.markdown:
-        text = "\n".join(
-            [
-                "# Whole models",
-                "",
-                "Milliseconds, and in brackets the ratio to the fastest dense runtime of the row. Medians in one process, in",
-                f"turns; every output verified. {describe()}. Written by `bench/models.py`.",
-                "",
-                *lines,
-                "",
-            ]
-        )
-        options.markdown.write_text(text)
+        about = [
+            "# Whole models",
+            "",
+            "Milliseconds, and in brackets the ratios to the fastest dense runtime of the row in float32 and in int8.",
+            "Medians in one process, in turns; every output verified.",
+            "",
+            f"{describe()} Written by `python bench/models.py {' '.join(sys.argv[1:])}`.",
+            "",
+        ]
+        options.markdown.write_text("\n".join([*about, *full_table(rows), ""]))
 
 
 if __name__ == "__main__":

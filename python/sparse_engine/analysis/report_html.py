@@ -10,19 +10,14 @@ from typing import Any
 import torch
 from torch import nn
 
+from ..io.atomic_write import write_atomically
+from ..measure.html_page import COLOURS, html_table, page
 from .report_data import LayerReport, ReportData
 
 HISTOGRAM_BINS = 41
 MAP_SIDE = 24
 
-COLOURS = ("#767676", "#c44536", "#1f6f8b", "#e09f3e")
 WIDTH, HEIGHT = 260, 90  # of a histogram
-STYLE = """
-body { font: 14px/1.4 sans-serif; margin: 2em; color: #333 } h1 { font-size: 1.5em } h2 { font-size: 1.1em; margin-top: 2em }
-table { border-collapse: collapse } td, th { padding: 2px 10px; text-align: right; border-bottom: 1px solid #ddd }
-td:first-child, th:first-child { text-align: left } .layers { display: flex; flex-wrap: wrap }
-figure { margin: 0 1.5em 1em 0 } figcaption { font-size: 12px } svg { background: #fafafa; outline: 1px solid #ddd }
-"""
 
 
 def picture_of(weight: torch.Tensor) -> dict[str, Any]:
@@ -49,21 +44,14 @@ def write_page(path: "str | os.PathLike[str]", reports: Mapping[str, ReportData]
         path: an HTML file; it needs nothing else, neither files nor a network.
         reports: at least one; the last is what tables and maps show, histograms show all.
     Raises:
-        ValueError: no report. OSError: the file cannot be written.
+        ValueError: no report. OSError: the file cannot be written; what was there before is unharmed.
     """
     if not reports:
         raise ValueError("reports is empty; give at least one, such as {'pruned': engine.report(model)}")
     last = list(reports.values())[-1]
     names = [row.name for row in last.layers]
     stages = {stage: {row.name: row for row in report.layers} for stage, report in reports.items()}
-    parts = [
-        "<!DOCTYPE html>",
-        f'<html lang="en"><head><meta charset="utf-8"><title>Sparsity report</title><style>{STYLE}</style></head><body>',
-        "<h1>Sparsity report</h1>",
-        _summary(reports),
-        "<h2>Layers</h2>",
-        _table(last),
-    ]
+    parts = [_summary(reports), "<h2>Layers</h2>", _table(last)]
     if last.seconds is not None:
         parts += ["<h2>Speed-up over dense, layer by layer</h2>", _speedups(last.layers)]
     parts += ["<h2>Weights that are not 0, number by size</h2>", _legend(list(reports)), '<div class="layers">']
@@ -74,34 +62,45 @@ def write_page(path: "str | os.PathLike[str]", reports: Mapping[str, ReportData]
         '<div class="layers">',
     ]
     parts += [_figure(row.name, _map(row.density_map)) for row in last.layers]
-    parts.append("</div></body></html>")
-    Path(path).write_text("\n".join(parts), encoding="utf-8")
+    parts.append("</div>")
+    write_atomically(Path(path), page("Sparsity report", parts).encode())
 
 
 def _summary(reports: Mapping[str, ReportData]) -> str:
-    head = _head("stage", "parameters", "not 0", "MACs", "with a weight", "dense ms", "now ms")
-    rows = [
-        f"<tr><td>{html.escape(stage)}</td><td>{r.parameters:,}</td><td>{r.nonzeros:,}</td><td>{_count(r.macs)}</td>"
-        f"<td>{_count(r.nonzero_macs)}</td><td>{_ms(r.dense_seconds)}</td><td>{_ms(r.seconds)}</td></tr>"
-        for stage, r in reports.items()
-    ]
-    return f"<table>{head}{''.join(rows)}</table>"
-
-
-def _head(*words: str) -> str:
-    return f"<tr>{''.join(f'<th>{word}</th>' for word in words)}</tr>"
+    return html_table(
+        ["stage", "parameters", "not 0", "MACs", "with a weight", "dense ms", "now ms"],
+        [
+            [
+                stage,
+                f"{r.parameters:,}",
+                f"{r.nonzeros:,}",
+                _count(r.macs),
+                _count(r.nonzero_macs),
+                _ms(r.dense_seconds),
+                _ms(r.seconds),
+            ]
+            for stage, r in reports.items()
+        ],
+    )
 
 
 def _table(report: ReportData) -> str:
-    head = _head("layer", "kind", "weight", "density", "kernel", "dense ms", "now ms", "")
-    rows = [
-        f"<tr><td>{html.escape(row.name or '(model)')}</td><td>{html.escape(row.kind)}</td>"
-        f"<td>{'×'.join(map(str, row.shape))}</td>"
-        f"<td>{row.density:.1%}</td><td>{html.escape(row.kernel)}</td><td>{_ms(row.dense_seconds)}</td><td>{_ms(row.seconds)}</td>"
-        f"<td>{html.escape(row.reason)}</td></tr>"
-        for row in report.layers
-    ]
-    return f"<table>{head}{''.join(rows)}</table>"
+    return html_table(
+        ["layer", "kind", "weight", "density", "kernel", "dense ms", "now ms", ""],
+        [
+            [
+                row.name or "(model)",
+                row.kind,
+                "×".join(map(str, row.shape)),
+                f"{row.density:.1%}",
+                row.kernel,
+                _ms(row.dense_seconds),
+                _ms(row.seconds),
+                row.reason,
+            ]
+            for row in report.layers
+        ],
+    )
 
 
 def _speedups(layers: Sequence[LayerReport]) -> str:

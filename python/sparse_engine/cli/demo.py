@@ -58,11 +58,17 @@ class Step:
     nonzero_macs: int  # for one image
     dense_seconds: float  # for one batch: median
     sparse_seconds: float
+    compiled_seconds: float  # of the sparse network as one program
 
     @property
     def speed_up(self) -> float:
         """Dense over sparse time."""
         return self.dense_seconds / self.sparse_seconds
+
+    @property
+    def compiled_speed_up(self) -> float:
+        """Dense time over that of the program."""
+        return self.dense_seconds / self.compiled_seconds
 
 
 @dataclass(frozen=True)
@@ -79,7 +85,8 @@ class Result:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
-        steps = [{**asdict(step), "speed_up": step.speed_up} for step in self.steps]
+        ratios = ("speed_up", "compiled_speed_up")
+        steps = [{**asdict(step), **{name: getattr(step, name) for name in ratios}} for step in self.steps]
         return {**asdict(self), "steps": steps}
 
 
@@ -138,22 +145,25 @@ def _step(
 
     counts = engine.report(iterative, example_inputs=digits.test_images[:1])
     batch = digits.test_images[: settings.timed_images]
-    dense_seconds, sparse_seconds = time_alternating([dense, iterative], batch, settings.timed_calls)
-    nonzero_macs = counts.nonzero_macs or 0
-    return Step(sparsity, pruned, fine_tuned, iterated, counts.nonzeros, nonzero_macs, dense_seconds, sparse_seconds)
+    with engine.compile(iterative, batch) as compiled:
+        seconds = time_alternating([dense, iterative, compiled], batch, settings.timed_calls)
+    return Step(sparsity, pruned, fine_tuned, iterated, counts.nonzeros, counts.nonzero_macs or 0, *seconds)
 
 
 def text(result: Result) -> str:
     """The result as a table with what a reader needs to know about it."""
     settings, config = result.settings, result.config
-    rows = [["0%", f"{result.dense_accuracy:.1%}", "–", "–", *_counts(result.parameters, result.macs), "–", "–", "–"]]
+    rows = [["0%", f"{result.dense_accuracy:.1%}", "–", "–", *_counts(result.parameters, result.macs), *["–"] * 5]]
     for step in result.steps:
         accuracies = (step.pruned_accuracy, step.fine_tuned_accuracy, step.iterative_accuracy)
-        times = (f"{step.dense_seconds * 1e3:.2f}", f"{step.sparse_seconds * 1e3:.2f}", f"{step.speed_up:.2f}×")
+        times = [f"{step.dense_seconds * 1e3:.2f}"]
+        for seconds, ratio in ((step.sparse_seconds, step.speed_up), (step.compiled_seconds, step.compiled_speed_up)):
+            times += [f"{seconds * 1e3:.2f}", f"{ratio:.2f}×"]
         rows.append(
             [f"{step.sparsity:.0%}", *(f"{a:.1%}" for a in accuracies), *_counts(step.nonzeros, step.nonzero_macs), *times]
         )
-    head = ["sparsity", "pruned", "fine-tuned", "iterative", "parameters", "MACs", "dense ms", "sparse ms", "speed-up"]
+    head = ["sparsity", "pruned", "fine-tuned", "iterative", "parameters", "MACs", "dense ms"]
+    head += ["sparse ms", "speed-up", "compiled ms", "speed-up"]
     # Two standard errors of a share, of the difference between two networks on these many images.
     error = 2 * math.sqrt(2 * result.dense_accuracy * (1 - result.dense_accuracy) / settings.test_images)
     tuning = f"trained for {_count(settings.tuning_epochs, 'epoch')}"
@@ -167,8 +177,8 @@ def text(result: Result) -> str:
         f"fine-tuned  the same, then {tuning}",
         f"iterative   pruned further from the row above, then {tuning}",
         "parameters  those that are not 0, and MACs (multiply-accumulates for one image) with a weight that is not 0",
-        f"ms          {settings.timed_images} images in one call; the dense and the iteratively pruned network take turns,",
-        f"            {calls}",
+        f"ms          {settings.timed_images} images in one call; the dense network, the iteratively pruned one (sparse) and",
+        f"            the same as one program (compiled) take turns, {calls}",
         "",
         f"{settings.test_images:,} test images do not tell apart accuracies less than {100 * error:.1f} points apart. "
         f"Took {result.seconds:.0f} s.",

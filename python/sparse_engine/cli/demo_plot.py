@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from .demo import Result
 
 INK = "#333333"
-DENSE, PRUNED, FINE_TUNED, ITERATIVE, SPARSE = "#767676", "#c44536", "#e09f3e", "#1f6f8b", "#1f6f8b"
+DENSE, PRUNED, FINE_TUNED, ITERATIVE, SPARSE, COMPILED = "#767676", "#c44536", "#e09f3e", "#1f6f8b", "#1f6f8b", "#5b8c5a"
 TICKS = (10, 50, 80, 90, 95, 97, 98, 99, 99.5, 99.9)  # accuracies, in percent
 SMALLEST_ERROR = 0.05  # percent; a network without errors is drawn here
 
@@ -72,11 +72,16 @@ def _time(axes: Any, result: Result) -> None:
     sparsities = [100 * step.sparsity for step in result.steps]
     dense = [1e3 * step.dense_seconds for step in result.steps]
     sparse = [1e3 * step.sparse_seconds for step in result.steps]
+    compiled = [1e3 * step.compiled_seconds for step in result.steps]
     axes.plot(sparsities, dense, "s--", color=DENSE, label="dense")
     axes.plot(sparsities, sparse, "o-", color=SPARSE, label="sparse")
-    for x, y, step in zip(sparsities, sparse, result.steps, strict=True):
-        axes.annotate(f"{step.speed_up:.1f}×", (x, y), (0, -18), textcoords="offset points", ha="center", color=INK)
-    axes.set_ylim(0, 1.25 * max(*dense, *sparse))
+    axes.plot(sparsities, compiled, "D-", color=COMPILED, label="sparse, compiled")
+    for x, step, above, below in zip(sparsities, result.steps, sparse, compiled, strict=True):
+        for y, ratio, offset in ((above, step.speed_up, 8), (below, step.compiled_speed_up, -18)):
+            label = f"{ratio:.0f}×" if ratio >= 9.95 else f"{ratio:.1f}×"
+            axes.annotate(label, (x, y), (0, offset), textcoords="offset points", ha="center", color=INK)
+    most = max(*dense, *sparse, *compiled)
+    axes.set_ylim(-0.1 * most, 1.25 * most)  # room for what stands under the lowest point
     axes.set_ylabel(f"time for {result.settings.timed_images} images (ms)")
     axes.set_title("Inference time and speed-up")
     _legend(axes)

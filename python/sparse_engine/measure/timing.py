@@ -40,14 +40,17 @@ def interleaved(calls: Sequence[Callable[[], object]], rounds: int, at_once: int
     return [statistics.median(times) for times in seconds]
 
 
-def time_alternating(models: Sequence[nn.Module], inputs: Any, calls: int) -> list[float]:
+def time_alternating(models: Sequence[Callable[..., object]], inputs: Any, calls: int) -> list[float]:
     """Median seconds that a call of each model takes, in the mode that it is in; they take turns.
 
     Args:
+        models: the first a module; what is called like it may follow.
         inputs: a tensor, a tuple of positional arguments, or a mapping of keyword arguments.
         calls: timed ones of each model, at least.
     """
-    arguments = arguments_of(models[0], inputs)
+    first = models[0]
+    assert isinstance(first, nn.Module)
+    arguments = arguments_of(first, inputs)
     with torch.inference_mode():
         with settle_at_once():
             for model in models:

@@ -71,8 +71,8 @@ def png_size(path):
 
 def result(**changes):
     steps = [
-        demo.Step(0.5, 0.9, 0.97, 0.975, 500, 5_000_000, 0.010, 0.009),
-        demo.Step(0.9, 0.1, 0.95, 0.965, 100, 1_000_000, 0.010, 0.004),
+        demo.Step(0.5, 0.9, 0.97, 0.975, 500, 5_000_000, 0.010, 0.009, 0.005),
+        demo.Step(0.9, 0.1, 0.95, 0.965, 100, 1_000_000, 0.010, 0.004, 0.002),
     ]
     values = {"settings": demo.Settings(), "config": engine.runtime.show_config(), "dense_accuracy": 0.98, "parameters": 1000}
     values |= {"macs": 10_000_000, "steps": tuple(steps), "seconds": 1.0}
@@ -123,6 +123,7 @@ def test_the_json_holds_the_whole_result(json_run):
         assert all(0 <= step[f"{way}_accuracy"] <= 1 for way in ("pruned", "fine_tuned", "iterative"))
         assert step["dense_seconds"] > 0
         assert step["speed_up"] == pytest.approx(step["dense_seconds"] / step["sparse_seconds"])
+        assert step["compiled_speed_up"] == pytest.approx(step["dense_seconds"] / step["compiled_seconds"])
 
 
 def test_counts_are_those_of_the_sparsity(json_run):
@@ -162,4 +163,7 @@ def test_the_text_says_what_can_be_told_apart():
     text = demo.text(result())
     assert "1,000 test images do not tell apart accuracies less than 1.3 points apart" in text
     assert "2.50×" in text
+    head, rows = table_of(text)
+    assert head[-6:] == ["sparse", "ms", "speed-up", "compiled", "ms", "speed-up"]
+    assert rows[-1][-4:] == ["4.00", "2.50×", "2.00", "5.00×"]
     assert max(map(len, text.splitlines())) <= 120

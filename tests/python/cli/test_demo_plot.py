@@ -19,7 +19,7 @@ def png_size(path):
 
 
 def result(**changes):
-    steps = [demo.Step(0.5, 0.9, 0.97, 0.975, 500, 5_000_000, 0.010, 0.009)]
+    steps = [demo.Step(0.5, 0.9, 0.97, 0.975, 500, 5_000_000, 0.010, 0.009, 0.005)]
     values = {"settings": demo.Settings(), "config": engine.runtime.show_config(), "dense_accuracy": 0.98, "parameters": 1000}
     values |= {"macs": 10_000_000, "steps": tuple(steps), "seconds": 1.0}
     return demo.Result(**{**values, **changes})
@@ -27,7 +27,7 @@ def result(**changes):
 
 @pytest.mark.parametrize("accuracy", [0.0, 0.5, 1.0])
 def test_any_result_can_be_plotted(accuracy, tmp_path):
-    step = demo.Step(0.5, accuracy, accuracy, accuracy, 0, 0, 1e-3, 1e-3)
+    step = demo.Step(0.5, accuracy, accuracy, accuracy, 0, 0, 1e-3, 1e-3, 1e-3)
     demo_plot.plot(result(dense_accuracy=accuracy, steps=(step,)), tmp_path / "a.png")
     assert png_size(tmp_path / "a.png") == (1650, 780)
 

@@ -41,6 +41,7 @@ def test_inputs_go_by_place_or_by_name_as_numpy_or_torch(two):
         ("left", ("N", 6), "float32"),
         ("right", ("N", 8), "float32"),
     ]
+    assert [(t.shape, t.dtype) for t in compiled.outputs] == [(("N", 8), "float32")] * 2
 
 
 def test_what_does_not_fit_is_refused_by_name(two):
@@ -145,6 +146,64 @@ def test_printing_and_profiling_name_every_layer(two):
     profile = compiled.profile(np.zeros((3, 6), np.float32), np.zeros((3, 8), np.float32), rounds=3)
     assert [node.name for node in profile.nodes if node.operation == "linear"] == ["a", "b"]
     assert profile.milliseconds > 0
+    assert all(node.limit_share > 0 for node in profile.nodes)
+    assert profile.model == "TwoInTwoOut"
+    with pytest.raises(ValueError, match="rounds is 0; it must be at least 1"):
+        compiled.profile(np.zeros((3, 6), np.float32), np.zeros((3, 8), np.float32), rounds=0)
+
+
+def test_printing_says_what_was_folded_how_each_node_runs_and_what_it_takes(tmp_path):
+    model = nn.Sequential(nn.Conv2d(3, 16, 3), nn.BatchNorm2d(16), nn.ReLU(), nn.Flatten(), nn.Linear(16 * 36, 5)).eval()
+    compiled = engine.compile(engine.prune(model, engine.Spec(sparsity=0.5)), torch.randn(1, 3, 8, 8))
+    lines = str(compiled).splitlines()
+    assert "5 operations were captured; gone by pass: fold batch norm 1, fuse epilogue 1" in lines
+    assert any(line.startswith("largest error on the example") for line in lines)
+    ours, theirs = compiled.measured["milliseconds"], compiled.measured["torch_milliseconds"]
+    assert any(f"{ours:.2f} ms on the example, dense in torch {theirs:.2f} ms" in line for line in lines)
+    (conv,) = [line for line in lines if "conv2d 16×27, 50.2% kept, relu" in line or "conv2d 16×27, 50.0% kept, relu" in line]
+    kernel = next(node.kernel for node in compiled.profile(np.zeros((1, 3, 8, 8), np.float32)).nodes if node.name == "0")
+    assert kernel in conv
+    assert conv.endswith("(N, 16, 6, 6)")
+    compiled.save(tmp_path / "m.sparse")
+    assert "ms on the example" not in str(engine.load_compiled(tmp_path / "m.sparse"))
+    compiled.close()
+    assert "conv2d 16×27" in str(compiled)
+
+
+def test_other_threads_share_the_weights_and_give_the_same_bits(two):
+    _, compiled = two
+    left, right = np.ones((5, 6), np.float32), np.ones((5, 8), np.float32)
+    expected = compiled(left, right)[0]
+    for threads in (1, 2, 3):
+        other = compiled.with_threads(threads)
+        assert other.threads == threads
+        np.testing.assert_array_equal(other(left, right)[0], expected)
+    assert compiled.with_threads(0).threads == engine.runtime.num_threads()
+    with pytest.raises(ValueError, match="threads is -1; it must not be negative"):
+        compiled.with_threads(-1)
+
+
+def test_closing_while_calls_run_ends_them_whole(two):
+    _, compiled = two
+    left, right = np.ones((64, 6), np.float32), np.ones((64, 8), np.float32)
+    expected = compiled(left, right)[0]
+    other, results, said = compiled.with_threads(1), [], []
+
+    def call():
+        try:
+            while True:
+                results.append(other(left, right)[0])
+        except ValueError as error:
+            said.append(str(error))
+
+    thread = threading.Thread(target=call)
+    thread.start()
+    while len(results) < 20:
+        pass
+    other.close()
+    thread.join(60)
+    assert said == ["this compiled model is closed: load or compile it again"]
+    assert all(np.array_equal(result, expected) for result in results)
 
 
 def test_memory_does_not_grow_over_runs_of_changing_batches():

@@ -1,15 +1,23 @@
-import numpy as np
 import pytest
 import torch
 from torch import nn
 
+import sparse_engine as engine
+from sparse_engine.compiler import api, verification
 from sparse_engine.compiler.capture_torch import capture
 from sparse_engine.compiler.passes import PASSES
-from sparse_engine.compiler.verification import difference, verify
+from sparse_engine.compiler.verification import verify
+
+
+def network():
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(128, 4)
+    ).eval()
 
 
 def test_a_rewrite_that_changes_the_result_is_found():
-    model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU()).eval()
+    model = network()
     x = torch.randn(2, 3, 8, 8)
     g = capture(model, (x,), {})
     for rewrite in PASSES:
@@ -20,10 +28,44 @@ def test_a_rewrite_that_changes_the_result_is_found():
         verify(g, model, (x,), {})
 
 
-def test_differences_count_shapes_and_nans():
-    a = np.array([1.0, 2.0], np.float32)
-    assert difference(a, a) == 0
-    assert difference(a, np.array([1.0, 4.0], np.float32)) == 0.5
-    assert difference(a, a[:1]) == np.inf
-    assert difference(a, np.array([1.0, np.nan], np.float32)) == np.inf
-    assert difference(np.full(2, np.nan, np.float32), np.full(2, np.nan, np.float32)) == 0
+def test_compile_names_the_first_node_a_wrong_pass_spoilt(monkeypatch):
+    def forgets_an_activation(graph):
+        node = next(n for n in graph if n.path == "3")
+        assert node.activation == "relu"
+        node.activation = "none"
+
+    monkeypatch.setattr(api, "PASSES", (*PASSES, forgets_an_activation))
+    with pytest.raises(
+        ValueError, match=r"first node to differ is relu_1 \(number 2 of 4, conv2d in 3\), by [1-9.]+e"
+    ) as caught:
+        engine.compile(network(), torch.randn(2, 3, 8, 8))
+    assert str(caught.value).endswith("Please report it with print(model)")
+
+
+def test_where_every_value_that_is_kept_is_right_memory_is_blamed(monkeypatch):
+    monkeypatch.setattr(verification, "first_divergence", lambda *a: None)
+    model, x = nn.Linear(4, 4).eval(), torch.randn(2, 4)
+    g = capture(model, (x,), {})
+    g.nodes[0].bias = g.nodes[0].bias + 1
+    with pytest.raises(ValueError, match="depends on where values lie in memory"):
+        verify(g, model, (x,), {})
+
+
+def test_a_search_that_fails_does_not_hide_the_difference(monkeypatch):
+    def fails(*a):
+        raise RuntimeError("no graph\nat all")
+
+    monkeypatch.setattr(verification, "first_divergence", fails)
+    model, x = nn.Linear(4, 4).eval(), torch.randn(2, 4)
+    g = capture(model, (x,), {})
+    g.nodes[0].bias = g.nodes[0].bias + 1
+    with pytest.raises(ValueError, match=r"differs from the model .*could not be found \(RuntimeError: no graph\)"):
+        verify(g, model, (x,), {})
+
+
+def test_an_output_of_nan_where_the_model_has_none_is_found():
+    model, x = nn.Linear(4, 4).eval(), torch.randn(2, 4)
+    g = capture(model, (x,), {})
+    g.nodes[0].bias = g.nodes[0].bias * float("nan")
+    with pytest.raises(ValueError, match=r"first node to differ is linear .*by inf"):
+        verify(g, model, (x,), {})

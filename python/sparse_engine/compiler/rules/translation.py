@@ -83,7 +83,7 @@ class Translation:
 
     def emit(self, op: str, node: fx.Node, inputs: list[Value], shape: Shape | None = None, **attributes: Any) -> Value:
         """A node whose result is that of the exported one, or with `shape` one on the way there."""
-        name = node.name if shape is None else f"{node.name}_{len(self.nodes)}"
+        name = node.name if shape is None else f"{node.name}/{len(self.nodes)}"  # the name of no exported node
         output = Value(name, self.shape(node) if shape is None else shape)
         self.nodes.append(Node(op, path_of(node), inputs, output, **attributes))
         return output
