@@ -30,7 +30,7 @@ Conv2dShape shape_of(const Pair& kernel, const Pair& stride, const std::array<In
 }
 
 // The layer on tensors, in the memory order of x, or None where one of them is not plain or x has no four axes.
-py::object conv2d_tensors(py::handle x, const Matrix& w, const Conv2dShape& shape, py::handle bias, Activation activation,
+py::object conv2d_tensors(py::handle x, const Matrix& w, const Conv2dShape& shape, py::handle bias, Activation::Kind activation,
                           py::handle residual) {
   const auto in = tensor_view(x);
   if (!in || in->rank != 4) return py::none();
@@ -61,8 +61,8 @@ void bind_conv(pybind11::module_& m) {
       });
   m.def(
       "conv2d",
-      [](const Floats& x, const Matrix& w, const Conv2dShape& shape, const std::optional<Floats>& bias, Activation activation,
-         Floats& y, const std::optional<Floats>& residual) {
+      [](const Floats& x, const Matrix& w, const Conv2dShape& shape, const std::optional<Floats>& bias,
+         Activation::Kind activation, Floats& y, const std::optional<Floats>& residual) {
         check_rank(x, "x", 4);
         check_rank(y, "y", 4);
         const ConstImages in{x.data(),     x.shape(0),   x.shape(1),   x.shape(2),  x.shape(3),

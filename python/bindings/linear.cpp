@@ -26,7 +26,7 @@ py::object multiply_tensors(const Matrix& w, py::handle x) {
 }
 
 // The layer on tensors, or None where one of them is not plain or the leading axes of x are not one.
-py::object linear_tensors(py::handle x, const Matrix& w, py::handle bias, Activation activation, py::handle residual) {
+py::object linear_tensors(py::handle x, const Matrix& w, py::handle bias, Activation::Kind activation, py::handle residual) {
   const auto in = tensor_view(x);
   if (!in || in->shape[in->rank - 1] != w.cols() || w.rows() == 0) return py::none();
   const int last = in->rank - 1;
@@ -51,7 +51,7 @@ py::object linear_tensors(py::handle x, const Matrix& w, py::handle bias, Activa
 }  // namespace
 
 void bind_linear(pybind11::module_& m) {
-  py::enum_<Activation>(m, "Activation")
+  py::enum_<Activation::Kind>(m, "Activation")
       .value("none", Activation::none)
       .value("relu", Activation::relu)
       .value("relu6", Activation::relu6)
@@ -59,7 +59,14 @@ void bind_linear(pybind11::module_& m) {
       .value("silu", Activation::silu)
       .value("sigmoid", Activation::sigmoid)
       .value("tanh", Activation::tanh)
-      .value("hardswish", Activation::hardswish);
+      .value("hardswish", Activation::hardswish)
+      .value("hardsigmoid", Activation::hardsigmoid)
+      .value("leaky_relu", Activation::leaky_relu)
+      .value("elu", Activation::elu)
+      .value("mish", Activation::mish)
+      .value("softplus", Activation::softplus)
+      .value("exp", Activation::exp)
+      .value("sqrt", Activation::sqrt);
   m.def(
       "multiply",
       [](const Matrix& w, const Floats& x, Floats& y) {
@@ -71,7 +78,7 @@ void bind_linear(pybind11::module_& m) {
       py::arg("w"), py::arg("x").noconvert(), py::arg("y").noconvert());
   m.def(
       "linear",
-      [](const Floats& x, const Matrix& w, const std::optional<Floats>& bias, Activation activation, Floats& y,
+      [](const Floats& x, const Matrix& w, const std::optional<Floats>& bias, Activation::Kind activation, Floats& y,
          const std::optional<Floats>& residual) {
         const ConstPanel in = const_panel(x, "x");
         const Panel out = panel(y, "y");

@@ -51,9 +51,16 @@ class Builder {
   }
 
   void add_node(const std::string& operation, std::string name, std::vector<Index> inputs, Index output, Index weight,
-                Index bias, Index residual, Activation activation, std::vector<Index> numbers) {
-    parts_.nodes.push_back({operation_named(operation), std::move(name), std::move(inputs), output, weight, bias, residual,
-                            activation, std::move(numbers)});
+                Index bias, Index residual, Activation::Kind activation, float slope, std::vector<Index> numbers) {
+    parts_.nodes.push_back({operation_named(operation),
+                            std::move(name),
+                            std::move(inputs),
+                            output,
+                            weight,
+                            bias,
+                            residual,
+                            {activation, slope},
+                            std::move(numbers)});
   }
 
   std::shared_ptr<Program> build(std::vector<Index> inputs, std::vector<Index> outputs, std::string about) {
@@ -84,7 +91,7 @@ py::list nodes_of(const Program& program) {
     d["name"] = node.name;
     d["shape"] = shape_of(program.values()[static_cast<std::size_t>(node.output)]);
     d["residual"] = node.residual != -1;
-    d["activation"] = node.activation;
+    d["activation"] = node.activation.kind;
     d["weight"] = py::none();
     if (node.weight != -1) {
       const WeightInfo& w = program.weights()[static_cast<std::size_t>(node.weight)];
@@ -121,7 +128,7 @@ void bind_program(pybind11::module_& m) {
       .def("add_constant_value", &Builder::add_constant_value, py::arg("name"), py::arg("array"))
       .def("add_weight", &Builder::add_weight, py::arg("array"))
       .def("add_node", &Builder::add_node, py::arg("operation"), py::arg("name"), py::arg("inputs"), py::arg("output"),
-           py::arg("weight"), py::arg("bias"), py::arg("residual"), py::arg("activation"), py::arg("numbers"))
+           py::arg("weight"), py::arg("bias"), py::arg("residual"), py::arg("activation"), py::arg("slope"), py::arg("numbers"))
       .def("build", &Builder::build, py::arg("inputs"), py::arg("outputs"), py::arg("about"));
 }
 

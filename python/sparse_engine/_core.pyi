@@ -35,6 +35,13 @@ class Activation(_Enumeration):
     sigmoid: ClassVar[Activation]
     tanh: ClassVar[Activation]
     hardswish: ClassVar[Activation]
+    hardsigmoid: ClassVar[Activation]
+    leaky_relu: ClassVar[Activation]
+    elu: ClassVar[Activation]
+    mish: ClassVar[Activation]
+    softplus: ClassVar[Activation]
+    exp: ClassVar[Activation]
+    sqrt: ClassVar[Activation]
 
 class ValueType(_Enumeration):
     __members__: ClassVar[dict[str, ValueType]]
@@ -214,6 +221,7 @@ class ProgramBuilder:
         bias: int,
         residual: int,
         activation: Activation,
+        slope: float,
         numbers: list[int],
     ) -> None: ...
     def build(self, inputs: list[int], outputs: list[int], about: str) -> Program: ...

@@ -48,9 +48,22 @@ inline constexpr float kInf = std::numeric_limits<float>::infinity();
 inline constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
 
 inline const std::vector<Activation> kExactActivations = {Activation::none, Activation::relu, Activation::relu6};
-inline const std::vector<Activation> kActivations = {Activation::none, Activation::relu,     Activation::relu6,
-                                                     Activation::gelu, Activation::silu,     Activation::sigmoid,
-                                                     Activation::tanh, Activation::hardswish};
+// Those of bounded slope: exp and sqrt have tests of their own.
+inline const std::vector<Activation> kActivations = {Activation::none,
+                                                     Activation::relu,
+                                                     Activation::relu6,
+                                                     Activation::gelu,
+                                                     Activation::silu,
+                                                     Activation::sigmoid,
+                                                     Activation::tanh,
+                                                     Activation::hardswish,
+                                                     Activation::hardsigmoid,
+                                                     Activation::leaky_relu,
+                                                     {Activation::leaky_relu, 0.25f},
+                                                     Activation::elu,
+                                                     {Activation::elu, 1.5f},
+                                                     Activation::mish,
+                                                     Activation::softplus};
 
 // The same numbers on every platform, which the distributions of the standard library do not promise (splitmix64).
 class Random {
@@ -160,6 +173,13 @@ inline double activated(double v, Activation activation) {
     case Activation::sigmoid: return 1 / (1 + std::exp(-v));
     case Activation::tanh: return std::tanh(v);
     case Activation::hardswish: return v <= -3 ? 0 : v >= 3 ? v : v * (v + 3) / 6;
+    case Activation::hardsigmoid: return v <= -3 ? 0 : v >= 3 ? 1 : (v + 3) / 6;
+    case Activation::leaky_relu: return v < 0 ? v * activation.slope : v;
+    case Activation::elu: return v < 0 ? std::expm1(v) * activation.slope : v;
+    case Activation::mish: return vanishes ? 0 : v * std::tanh(std::max(v, 0.0) + std::log1p(std::exp(-std::abs(v))));
+    case Activation::softplus: return std::max(v, 0.0) + std::log1p(std::exp(-std::abs(v)));
+    case Activation::exp: return std::exp(v);
+    case Activation::sqrt: return std::sqrt(v);
   }
   return kNaN;
 }
@@ -169,6 +189,8 @@ inline double steepest_slope(Activation activation) {
     case Activation::gelu: return 1.13;
     case Activation::silu: return 1.1;
     case Activation::hardswish: return 1.5;
+    case Activation::elu: return std::max(1.0f, activation.slope);
+    case Activation::mish: return 1.1;
     default: return 1;
   }
 }
@@ -177,10 +199,16 @@ inline double steepest_slope(Activation activation) {
 inline double activation_ulps(Activation activation) {
   switch (activation) {
     case Activation::gelu: return 6;
+    case Activation::mish:
     case Activation::silu: return 4;
+    case Activation::elu:
+    case Activation::exp:
+    case Activation::softplus:
     case Activation::sigmoid: return 3;
     case Activation::tanh:
     case Activation::hardswish: return 2;
+    case Activation::hardsigmoid:
+    case Activation::leaky_relu: return 1;
     default: return 0;
   }
 }

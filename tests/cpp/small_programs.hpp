@@ -77,4 +77,59 @@ inline std::vector<double> residual_network_of(const ProgramParts& p, const floa
   return y;
 }
 
+// Everything that moves elements, one after another: x (N, 6, 5, 4) → its even channels from 1 on, without the last column →
+// channels last → a frame of −2 → every column three times → pools of unequal windows → the smaller of it and 3.
+inline ProgramParts moving_network() {
+  ProgramParts p;
+  p.values = {{"x", {kBatch, {6}, {5}, {4}}},
+              {"part", {kBatch, {3}, {5}, {3}}},
+              {"last", {kBatch, {5}, {3}, {3}}},
+              {"pad", {kBatch, {6}, {3}, {4}}},
+              {"apart", {kBatch, {6}, {3}, {4}, {1}}},
+              {"more", {kBatch, {6}, {3}, {4}, {3}}},
+              {"flat", {kBatch, {6}, {3}, {12}}},
+              {"pool", {kBatch, {6}, {2}, {5}}},
+              {"y", {kBatch, {6}, {2}, {5}}},
+              {"frame", {}, 0},
+              {"bound", {}, 1}};
+  p.constants = {{-2.0f}, {3.0f}};
+  const auto node = [&](Operation operation, std::vector<Index> inputs, Index output, std::vector<Index> numbers) {
+    p.nodes.push_back({.operation = operation,
+                       .name = p.values[output].name,
+                       .inputs = std::move(inputs),
+                       .output = output,
+                       .numbers = std::move(numbers)});
+  };
+  node(Operation::slice, {0}, 1, {0, -1, 1, 1, 6, 2, 0, 5, 1, 0, 3, 1});
+  node(Operation::permute, {1}, 2, {0, 2, 3, 1});
+  node(Operation::pad, {2, 9}, 3, {0, 0, 1, 0, 0, 0, 0, 1});
+  node(Operation::reshape, {3}, 4, {});
+  node(Operation::expand, {4}, 5, {});
+  node(Operation::reshape, {5}, 6, {});
+  node(Operation::adaptive_max_pool, {6}, 7, {2, 5});
+  node(Operation::minimum, {7, 10}, 8, {});
+  p.inputs = {0};
+  p.outputs = {8};
+  return p;
+}
+
+// What it computes for one image.
+inline std::vector<float> moving_network_of(const float* x) {
+  std::vector<float> flat(6 * 3 * 12, -2.0f), y;
+  for (Index row = 0; row < 5; ++row)
+    for (Index column = 0; column < 3; ++column)
+      for (Index channel = 0; channel < 3; ++channel)
+        for (Index copy = 0; copy < 3; ++copy)
+          flat[((row + 1) * 3 + column) * 12 + channel * 3 + copy] = x[((2 * channel + 1) * 5 + row) * 4 + column];
+  for (Index channel = 0; channel < 6; ++channel)
+    for (Index r = 0; r < 2; ++r)
+      for (Index c = 0; c < 5; ++c) {
+        float most = -kInf;
+        for (Index i = r * 3 / 2; i * 2 < (r + 1) * 3; ++i)
+          for (Index j = c * 12 / 5; j * 5 < (c + 1) * 12; ++j) most = std::max(most, flat[(channel * 3 + i) * 12 + j]);
+        y.push_back(std::min(most, 3.0f));
+      }
+  return y;
+}
+
 }  // namespace sparse_engine::reference

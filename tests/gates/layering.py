@@ -66,6 +66,8 @@ PEERS = {
         "recurrent": {"linear", "spmm"},
         "pool": set(),
         "elementwise": set(),
+        "copy": set(),
+        "pad": set(),
     },
 }
 # What is of no concept: every peer may know it, and layers above may know nothing else of the layer.

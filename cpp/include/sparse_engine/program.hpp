@@ -23,7 +23,7 @@ struct Size {
 };
 
 enum class Operation : std::uint32_t {
-#define OPERATION(name, numbers) name,
+#define OPERATION(name, numbers, numbers_per_axis) name,
 #include "sparse_engine/operations.inc"
 #undef OPERATION
 };
@@ -48,7 +48,7 @@ struct NodeInfo {
   Index weight = -1;    // of products
   Index bias = -1;      // a constant, one number for each row of the weight, or -1
   Index residual = -1;  // a value of the output's shape that is added before the activation, or -1
-  Activation activation = Activation::none;
+  Activation activation = Activation::none;  // of products and elementwise operations
   std::vector<Index> numbers;
 };
 

@@ -19,7 +19,33 @@ struct Float16 {
 };
 
 // Applied to every output last. NaN passes through; gelu is x·Φ(x), without approximation; what would be 0·∞ is its limit.
-enum class Activation { none, relu, relu6, gelu, silu, sigmoid, tanh, hardswish };
+struct Activation {
+  enum Kind : std::uint32_t {
+    none,
+    relu,
+    relu6,
+    gelu,
+    silu,
+    sigmoid,
+    tanh,
+    hardswish,
+    hardsigmoid,
+    leaky_relu,  // x, or slope · x below 0
+    elu,         // x, or slope · (exp(x) − 1) below 0
+    mish,
+    softplus,
+    exp,
+    sqrt
+  };
+  static constexpr Kind kLast = sqrt;
+
+  Kind kind = none;
+  float slope = 0.0f;  // of leaky_relu and elu
+
+  constexpr Activation(Kind k = none) : kind(k), slope(k == leaky_relu ? 0.01f : 1.0f) {}
+  constexpr Activation(Kind k, float s) : kind(k), slope(s) {}
+  constexpr operator Kind() const { return kind; }
+};
 
 // What happens to every sum on its way to y: activation(sum + bias + residual).
 struct Epilogue {

@@ -108,7 +108,7 @@ class StripTiles final : public Tiles {
       args.fetch_y = last && job.fetch_y;
       args.stream_y = last && job.stream_y;
       args.places = last ? job.places : nullptr;
-      args.activation = last ? job.activation : Activation::none;
+      args.activation = last ? job.activation : Activation();
       run(table, args);
     }
   }

@@ -49,29 +49,10 @@ class BinaryPlan final : public Plan {
   Index run_, runs_, pieces_, grouped_;
 };
 
-class CopyPlan final : public Plan {
- public:
-  CopyPlan(Index rows, Index columns, Index x_stride, Index y_stride, int threads)
-      : columns_(columns), x_stride_(x_stride), y_stride_(y_stride) {
-    cut(Strategy::copy, rows, threads, 0, 0);
-  }
-
- private:
-  void run_one(Index task, const Operands& operands, const float*, float*) const override {
-    std::copy_n(operands.x + task * x_stride_, columns_, operands.y + task * y_stride_);
-  }
-
-  Index columns_, x_stride_, y_stride_;
-};
-
 }  // namespace
 
 std::shared_ptr<const Plan> plan_binary(const Kernels& table, BinaryOp op, const BroadcastShape& shape, int threads) {
   return std::make_shared<BinaryPlan>(table, op, shape, threads);
-}
-
-std::shared_ptr<const Plan> plan_copy(Index rows, Index columns, Index x_stride, Index y_stride, int threads) {
-  return std::make_shared<CopyPlan>(rows, columns, x_stride, y_stride, threads);
 }
 
 }  // namespace sparse_engine

@@ -1,4 +1,4 @@
-// Operations on every element, and copies.
+// Operations on every element.
 #pragma once
 
 #include <memory>
@@ -16,8 +16,5 @@ struct BroadcastShape {
 
 // Operands: x is a, second is b (none for BinaryOp::first); y may be either where it is as large.
 std::shared_ptr<const Plan> plan_binary(const Kernels& table, BinaryOp op, const BroadcastShape& shape, int threads);
-
-// Copies `rows` runs of `columns` floats, which begin x_stride and y_stride apart.
-std::shared_ptr<const Plan> plan_copy(Index rows, Index columns, Index x_stride, Index y_stride, int threads);
 
 }  // namespace sparse_engine

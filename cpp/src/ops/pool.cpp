@@ -86,9 +86,70 @@ class PoolPlan final : public Plan {
   std::vector<float> scales_;
 };
 
+// Rows under a window become one, as in a pool of kernel width 1; then its columns.
+class AdaptivePoolPlan final : public Plan {
+ public:
+  AdaptivePoolPlan(const Kernels& table, bool maximum, const ConstImages& x, const Images& y, int threads)
+      : table_(table), maximum_(maximum), x_(x), y_(y), ones_(static_cast<std::size_t>(x.width), 1.0f) {
+    runs_ = (x.channels + kChannels - 1) / kChannels;
+    cut(Strategy::pool, checked_mul(x.batch, runs_, "tasks"), threads, 0, checked_mul(2, x.width, "workspace"));
+  }
+
+ private:
+  static constexpr Index kChannels = Tuning::session.pool_channels;
+
+  static Index begin_of(Index output, Index outputs, Index size) { return output * size / outputs; }
+  static Index end_of(Index output, Index outputs, Index size) { return ((output + 1) * size + outputs - 1) / outputs; }
+
+  void run_one(Index task, const Operands& operands, const float*, float* own) const override {
+    const Index image = task / runs_, first = task % runs_ * kChannels, last = std::min(first + kChannels, x_.channels);
+    for (Index channel = first; channel < last; ++channel)
+      for (Index row = 0; row < y_.height; ++row) {
+        const Index begin = begin_of(row, y_.height, x_.height), rows = end_of(row, y_.height, x_.height) - begin;
+        float* const folded = own + x_.width;
+        table_.pool_row({.maximum = maximum_,
+                         .x = operands.x + image * x_.stride_n + channel * x_.stride_c + begin * x_.stride_h,
+                         .rows = rows,
+                         .row_stride = x_.stride_h,
+                         .width = x_.width,
+                         .pad_left = 0,
+                         .pad_right = 0,
+                         .kernel_w = 1,
+                         .stride_w = 1,
+                         .outputs = x_.width,
+                         .scales = ones_.data(),
+                         .folded = own,
+                         .y = folded});
+        float* const y = operands.y + image * y_.stride_n + channel * y_.stride_c + row * y_.stride_h;
+        for (Index out = 0; out < y_.width; ++out) y[out] = under(folded, rows, out);
+      }
+  }
+
+  float under(const float* folded, Index rows, Index out) const {
+    const Index begin = begin_of(out, y_.width, x_.width), end = end_of(out, y_.width, x_.width);
+    float v = folded[begin];
+    for (Index column = begin + 1; column < end; ++column) {
+      const float next = folded[column];
+      if (!maximum_)
+        v += next;
+      else if (next > v || next != next)  // NaN stays, as nothing is above it
+        v = next;
+    }
+    return maximum_ ? v : v * static_cast<float>(1.0 / static_cast<double>(rows * (end - begin)));
+  }
+
+  const Kernels& table_;
+  bool maximum_;
+  ConstImages x_;
+  Images y_;
+  std::vector<float> ones_;
+  Index runs_;
+};
+
 class MeanPlan final : public Plan {
  public:
-  MeanPlan(const Kernels& table, Index rows, Index columns, int threads) : table_(table), rows_(rows), columns_(columns) {
+  MeanPlan(const Kernels& table, Index rows, Index columns, double scale, int threads)
+      : table_(table), rows_(rows), columns_(columns), scale_(static_cast<float>(scale)) {
     cut(Strategy::mean, (rows + kRows - 1) / kRows, threads, 0, 0);
   }
 
@@ -100,12 +161,13 @@ class MeanPlan final : public Plan {
     table_.mean_rows({.x = operands.x + first * columns_,
                       .rows = last - first,
                       .columns = columns_,
-                      .scale = static_cast<float>(1.0 / static_cast<double>(columns_)),
+                      .scale = scale_,
                       .y = operands.y + first});
   }
 
   const Kernels& table_;
   Index rows_, columns_;
+  float scale_;
 };
 
 }  // namespace
@@ -115,9 +177,18 @@ std::shared_ptr<const Plan> plan_pool(const Kernels& table, const ConstImages& x
   return std::make_shared<PoolPlan>(table, x, shape, y, threads);
 }
 
+std::shared_ptr<const Plan> plan_adaptive_pool(const Kernels& table, bool maximum, const ConstImages& x, const Images& y,
+                                               int threads) {
+  return std::make_shared<AdaptivePoolPlan>(table, maximum, x, y, threads);
+}
+
 std::shared_ptr<const Plan> plan_mean(const Kernels& table, Index rows, Index columns, int threads) {
   check(columns >= 1, "a mean over ", columns, " elements; there must be at least 1");
-  return std::make_shared<MeanPlan>(table, rows, columns, threads);
+  return std::make_shared<MeanPlan>(table, rows, columns, 1.0 / static_cast<double>(columns), threads);
+}
+
+std::shared_ptr<const Plan> plan_sum(const Kernels& table, Index rows, Index columns, int threads) {
+  return std::make_shared<MeanPlan>(table, rows, columns, 1.0, threads);
 }
 
 }  // namespace sparse_engine

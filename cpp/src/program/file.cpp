@@ -114,7 +114,8 @@ std::vector<std::uint8_t> Program::to_bytes() const {
     w.number(node.weight);
     w.number(node.bias);
     w.number(node.residual);
-    w.number(static_cast<std::uint32_t>(node.activation));
+    w.number(static_cast<std::uint32_t>(node.activation.kind));
+    w.number(node.activation.slope);
     w.array(node.numbers);
   }
   w.array(p.inputs);
@@ -156,14 +157,15 @@ Program Program::from_bytes(std::span<const std::uint8_t> bytes) {
     weight.mask = r.array<std::uint8_t>();
     weight.values = r.array<float>();
   }
-  const std::size_t nodes = r.count(68);
+  const std::size_t nodes = r.count(72);
   for (std::size_t i = 0; i < nodes; ++i) {
     NodeInfo node{.operation = operation_named(r.text()), .name = r.text(), .inputs = r.array<Index>(), .numbers = {}};
     node.output = r.number<Index>();
     node.weight = r.number<Index>();
     node.bias = r.number<Index>();
     node.residual = r.number<Index>();
-    node.activation = static_cast<Activation>(r.number<std::uint32_t>());
+    const auto kind = static_cast<Activation::Kind>(r.number<std::uint32_t>());
+    node.activation = {kind, r.number<float>()};
     node.numbers = r.array<Index>();
     p.nodes.push_back(std::move(node));
   }

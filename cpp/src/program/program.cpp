@@ -12,11 +12,11 @@ namespace {
 
 struct OperationInfo {
   std::string_view name;
-  std::size_t numbers;
+  std::size_t numbers, numbers_per_axis;
 };
 
 constexpr OperationInfo kOperations[] = {
-#define OPERATION(name, numbers) {#name, numbers},
+#define OPERATION(name, numbers, numbers_per_axis) {#name, numbers, numbers_per_axis},
 #include "sparse_engine/operations.inc"
 #undef OPERATION
 };
@@ -45,25 +45,30 @@ void check_node(const ProgramParts& p, const NodeInfo& node, const std::vector<b
   const auto operation = static_cast<std::size_t>(node.operation);
   check(operation < std::size(kOperations), "node ", node.name, " has operation ", operation, "; there are ",
         std::size(kOperations));
-  check(node.numbers.size() == kOperations[operation].numbers, kOperations[operation].name, " ", node.name, " has ",
-        node.numbers.size(), " numbers; it needs ", kOperations[operation].numbers);
   constexpr Index kMostNumber = Index{1} << 31;
   for (const Index number : node.numbers)
     check(number > -kMostNumber && number < kMostNumber, "a number of ", node.name, " is ", number);
-  check(node.activation >= Activation::none && node.activation <= Activation::hardswish, "activation of ", node.name, " is ",
-        static_cast<int>(node.activation), "; there is no such activation");
+  check(node.activation <= Activation::kLast, "activation of ", node.name, " is ", static_cast<int>(node.activation),
+        "; there is no such activation");
+  check(std::isfinite(node.activation.slope), "activation of ", node.name, " has a slope of ", node.activation.slope);
   std::vector<std::vector<Size>> inputs;
   for (const Index input : node.inputs) {
     check_index(input, p.values.size(), "an input", node.name);
     check(known[static_cast<std::size_t>(input)], "node ", node.name, " reads value ", input, " before anything makes it");
     inputs.push_back(p.values[static_cast<std::size_t>(input)].shape);
   }
+  const OperationInfo& info = kOperations[operation];
+  const std::size_t numbers = info.numbers + info.numbers_per_axis * (inputs.empty() ? 0 : inputs[0].size());
+  check(node.numbers.size() == numbers, info.name, " ", node.name, " has ", node.numbers.size(), " numbers; it needs ",
+        numbers);
   check_index(node.output, p.values.size(), "output", node.name);
   check(!known[static_cast<std::size_t>(node.output)], "node ", node.name, " makes value ", node.output,
         ", which is there already");
   const bool product = node.operation == Operation::conv2d || node.operation == Operation::linear;
   check(product || (node.weight == -1 && node.bias == -1 && node.residual == -1), "node ", node.name,
         " is no product; it can have no weight, bias or residual");
+  check(product || is_elementwise(node.operation) || node.activation == Activation::none, name_of(node.operation), " ",
+        node.name, " cannot have an activation");
   const WeightInfo* weight = nullptr;
   if (product) {
     check_index(node.weight, p.weights.size(), "weight", node.name);

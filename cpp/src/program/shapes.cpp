@@ -1,5 +1,6 @@
 #include "program/shapes.hpp"
 
+#include <algorithm>
 #include <string>
 
 #include "base/check.hpp"
@@ -8,42 +9,62 @@
 namespace sparse_engine {
 namespace {
 
-void check_rank(const NodeInfo& node, const std::vector<Size>& x, std::size_t rank) {
-  check(x.size() == rank, name_of(node.operation), " ", node.name, " reads a value of ", x.size(), " axes; it needs ", rank);
-}
-
 Index fixed(const NodeInfo& node, const Size& size, const char* axis) {
   check(size.per_item == 0, "the ", axis, " of what ", name_of(node.operation), " ", node.name,
         " reads depends on the batch; it must not");
   return size.fixed;
 }
 
+// Of (N, C, H, W), or of (N, C, W) with height 1.
+struct Plane {
+  Index height, width;
+};
+
+Plane plane_of(const NodeInfo& node, const std::vector<Size>& x) {
+  check(x.size() == 3 || x.size() == 4, name_of(node.operation), " ", node.name, " reads a value of ", x.size(),
+        " axes; it needs 4, or 3");
+  return {x.size() == 4 ? fixed(node, x[2], "height") : 1, fixed(node, x.back(), "width")};
+}
+
+std::vector<Size> with_plane(const NodeInfo& node, const std::vector<Size>& x, Index channels, const Plane& plane) {
+  if (x.size() == 4) return {x[0], {channels, 0}, {plane.height, 0}, {plane.width, 0}};
+  check(plane.height == 1, name_of(node.operation), " ", node.name, " makes height ", plane.height,
+        " of a value of 3 axes; it must be 1");
+  return {x[0], {channels, 0}, {plane.width, 0}};
+}
+
 std::vector<Size> conv_result(const NodeInfo& node, const std::vector<Size>& x, const WeightInfo& w) {
-  check_rank(node, x, 4);
+  const Plane in = plane_of(node, x);
   const Conv2dShape s = conv_shape(node);
-  const OutputSize out = conv2d_output_size(s, fixed(node, x[2], "height"), fixed(node, x[3], "width"));
+  const OutputSize out = conv2d_output_size(s, in.height, in.width);
   const Index channels = fixed(node, x[1], "channels");
   check(s.groups >= 1 && channels % s.groups == 0 && w.rows % s.groups == 0, "conv2d ", node.name, " has ", s.groups,
         " groups; they must divide its ", channels, " input and ", w.rows, " output channels");
   const Index cols = checked_mul(channels / s.groups, checked_mul(s.kernel_h, s.kernel_w, "kernel"), "columns");
   check(w.cols == cols, "conv2d ", node.name, " has a weight of ", w.cols, " columns; it needs ", cols);
-  return {x[0], {w.rows, 0}, {out.height, 0}, {out.width, 0}};
+  return with_plane(node, x, w.rows, {out.height, out.width});
 }
 
 std::vector<Size> pool_result(const NodeInfo& node, const std::vector<Size>& x) {
-  check_rank(node, x, 4);
+  const Plane in = plane_of(node, x);
   const std::vector<Index>& n = node.numbers;
-  return {x[0],
-          {fixed(node, x[1], "channels"), 0},
-          {pooled_size(fixed(node, x[2], "height"), n[0], n[2], n[4], n[6]), 0},
-          {pooled_size(fixed(node, x[3], "width"), n[1], n[3], n[5], n[7]), 0}};
+  return with_plane(node, x, fixed(node, x[1], "channels"),
+                    {pooled_size(in.height, n[0], n[2], n[4], n[6]), pooled_size(in.width, n[1], n[3], n[5], n[7])});
+}
+
+std::vector<Size> adaptive_result(const NodeInfo& node, const std::vector<Size>& x) {
+  const Plane in = plane_of(node, x), out{node.numbers[0], node.numbers[1]};
+  check(in.height >= 1 && in.width >= 1 && out.height >= 1 && out.width >= 1, name_of(node.operation), " ", node.name,
+        " makes ", out.height, " × ", out.width, " of ", in.height, " × ", in.width, "; all must be at least 1");
+  return with_plane(node, x, fixed(node, x[1], "channels"), out);
 }
 
 std::vector<Size> mean_result(const NodeInfo& node, const std::vector<Size>& x) {
   const Index axes = node.numbers[0];
-  check(axes >= 1 && static_cast<std::size_t>(axes) < x.size(), "mean ", node.name, " goes over ", axes, " axes of ", x.size());
+  check(axes >= 1 && static_cast<std::size_t>(axes) < x.size(), name_of(node.operation), " ", node.name, " goes over ", axes,
+        " axes of ", x.size());
   std::vector<Size> result(x.begin(), x.end() - axes);
-  for (std::size_t i = result.size(); i < x.size(); ++i) fixed(node, x[i], "mean's axis");
+  for (std::size_t i = result.size(); i < x.size(); ++i) fixed(node, x[i], "last axis");
   if (node.numbers[1] != 0) result.insert(result.end(), static_cast<std::size_t>(axes), Size{1, 0});
   return result;
 }
@@ -51,8 +72,8 @@ std::vector<Size> mean_result(const NodeInfo& node, const std::vector<Size>& x) 
 std::vector<Size> concat_result(const NodeInfo& node, const std::vector<std::vector<Size>>& inputs) {
   std::vector<Size> result = inputs[0];
   const Index axis = node.numbers[0];
-  check(axis >= 1 && static_cast<std::size_t>(axis) < result.size(), "concat ", node.name, " is along axis ", axis,
-        "; it must lie in [1, ", result.size(), ")");
+  check(axis >= 0 && static_cast<std::size_t>(axis) < result.size(), "concat ", node.name, " is along axis ", axis,
+        "; it must lie in [0, ", result.size(), ")");
   const auto along = static_cast<std::size_t>(axis);
   for (std::size_t i = 1; i < inputs.size(); ++i) {
     check(inputs[i].size() == result.size(), "concat ", node.name, " joins values of ", result.size(), " and ",
@@ -65,11 +86,64 @@ std::vector<Size> concat_result(const NodeInfo& node, const std::vector<std::vec
   return result;
 }
 
+std::vector<Size> expand_result(const NodeInfo& node, const std::vector<Size>& x, const std::vector<Size>& declared) {
+  check(declared.size() >= x.size(), "expand ", node.name, " makes ", declared.size(), " axes of ", x.size());
+  const std::size_t front = declared.size() - x.size();
+  for (std::size_t i = 0; i < x.size(); ++i)
+    check(x[i] == declared[front + i] || x[i] == Size{1, 0}, "expand ", node.name, " changes axis ", i,
+          ", whose length is not 1");
+  return declared;
+}
+
+std::vector<Size> permute_result(const NodeInfo& node, const std::vector<Size>& x) {
+  std::vector<Size> result;
+  std::vector<bool> taken(x.size(), false);
+  for (const Index axis : node.numbers) {
+    check(axis >= 0 && static_cast<std::size_t>(axis) < x.size() && !taken[static_cast<std::size_t>(axis)], "permute ",
+          node.name, " names axis ", axis, " of ", x.size(), "; it needs each of them once");
+    taken[static_cast<std::size_t>(axis)] = true;
+    result.push_back(x[static_cast<std::size_t>(axis)]);
+  }
+  return result;
+}
+
+std::vector<Size> slice_result(const NodeInfo& node, const std::vector<Size>& x) {
+  std::vector<Size> result = x;
+  for (std::size_t i = 0; i < x.size(); ++i) {
+    const Index start = node.numbers[3 * i], stop = node.numbers[3 * i + 1], step = node.numbers[3 * i + 2];
+    if (x[i].per_item != 0) {
+      check(start == 0 && stop == -1 && step == 1, "slice ", node.name, " takes a part of axis ", i,
+            ", which depends on the batch");
+      continue;
+    }
+    check(start >= 0 && start <= stop && stop <= x[i].fixed && step >= 1, "slice ", node.name, " takes [", start, ", ", stop,
+          ") in steps of ", step, " of axis ", i, " with length ", x[i].fixed);
+    result[i].fixed = (stop - start + step - 1) / step;
+  }
+  return result;
+}
+
+std::vector<Size> pad_result(const NodeInfo& node, const std::vector<Size>& x, const std::vector<Size>& number) {
+  check(number.empty(), "pad ", node.name, " fills in a value of ", number.size(), " axes; it must be a number");
+  std::vector<Size> result = x;
+  for (std::size_t i = 0; i < x.size(); ++i) {
+    const Index before = node.numbers[2 * i], after = node.numbers[2 * i + 1];
+    check(before >= 0 && after >= 0, "pad ", node.name, " adds ", std::min(before, after), " to axis ", i,
+          "; it must not be negative");
+    result[i].fixed = checked_add(result[i].fixed, checked_add(before, after, "padding"), "padding");
+  }
+  return result;
+}
+
 }  // namespace
 
 Conv2dShape conv_shape(const NodeInfo& node) {
   const std::vector<Index>& n = node.numbers;
   return {n[0], n[1], n[2], n[3], n[4], n[5], n[6], n[7], n[8], n[9], n[10]};
+}
+
+bool is_elementwise(Operation operation) {
+  return (operation >= Operation::add && operation <= Operation::minimum) || operation == Operation::activation;
 }
 
 std::optional<BroadcastAxes> broadcast_axes(const std::vector<Size>& x, const std::vector<Size>& b) {
@@ -104,11 +178,16 @@ std::vector<Size> result_shape(const NodeInfo& node, const std::vector<std::vect
     }
     case Operation::max_pool:
     case Operation::average_pool: needs(1); return pool_result(node, inputs[0]);
-    case Operation::mean: needs(1); return mean_result(node, inputs[0]);
+    case Operation::adaptive_max_pool:
+    case Operation::adaptive_average_pool: needs(1); return adaptive_result(node, inputs[0]);
+    case Operation::mean:
+    case Operation::sum: needs(1); return mean_result(node, inputs[0]);
     case Operation::add:
     case Operation::subtract:
     case Operation::multiply:
     case Operation::divide:
+    case Operation::maximum:
+    case Operation::minimum:
       needs(2);
       check(broadcast_axes(inputs[0], inputs[1]).has_value(), name_of(node.operation), " ", node.name,
             " has a second operand that is not broadcast along whole leading and trailing axes");
@@ -122,6 +201,10 @@ std::vector<Size> result_shape(const NodeInfo& node, const std::vector<std::vect
               elements_at(declared, batch), " elements of ", elements_at(inputs[0], batch), " at batch ", batch);
       return declared;
     }
+    case Operation::expand: needs(1); return expand_result(node, inputs[0], declared);
+    case Operation::permute: needs(1); return permute_result(node, inputs[0]);
+    case Operation::slice: needs(1); return slice_result(node, inputs[0]);
+    case Operation::pad: needs(2); return pad_result(node, inputs[0], inputs[1]);
   }
   check(false, "node ", node.name, " has no operation of this version");
   return {};

@@ -16,11 +16,14 @@ struct BroadcastAxes {
 
 Conv2dShape conv_shape(const NodeInfo& node);
 
+// Whether every element of the result comes of the elements at its place.
+bool is_elementwise(Operation operation);
+
 // None where b does not lie along whole leading and trailing axes of x.
 std::optional<BroadcastAxes> broadcast_axes(const std::vector<Size>& x, const std::vector<Size>& b);
 
-// The shape that `node` makes of its inputs (`declared` is what the program says, which a reshape takes over when the count
-// agrees). Throws std::invalid_argument where they cannot be its inputs.
+// The shape that `node` makes of its inputs (`declared` is what the program says, which a reshape or an expansion takes over
+// when it fits). Throws std::invalid_argument where they cannot be its inputs.
 std::vector<Size> result_shape(const NodeInfo& node, const std::vector<std::vector<Size>>& inputs, const WeightInfo* weight,
                                const std::vector<Size>& declared);
 

@@ -4,7 +4,7 @@
 
 #include "base/check.hpp"
 #include "base/tuning.hpp"
-#include "ops/elementwise.hpp"
+#include "ops/copy.hpp"
 #include "session/memory_plan.hpp"
 
 namespace sparse_engine {
@@ -256,7 +256,7 @@ class Scheduler {
   Step copy_of(std::size_t output) const {
     const Index value = program_.outputs()[output], floats = program_.elements(value, batch_);
     Step step;
-    step.plan = plan_copy(1, floats, floats, floats, 1);
+    step.plan = plan_copy({{floats, 1, 1}}, 0, 1);
     step.x = place_of(value);
     step.y = {Place::Kind::output, static_cast<Index>(output), 0, 0};
     step.node = program_.nodes().size() - (program_.nodes().empty() ? 0 : 1);

@@ -6,17 +6,27 @@
 #include "base/tuning.hpp"
 #include "formats/matrix_impl.hpp"
 #include "ops/conv/plan.hpp"
+#include "ops/copy.hpp"
 #include "ops/elementwise.hpp"
 #include "ops/linear.hpp"
+#include "ops/pad.hpp"
 #include "ops/pool.hpp"
 #include "program/shapes.hpp"
 
 namespace sparse_engine {
 namespace {
 
+// (N, C, H, W), or (N, C, W) of height 1.
 ConstImages images(const std::vector<Index>& shape) {
-  const Index plane = shape[2] * shape[3];
-  return {nullptr, shape[0], shape[1], shape[2], shape[3], shape[1] * plane, plane, shape[3], 1};
+  const Index height = shape.size() == 4 ? shape[2] : 1, width = shape.back(), plane = height * width;
+  return {nullptr, shape[0], shape[1], height, width, shape[1] * plane, plane, width, 1};
+}
+
+// How far neighbours of each axis lie apart.
+std::vector<Index> strides(const std::vector<Index>& shape) {
+  std::vector<Index> result(shape.size(), 1);
+  for (std::size_t i = shape.size(); i-- > 1;) result[i - 1] = result[i] * shape[i];
+  return result;
 }
 
 Images writable(const ConstImages& x) {
@@ -35,6 +45,7 @@ const char* name_of(Strategy strategy) {
     case Strategy::pool: return "pool";
     case Strategy::mean: return "mean";
     case Strategy::copy: return "copy";
+    case Strategy::pad: return "pad";
   }
   return "";
 }
@@ -50,14 +61,23 @@ class Planner {
       case Operation::linear: linear(); break;
       case Operation::max_pool:
       case Operation::average_pool: pool(); break;
-      case Operation::mean: mean(); break;
+      case Operation::adaptive_max_pool:
+      case Operation::adaptive_average_pool: adaptive_pool(); break;
+      case Operation::mean:
+      case Operation::sum: mean(); break;
       case Operation::add: binary(BinaryOp::add); break;
       case Operation::subtract: binary(BinaryOp::subtract); break;
       case Operation::multiply: binary(BinaryOp::multiply); break;
       case Operation::divide: binary(BinaryOp::divide); break;
+      case Operation::maximum: binary(BinaryOp::maximum); break;
+      case Operation::minimum: binary(BinaryOp::minimum); break;
       case Operation::activation: binary(BinaryOp::first); break;
       case Operation::concat: concat(); break;
       case Operation::reshape: break;
+      case Operation::expand: expand(); break;
+      case Operation::permute: permute(); break;
+      case Operation::slice: slice(); break;
+      case Operation::pad: pad(); break;
     }
     if (!planned_.plans.empty()) {
       planned_.kernel = name_of(planned_.plans[0]->strategy());
@@ -114,12 +134,20 @@ class Planner {
     planned_.plans = {plan_pool(table_, x, s, y, threads_for(x.batch * x.channels * x.height * x.width))};
   }
 
+  void adaptive_pool() {
+    const ConstImages x = images(shape(node_.inputs[0]));
+    const Images y = writable(images(shape(node_.output)));
+    planned_.plans = {plan_adaptive_pool(table_, node_.operation == Operation::adaptive_max_pool, x, y,
+                                         threads_for(x.batch * x.channels * x.height * x.width))};
+  }
+
   void mean() {
     const std::vector<Index> from = shape(node_.inputs[0]);
     Index rows = 1, columns = 1;
     for (std::size_t i = 0; i < from.size(); ++i)
       (i + static_cast<std::size_t>(node_.numbers[0]) < from.size() ? rows : columns) *= from[i];
-    planned_.plans = {plan_mean(table_, rows, columns, threads_for(rows * columns / 4))};
+    const auto plan = node_.operation == Operation::mean ? plan_mean : plan_sum;
+    planned_.plans = {plan(table_, rows, columns, threads_for(rows * columns / 4))};
   }
 
   void binary(BinaryOp op) {
@@ -148,8 +176,49 @@ class Planner {
         inner *= to[i];
     for (const Index input : node_.inputs) {
       const Index columns = shape(input)[axis] * inner;
-      planned_.plans.push_back(plan_copy(rows, columns, columns, to[axis] * inner, threads_for(rows * columns / 2)));
+      planned_.plans.push_back(
+          plan_copy({{rows, columns, to[axis] * inner}, {columns, 1, 1}}, 0, threads_for(rows * columns / 2)));
     }
+  }
+
+  // Every element of the result, read at `first` and along its axes at these strides of x.
+  void copy(const std::vector<Index>& x_strides, Index first) {
+    const std::vector<Index> to = shape(node_.output), y_strides = strides(to);
+    std::vector<CopyAxis> axes;
+    for (std::size_t i = 0; i < to.size(); ++i) axes.push_back({to[i], x_strides[i], y_strides[i]});
+    planned_.plans = {plan_copy(axes, first, threads_for(program_.elements(node_.output, batch_) / 2))};
+  }
+
+  void expand() {
+    const std::vector<Index> from = shape(node_.inputs[0]), apart = strides(from), to = shape(node_.output);
+    std::vector<Index> x_strides(to.size(), 0);
+    for (std::size_t i = 0; i < from.size(); ++i)
+      if (from[i] != 1) x_strides[to.size() - from.size() + i] = apart[i];
+    copy(x_strides, 0);
+  }
+
+  void permute() {
+    const std::vector<Index> apart = strides(shape(node_.inputs[0]));
+    std::vector<Index> x_strides;
+    for (const Index axis : node_.numbers) x_strides.push_back(apart[static_cast<std::size_t>(axis)]);
+    copy(x_strides, 0);
+  }
+
+  void slice() {
+    std::vector<Index> x_strides = strides(shape(node_.inputs[0]));
+    Index first = 0;
+    for (std::size_t i = 0; i < x_strides.size(); ++i) {
+      first += node_.numbers[3 * i] * x_strides[i];
+      x_strides[i] *= node_.numbers[3 * i + 2];
+    }
+    copy(x_strides, first);
+  }
+
+  void pad() {
+    const std::vector<Index> from = shape(node_.inputs[0]);
+    std::vector<PadAxis> axes;
+    for (std::size_t i = 0; i < from.size(); ++i) axes.push_back({node_.numbers[2 * i], from[i], node_.numbers[2 * i + 1]});
+    planned_.plans = {plan_pad(axes, threads_for(program_.elements(node_.output, batch_) / 2))};
   }
 
   const Kernels& table_;
@@ -170,9 +239,11 @@ PlannedNode plan_node(const Kernels& table, Weights& weights, const NodeInfo& no
 
 Index columns_of_item(const Program& program, const NodeInfo& node) {
   const std::vector<Index> shape = program.shape(node.output, 1);
-  if (node.operation == Operation::conv2d) return shape[2] * shape[3];
   Index columns = 1;
-  for (std::size_t i = 0; i + 1 < shape.size(); ++i) columns *= shape[i];
+  if (node.operation == Operation::conv2d)
+    for (std::size_t i = 2; i < shape.size(); ++i) columns *= shape[i];
+  else
+    for (std::size_t i = 0; i + 1 < shape.size(); ++i) columns *= shape[i];
   return columns;
 }
 

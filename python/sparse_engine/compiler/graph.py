@@ -56,6 +56,7 @@ class Node:
         bias: (rows,) or None.
         residual: a value of the output's shape that is added before the activation.
         activation: applied last, "none" for none.
+        slope: of the activations leaky_relu and elu.
         numbers: the operation's parameters, in the order of the program's (cpp/include/sparse_engine/operations.inc).
         scale, shift: of a batch norm, float64, per channel.
     """
@@ -68,6 +69,7 @@ class Node:
     bias: NDArray[np.floating] | None = None
     residual: Value | None = None
     activation: str = "none"
+    slope: float = 1.0
     numbers: tuple[int, ...] = ()
     scale: NDArray[np.float64] | None = None
     shift: NDArray[np.float64] | None = None
@@ -91,21 +93,25 @@ class Node:
 
 
 PRODUCTS = ("conv2d", "linear")
-ELEMENTWISE = ("add", "subtract", "multiply", "divide")
+ELEMENTWISE = ("add", "subtract", "multiply", "divide", "maximum", "minimum")
 # What passes and the program know, and how many inputs each has (None: one or more).
 OPERATIONS: dict[str, int | None] = {
     "conv2d": 1,
     "linear": 1,
     "max_pool": 1,
     "average_pool": 1,
+    "adaptive_max_pool": 1,
+    "adaptive_average_pool": 1,
     "mean": 1,
-    "add": 2,
-    "subtract": 2,
-    "multiply": 2,
-    "divide": 2,
+    "sum": 1,
+    **dict.fromkeys(ELEMENTWISE, 2),
     "activation": 1,
     "concat": None,
     "reshape": 1,
+    "expand": 1,
+    "permute": 1,
+    "slice": 1,
+    "pad": 2,
     "batch_norm": 1,  # until it is folded
 }
 

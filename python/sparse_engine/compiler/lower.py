@@ -46,6 +46,7 @@ def lower(graph: Graph, about: str) -> _core.Program:
             bias,
             residual,
             getattr(_core.Activation, node.activation),
+            node.slope,
             list(node.numbers),
         )
     return builder.build(inputs, [value_of(value) for value in graph.outputs], about)

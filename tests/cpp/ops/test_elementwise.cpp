@@ -32,18 +32,5 @@ TEST(Elementwise, AppliesAnActivationAlone) {
   for (std::size_t i = 0; i < a.size(); ++i) ASSERT_EQ(y[i], std::min(std::max(a[i], 0.0f), 6.0f));
 }
 
-TEST(Elementwise, CopiesRunsBetweenStrides) {
-  const std::vector<float> x = integers(5 * 7, 44);
-  std::vector<float> y(5 * 9, kNaN);
-  plan_copy(5, 6, 7, 9, 2)->run({.x = x.data(), .y = y.data(), .epilogue = {}}, nullptr);
-  for (Index row = 0; row < 5; ++row)
-    for (Index i = 0; i < 9; ++i) {
-      if (i < 6)
-        ASSERT_EQ(y[row * 9 + i], x[row * 7 + i]);
-      else
-        ASSERT_TRUE(std::isnan(y[row * 9 + i]));
-    }
-}
-
 }  // namespace
 }  // namespace sparse_engine

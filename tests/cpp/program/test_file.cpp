@@ -10,12 +10,15 @@ using namespace reference;
 
 TEST(ProgramFile, HoldsEverything) {
   ProgramParts p = residual_network();
+  p.nodes[0].activation = {Activation::leaky_relu, 0.125f};
   p.about = "{\"model\": \"ü\"}";
   const std::vector<std::uint8_t> bytes = Program(std::move(p)).to_bytes();
   const Program back = Program::from_bytes(bytes);
   EXPECT_EQ(back.to_bytes(), bytes);
   EXPECT_EQ(back.about(), "{\"model\": \"ü\"}");
   EXPECT_EQ(back.nodes()[1].residual, 1);
+  EXPECT_EQ(back.nodes()[0].activation, Activation::leaky_relu);
+  EXPECT_EQ(back.nodes()[0].activation.slope, 0.125f);
 }
 
 TEST(ProgramFile, RefusesEveryTruncation) {
@@ -26,10 +29,11 @@ TEST(ProgramFile, RefusesEveryTruncation) {
 
 // With the fingerprint made right again, so that what lies behind it is what refuses. Whatever is accepted must run.
 TEST(ProgramFile, RefusesOrRunsEveryChangedByte) {
-  const std::vector<std::uint8_t> bytes = Program(residual_network()).to_bytes();
+  const std::vector<std::uint8_t> files[] = {Program(residual_network()).to_bytes(), Program(moving_network()).to_bytes()};
   Random random(71);
   int accepted = 0;
-  for (int repeat = 0; repeat < (kSlow ? 2000 : 20000); ++repeat) {
+  for (int repeat = 0; repeat < (kSlow ? 4000 : 40000); ++repeat) {
+    const std::vector<std::uint8_t>& bytes = files[repeat % 2];
     std::vector<std::uint8_t> damaged = bytes;
     for (Index changes = random.between(1, 3); changes > 0; --changes) {
       const auto at = static_cast<std::size_t>(random.between(16, static_cast<Index>(bytes.size()) - 9));

@@ -58,7 +58,11 @@ TEST(Program, RefusesWhatDoesNotFit) {
   refused([](ProgramParts& p) { p.nodes[0].numbers[10] = 0; }, "groups");
   refused([](ProgramParts& p) { p.nodes[0].numbers[10] = Index{1} << 40; }, "a number of first");
   refused([](ProgramParts& p) { p.nodes[0].operation = static_cast<Operation>(77); }, "operation 77");
-  refused([](ProgramParts& p) { p.nodes[0].activation = static_cast<Activation>(77); }, "no such activation");
+  refused([](ProgramParts& p) { p.nodes[0].activation = static_cast<Activation::Kind>(77); }, "no such activation");
+  refused([](ProgramParts& p) { p.nodes[2].activation = Activation::relu; }, "mean mean cannot have an activation");
+  refused([](ProgramParts& p) { p.nodes[0].activation = {Activation::leaky_relu, kNaN}; }, "has a slope of");
+  refused([](ProgramParts& p) { p.nodes[0].activation = {Activation::elu, kInf}; }, "has a slope of");
+  refused([](ProgramParts& p) { p.nodes[2].operation = Operation::permute; }, "has 2 numbers; it needs 4");
   refused([](ProgramParts& p) { p.nodes[2].numbers = {4, 0}; }, "goes over 4 axes");
   refused([](ProgramParts& p) { p.values[1].shape[1].fixed = 7; }, "another shape than the operation makes");
   refused([](ProgramParts& p) { p.values[0].shape[2].fixed = -1; }, "must lie in [0");

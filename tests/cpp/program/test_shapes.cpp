@@ -20,10 +20,63 @@ TEST(Shapes, FollowFromOperations) {
   EXPECT_EQ(made(Operation::mean, {1, 1}, {x}), (Shape{kBatch, {8}, {10}, {1}}));
   EXPECT_EQ(made(Operation::concat, {1}, {x, x, x}), (Shape{kBatch, {24}, {10}, {12}}));
   EXPECT_EQ(made(Operation::add, {}, {x, {{8}, {1}, {1}}}), x);
-  EXPECT_REFUSED(made(Operation::concat, {0}, {x, x}), "along axis 0");
+  EXPECT_EQ(made(Operation::concat, {0}, {x, x}), (Shape{{0, 2}, {8}, {10}, {12}}));
+  EXPECT_REFUSED(made(Operation::concat, {4}, {x, x}), "along axis 4");
   EXPECT_REFUSED(made(Operation::concat, {1}, {x, {kBatch, {8}, {10}, {11}}}), "differ in axis 3");
   EXPECT_REFUSED(made(Operation::concat, {1}, {}), "joins nothing");
   EXPECT_REFUSED(made(Operation::add, {}, {x, {{8}, {1}, {12}}}), "broadcast");
+}
+
+TEST(Shapes, OfOneAxisAreThoseOfHeightOne) {
+  const Shape x = {kBatch, {8}, {12}};
+  const WeightInfo w{6, 24, {}, {}};
+  const auto made = [&](Operation operation, std::vector<Index> numbers) {
+    return result_shape({.operation = operation, .name = "n", .inputs = {}, .numbers = std::move(numbers)}, {x}, &w, {});
+  };
+  EXPECT_EQ(made(Operation::conv2d, {1, 3, 1, 2, 0, 1, 0, 1, 1, 1, 1}), (Shape{kBatch, {6}, {6}}));
+  EXPECT_EQ(made(Operation::max_pool, {1, 3, 1, 2, 0, 1, 0, 1}), (Shape{kBatch, {8}, {6}}));
+  EXPECT_EQ(made(Operation::adaptive_max_pool, {1, 5}), (Shape{kBatch, {8}, {5}}));
+  EXPECT_REFUSED(made(Operation::adaptive_max_pool, {2, 5}), "makes height 2");
+  EXPECT_REFUSED(made(Operation::conv2d, {1, 3, 1, 1, 1, 0, 1, 0, 1, 1, 1}), "makes height 3");
+}
+
+TEST(Shapes, OfWhatMovesElementsFollowFromItsNumbers) {
+  const Shape x = {kBatch, {8}, {10}, {1}};
+  const auto made = [&](Operation operation, std::vector<Index> numbers, const std::vector<Shape>& inputs,
+                        const Shape& to = {}) {
+    return result_shape({.operation = operation, .name = "n", .inputs = {}, .numbers = std::move(numbers)}, inputs, nullptr,
+                        to);
+  };
+  EXPECT_EQ(made(Operation::permute, {2, 0, 3, 1}, {x}), (Shape{{10}, kBatch, {1}, {8}}));
+  EXPECT_REFUSED(made(Operation::permute, {0, 1, 2, 2}, {x}), "names axis 2 of 4");
+  EXPECT_REFUSED(made(Operation::permute, {0, 1, 2, 4}, {x}), "names axis 4 of 4");
+  EXPECT_REFUSED(made(Operation::permute, {0, 1, 2, -1}, {x}), "names axis -1 of 4");
+  EXPECT_EQ(made(Operation::slice, {0, -1, 1, 2, 7, 2, 10, 10, 1, 0, 1, 3}, {x}), (Shape{kBatch, {3}, {0}, {1}}));
+  EXPECT_REFUSED(made(Operation::slice, {0, 1, 1, 0, 8, 1, 0, 10, 1, 0, 1, 1}, {x}), "axis 0, which depends on the batch");
+  EXPECT_REFUSED(made(Operation::slice, {0, -1, 1, 0, 9, 1, 0, 10, 1, 0, 1, 1}, {x}), "takes [0, 9)");
+  EXPECT_REFUSED(made(Operation::slice, {0, -1, 1, 3, 2, 1, 0, 10, 1, 0, 1, 1}, {x}), "takes [3, 2)");
+  EXPECT_REFUSED(made(Operation::slice, {0, -1, 1, -1, 2, 1, 0, 10, 1, 0, 1, 1}, {x}), "takes [-1, 2)");
+  EXPECT_REFUSED(made(Operation::slice, {0, -1, 1, 0, 8, 0, 0, 10, 1, 0, 1, 1}, {x}), "in steps of 0");
+  EXPECT_EQ(made(Operation::pad, {0, 0, 3, 4, 0, 1, 0, 0}, {x, {}}), (Shape{kBatch, {15}, {11}, {1}}));
+  EXPECT_REFUSED(made(Operation::pad, {0, 0, -1, 4, 0, 1, 0, 0}, {x, {}}), "adds -1 to axis 1");
+  EXPECT_REFUSED(made(Operation::pad, {0, 0, 1, 4, 0, 1, 0, 0}, {x, {{1}}}), "must be a number");
+  EXPECT_REFUSED(made(Operation::pad, {0, 0, 1, 4, 0, 1, 0, 0}, {x}), "needs 2");
+  const Shape larger = {{5}, kBatch, {8}, {10}, {7}};
+  EXPECT_EQ(made(Operation::expand, {}, {x}, larger), larger);
+  EXPECT_REFUSED(made(Operation::expand, {}, {x}, {kBatch, {9}, {10}, {1}}), "changes axis 1");
+  EXPECT_REFUSED(made(Operation::expand, {}, {x}, {{8}, {10}, {1}}), "makes 3 axes of 4");
+  EXPECT_EQ(made(Operation::sum, {2, 0}, {x}), (Shape{kBatch, {8}}));
+  EXPECT_EQ(made(Operation::adaptive_average_pool, {3, 4}, {x}), (Shape{kBatch, {8}, {3}, {4}}));
+  EXPECT_REFUSED(made(Operation::adaptive_average_pool, {0, 4}, {x}), "makes 0");
+  EXPECT_REFUSED(made(Operation::adaptive_average_pool, {1, 1}, {{kBatch, {8}, {0}, {1}}}), "of 0");
+  EXPECT_REFUSED(made(Operation::max_pool, {1, 1, 1, 1, 0, 0, 0, 0}, {{kBatch, {8}}}), "needs 4, or 3");
+}
+
+TEST(Shapes, KnowWhatGoesElementByElement) {
+  for (const Operation o : {Operation::add, Operation::divide, Operation::maximum, Operation::minimum, Operation::activation})
+    EXPECT_TRUE(is_elementwise(o)) << name_of(o);
+  for (const Operation o : {Operation::sum, Operation::concat, Operation::conv2d, Operation::pad})
+    EXPECT_FALSE(is_elementwise(o)) << name_of(o);
 }
 
 TEST(Shapes, SayHowOneOperandLiesUnderTheOther) {

@@ -33,6 +33,24 @@ TEST(Session, ComputesWhatTheProgramSaysAtEveryBatchAndNumberOfThreads) {
   });
 }
 
+TEST(Session, MovesElementsAsTheProgramSays) {
+  const auto program = std::make_shared<Program>(moving_network());
+  const std::vector<float> x = integers(5 * 120, 94);
+  for (const int threads : {1, 2, 3}) {
+    Session session(program, threads);
+    session.fill_arena(true);
+    for (const Index batch : {1, 2, 3, 4, 5}) {
+      std::vector<float> y(batch * 60, kNaN), expected;
+      session.run(batch, {x.data()}, {y.data()});
+      for (Index image = 0; image < batch; ++image) {
+        const std::vector<float> one = moving_network_of(x.data() + image * 120);
+        expected.insert(expected.end(), one.begin(), one.end());
+      }
+      expect_same_bits(y, expected);
+    }
+  }
+}
+
 TEST(Session, ServesCallersAtOnce) {
   const Session session(std::make_shared<Program>(residual_network()), 2);
   const std::vector<float> x = integers(4 * 192, 92);

@@ -20,6 +20,13 @@ TEST(Steps, SayHowANodeRuns) {
   EXPECT_EQ(planned(3, 1).plans[0]->threads(), 1) << "too little to wake another thread for";
 }
 
+TEST(Steps, MoveElementsByCopies) {
+  sparse_engine::Weights weights(std::make_shared<Program>(moving_network()));
+  std::vector<std::string> found;
+  for (const NodeInfo& node : weights.program().nodes()) found.push_back(plan_node(kernels(), weights, node, 2, 1).kernel);
+  EXPECT_EQ(found, (std::vector<std::string>{"copy", "copy", "pad", "", "copy", "", "pool", "elementwise"}));
+}
+
 TEST(Steps, CountColumnsOfOneItem) {
   const Program program(residual_network());
   EXPECT_EQ(columns_of_item(program, program.nodes()[0]), 64);

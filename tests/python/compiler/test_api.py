@@ -5,6 +5,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+import image_networks
 import sparse_engine as engine
 import topologies
 from sparse_engine.compiler.compiled import CompiledModel
@@ -23,8 +24,8 @@ def unsettled(model):
     return model
 
 
-def expect_equal(compiled, model, x):
-    """At batches 1 to 9 and 1 to 3 threads, from an arena of NaN, and whatever lies beside an image in the batch."""
+def expect_equal(compiled, model, x, batches=(1, 2, 3, 5, 9)):
+    """At these batches and 1 to 3 threads, from an arena of NaN, and whatever lies beside an image in the batch."""
     with torch.no_grad():
         expected = model(x).numpy()
     scale = np.abs(expected).max() or 1
@@ -32,7 +33,7 @@ def expect_equal(compiled, model, x):
     for threads in (1, 2, 3):
         session = compiled.with_threads(threads)
         session._session.fill_arena(True)
-        for batch in (1, 2, 3, 5, 9):
+        for batch in batches:
             found = session(x[:batch].numpy())
             assert np.abs(found - expected[:batch]).max() <= 1e-4 * scale
             same = alone.setdefault(batch, found)
@@ -41,7 +42,7 @@ def expect_equal(compiled, model, x):
 
 
 @pytest.mark.parametrize("sparsity", [0.0, 0.8])
-@pytest.mark.parametrize("name", ["densenet", "googlenet", "resnet50", "squeezenet", "vgg"])
+@pytest.mark.parametrize("name", ["alexnet", "densenet", "googlenet", "mobilenet", "resnet20", "resnet50", "squeezenet", "vgg"])
 def test_networks_compute_what_torch_does(name, sparsity):
     torch.manual_seed(0)
     model, example = topologies.network(name)
@@ -55,20 +56,29 @@ def test_networks_compute_what_torch_does(name, sparsity):
     expect_equal(compiled, model, x)
 
 
-@pytest.mark.parametrize(
-    ("name", "operations"),
-    [
-        ("alexnet", ["adaptive_avg_pool2d"]),
-        ("mobilenet", ["hardsigmoid"]),
-        ("resnet20", ["pad", "slice"]),
-        ("transformer", ["layer_norm", "scaled_dot_product_attention"]),
-    ],
-)
-def test_networks_with_more_than_is_covered_are_refused_by_operation(name, operations):
-    model, example = topologies.network(name)
+@pytest.mark.parametrize("sparsity", [0.0, 0.8])
+@pytest.mark.parametrize("name", sorted(image_networks.NETWORKS))
+def test_more_networks_compute_what_torch_does(name, sparsity):
+    model, x = image_networks.network(name)
+    if sparsity:
+        engine.prune(model, engine.Spec(sparsity=sparsity))
+        model.eval()
+    expect_equal(engine.compile(model, x[:1]), model, x, batches=(1, 2, 3, 4, 5))
+
+
+def test_a_network_with_more_than_is_covered_is_refused_by_operation():
+    model, example = topologies.network("transformer")
     with pytest.raises(engine.UnsupportedModel) as caught:
         engine.compile(model, example)
-    assert set(operations) <= {one.operation for one in caught.value.refused}
+    assert {one.operation for one in caught.value.refused} == {"scaled_dot_product_attention"}
+
+
+class Halves(nn.Module):
+    """One half of the channels as it is, behind it the other with its rows and columns exchanged twice."""
+
+    def forward(self, x):
+        kept, changed = x.chunk(2, dim=1)
+        return torch.cat([changed.transpose(2, 3).contiguous().tanh().transpose(2, 3), kept], 1)
 
 
 class Random(nn.Module):
@@ -94,8 +104,16 @@ class Random(nn.Module):
                 layer = nn.MaxPool2d(3, 1, 1) if skip else nn.AvgPool2d(3, 1, 1)
             elif kind == "gate":
                 layer = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Conv2d(channels, channels, 1), nn.Sigmoid())
+            elif kind == "shuffle":
+                layer = nn.ChannelShuffle(4)
+            elif kind == "halves":
+                layer = Halves()
+            elif kind == "frame":
+                layer = nn.ZeroPad2d((-1, 1, 1, -1)) if skip else nn.ConstantPad2d((0, 2, 0, 0), 0.5)
+            elif kind == "resized":
+                layer = nn.AdaptiveMaxPool2d((5, 6)) if skip else nn.AdaptiveAvgPool2d((7, 9))
             else:
-                layer = nn.ReLU(inplace=skip)
+                layer = nn.LeakyReLU(0.2) if kind == "leaky" else nn.ReLU(inplace=skip)
             self.layers.append(layer)
             made.append(channels)
         self.head = nn.Linear(channels, 7)
@@ -113,7 +131,8 @@ class Random(nn.Module):
         return self.head(x.mean((2, 3)))
 
 
-KINDS = st.sampled_from(["conv", "wide", "grouped", "norm", "stride", "pool", "gate", "relu"])
+LAYERS = "conv wide grouped norm stride pool gate relu shuffle halves frame resized leaky"
+KINDS = st.sampled_from(LAYERS.split())
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))

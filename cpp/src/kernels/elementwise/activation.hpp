@@ -6,8 +6,8 @@
 //          Coefficients: minimax fits of relative error, below 10⁻⁸ before they are rounded.
 // Cost     per vector: 15 to 40 operations, one or two of them divisions; none, relu and relu6 are a comparison each.
 // Error    against the exact function of the same float, in units of its last place (2⁻¹⁴⁹ among subnormals):
-//          hardswish 2, tanh 2, sigmoid 3, silu 4, gelu 6 (one float in 97 of all there are was compared); none, relu and relu6
-//          are exact.
+//          hardsigmoid 1, hardswish 2, tanh 2, sigmoid 3, elu 3, exp 3, softplus 3, silu 4, mish 4, gelu 6 (one float in 97 of
+//          all there are was compared); none, relu, relu6, leaky_relu and sqrt are exact but for their one rounding.
 // A lane's result depends on that lane only, so a single float takes the same way.
 #pragma once
 
@@ -87,6 +87,43 @@ inline Vec tanh(Vec v) {
   return bits_of_either(by_sign(sub(t, splat(0.6f)), small, large), sign(v));
 }
 
+inline Vec exp(Vec v) {
+  const Vec e = exp_scaled(sub(splat(0.0f), min(splat(110.0f), magnitude(v))), splat(0.0f));
+  return by_sign(v, mul(e, splat(kUnscale)), div(splat(kScale), e));
+}
+
+// exp(v) − 1 is 2t / (1 − t) with t = tanh(v / 2).
+inline Vec elu(Vec v, float slope) {
+  const Vec t = tanh(mul(v, splat(0.5f)));
+  return by_sign(v, mul(splat(slope), div(add(t, t), sub(splat(1.0f), t))), v);
+}
+
+// tanh(log(1 + exp(v))) is n / (n + 2) with n = exp(v)·(exp(v) + 2), and what follows from it for exp(−v).
+inline Vec mish(Vec v) {
+  const Vec t = min(splat(110.0f), magnitude(v));
+  const Vec scaled = exp_scaled(sub(splat(0.0f), t), splat(0.0f)), e = mul(scaled, splat(kUnscale));
+  const Vec twice = add(e, splat(2.0f)), over = add(add(e, e), splat(1.0f));
+  const Vec below = mul(div(mul(t, mul(scaled, twice)), fma(e, twice, splat(2.0f))), splat(-kUnscale));
+  return by_sign(v, below, mul(v, div(over, fma(add(e, e), e, over))));
+}
+
+// log(1 + e) is 2·artanh(e / (2 + e)), e = exp(−|v|).
+inline Vec softplus(Vec v) {
+  const Vec t = min(splat(110.0f), magnitude(v));
+  const Vec scaled = exp_scaled(sub(splat(0.0f), t), splat(0.0f));
+  const Vec z = div(scaled, fma(scaled, splat(kUnscale), splat(2.0f)));
+  const Vec square = mul(mul(z, splat(kUnscale)), mul(z, splat(kUnscale)));
+  Vec p = fma(splat(1.0f / 15), square, splat(1.0f / 13));
+  p = fma(p, square, splat(1.0f / 11));
+  p = fma(p, square, splat(1.0f / 9));
+  p = fma(p, square, splat(1.0f / 7));
+  p = fma(p, square, splat(1.0f / 5));
+  p = fma(p, square, splat(1.0f / 3));
+  return fma(fma(mul(z, square), p, z), splat(2 * kUnscale), max(splat(0.0f), v));
+}
+
+inline Vec hardsigmoid(Vec v) { return div(min(splat(6.0f), max(splat(0.0f), add(v, splat(3.0f)))), splat(6.0f)); }
+
 inline Vec hardswish(Vec v) {
   const Vec from = max(splat(-3.0f), v);
   const Vec gate = min(splat(6.0f), add(from, splat(3.0f)));
@@ -101,6 +138,13 @@ inline Vec hardswish(Vec v) {
     case Activation::sigmoid: return sigmoid(v);
     case Activation::tanh: return tanh(v);
     case Activation::hardswish: return hardswish(v);
+    case Activation::hardsigmoid: return hardsigmoid(v);
+    case Activation::leaky_relu: return by_sign(v, mul(v, splat(activation.slope)), v);
+    case Activation::elu: return elu(v, activation.slope);
+    case Activation::mish: return mish(v);
+    case Activation::softplus: return softplus(v);
+    case Activation::exp: return exp(v);
+    case Activation::sqrt: return sqrt(v);
     default: return v;
   }
 }

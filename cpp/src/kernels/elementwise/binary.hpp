@@ -2,7 +2,9 @@
 //
 // Method   a vector at a time.
 // Cost     two loads and a store for each element.
-// Error    that of one operation, u = 2⁻²⁴, and of the activation (activation.hpp).
+// Error    that of one operation, u = 2⁻²⁴, and of the activation (activation.hpp). Maxima and minima are exact, and NaN where
+// an
+//          operand is.
 #pragma once
 
 #include "kernels/elementwise/activation.hpp"
@@ -18,6 +20,8 @@ inline Vec combined(Vec a, Vec b) {
   if constexpr (op == BinaryOp::subtract) return sub(a, b);
   if constexpr (op == BinaryOp::multiply) return mul(a, b);
   if constexpr (op == BinaryOp::divide) return div(a, b);
+  if constexpr (op == BinaryOp::maximum) return max_or_nan(a, b);
+  if constexpr (op == BinaryOp::minimum) return min_or_nan(a, b);
   return a;
 }
 
@@ -52,6 +56,8 @@ void binary(const BinaryArgs& args) {
     case BinaryOp::subtract: return combine_either<BinaryOp::subtract>(args);
     case BinaryOp::multiply: return combine_either<BinaryOp::multiply>(args);
     case BinaryOp::divide: return combine_either<BinaryOp::divide>(args);
+    case BinaryOp::maximum: return combine_either<BinaryOp::maximum>(args);
+    case BinaryOp::minimum: return combine_either<BinaryOp::minimum>(args);
     case BinaryOp::first: {
       const float zero = 0.0f;
       BinaryArgs alone = args;

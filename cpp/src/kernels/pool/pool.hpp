@@ -13,9 +13,6 @@
 namespace sparse_engine::SPARSE_ENGINE_ISA {
 namespace {
 
-// max() returns its second operand when either is NaN: taken both ways round, one of them is NaN if an operand is.
-inline Vec max_or_nan(Vec a, Vec b) { return bits_of_either(max(a, b), max(b, a)); }
-
 template <bool kMaximum>
 [[gnu::always_inline]] inline Vec fold(Vec v, Vec x) {
   return kMaximum ? max_or_nan(v, x) : add(v, x);

@@ -45,6 +45,7 @@ inline Vec min(Vec a, Vec b) { return _mm512_min_ps(a, b); }
 inline Vec sub(Vec a, Vec b) { return _mm512_sub_ps(a, b); }
 inline Vec mul(Vec a, Vec b) { return _mm512_mul_ps(a, b); }
 inline Vec div(Vec a, Vec b) { return _mm512_div_ps(a, b); }
+inline Vec sqrt(Vec v) { return _mm512_sqrt_ps(v); }
 inline Vec bits_of_both(Vec a, Vec b) { return _mm512_and_ps(a, b); }
 inline Vec bits_of_either(Vec a, Vec b) { return _mm512_or_ps(a, b); }
 inline Vec low_bits_to_exponent(Vec v) { return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_castps_si512(v), 23)); }
@@ -76,6 +77,7 @@ inline Vec min(Vec a, Vec b) { return _mm256_min_ps(a, b); }
 inline Vec sub(Vec a, Vec b) { return _mm256_sub_ps(a, b); }
 inline Vec mul(Vec a, Vec b) { return _mm256_mul_ps(a, b); }
 inline Vec div(Vec a, Vec b) { return _mm256_div_ps(a, b); }
+inline Vec sqrt(Vec v) { return _mm256_sqrt_ps(v); }
 inline Vec bits_of_both(Vec a, Vec b) { return _mm256_and_ps(a, b); }
 inline Vec bits_of_either(Vec a, Vec b) { return _mm256_or_ps(a, b); }
 inline Vec low_bits_to_exponent(Vec v) { return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(v), 23)); }
@@ -104,6 +106,7 @@ inline Vec min(Vec a, Vec b) { return _mm_min_ps(a, b); }
 inline Vec sub(Vec a, Vec b) { return _mm_sub_ps(a, b); }
 inline Vec mul(Vec a, Vec b) { return _mm_mul_ps(a, b); }
 inline Vec div(Vec a, Vec b) { return _mm_div_ps(a, b); }
+inline Vec sqrt(Vec v) { return _mm_sqrt_ps(v); }
 inline Vec bits_of_both(Vec a, Vec b) { return _mm_and_ps(a, b); }
 inline Vec bits_of_either(Vec a, Vec b) { return _mm_or_ps(a, b); }
 inline Vec low_bits_to_exponent(Vec v) { return _mm_castsi128_ps(_mm_slli_epi32(_mm_castps_si128(v), 23)); }
@@ -132,6 +135,7 @@ inline Vec min(Vec a, Vec b) { return vminq_f32(a, b); }
 inline Vec sub(Vec a, Vec b) { return vsubq_f32(a, b); }
 inline Vec mul(Vec a, Vec b) { return vmulq_f32(a, b); }
 inline Vec div(Vec a, Vec b) { return vdivq_f32(a, b); }
+inline Vec sqrt(Vec v) { return vsqrtq_f32(v); }
 inline Vec bits_of_both(Vec a, Vec b) {
   return vreinterpretq_f32_u32(vandq_u32(vreinterpretq_u32_f32(a), vreinterpretq_u32_f32(b)));
 }
@@ -146,6 +150,10 @@ inline Vec by_sign(Vec v, Vec negative, Vec positive) {
 #else
 #error "no vector section for this instruction set: add one here"
 #endif
+
+// max() and min() return their second operand when either is NaN: taken both ways round, one of them is NaN if an operand is.
+inline Vec max_or_nan(Vec a, Vec b) { return bits_of_either(max(a, b), max(b, a)); }
+inline Vec min_or_nan(Vec a, Vec b) { return bits_of_either(min(a, b), min(b, a)); }
 
 // After vectors were streamed, which need an aligned place: another thread sees them as if they had been stored.
 inline void end_streams() {

@@ -19,7 +19,8 @@ def fold_batch_norm(graph: Graph) -> None:
         assert node.shift is not None
         product = makers.get(node.inputs[0])
         alone = len(readers[node.inputs[0]]) == 1 and node.inputs[0] not in graph.outputs
-        if product is not None and product.weight is not None and alone and _ends_plainly(product):
+        if product is not None and alone and _scales_rows(product) and _ends_plainly(product):
+            assert product.weight is not None
             bias = 0.0 if product.bias is None else product.bias.astype(np.float64)
             product.weight = (product.weight * node.scale[:, None]).astype(np.float32)
             product.bias = bias * node.scale + node.shift
@@ -28,6 +29,11 @@ def fold_batch_norm(graph: Graph) -> None:
             graph.remove([node])
         else:
             _scale_and_shift(graph, node)
+
+
+def _scales_rows(product: Node) -> bool:
+    """Whether the axis that is normalised, the second one, is that of the weight's rows."""
+    return product.op == "conv2d" or (product.op == "linear" and len(product.output.shape) == 2)
 
 
 def _ends_plainly(product: Node) -> bool:

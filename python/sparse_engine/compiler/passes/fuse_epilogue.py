@@ -4,9 +4,9 @@ Each intermediate result must be read by nothing else. A residual goes to the pr
 operand is there already.
 """
 
-from ..graph import Graph, Node, Value
+from ..graph import ELEMENTWISE, PRODUCTS, Graph, Node, Value
 
-CARRIES_ACTIVATION = ("conv2d", "linear", "add", "subtract", "multiply", "divide")
+CARRIES_ACTIVATION = (*PRODUCTS, *ELEMENTWISE)
 
 
 def fuse_epilogue(graph: Graph) -> None:
@@ -67,7 +67,7 @@ def _fuse_activation(graph: Graph, node: Node) -> None:
     if made is None or made.op not in CARRIES_ACTIVATION or made.activation != "none":
         return
     if _only_reader(graph, node.inputs[0], node):
-        made.activation = node.activation
+        made.activation, made.slope = node.activation, node.slope
         _end_with(graph, made, node)
 
 

@@ -71,7 +71,13 @@ TEST(Activation, OfInfinityIsItsLimitAndOfNaNIsNaN) {
                           {Activation::silu, 0, kInf},
                           {Activation::sigmoid, 0, 1},
                           {Activation::tanh, -1, 1},
-                          {Activation::hardswish, 0, kInf}}) {
+                          {Activation::hardswish, 0, kInf},
+                          {Activation::hardsigmoid, 0, 1},
+                          {{Activation::leaky_relu, 0.5f}, -kInf, kInf},
+                          {{Activation::elu, 1.5f}, -1.5f, kInf},
+                          {Activation::mish, 0, kInf},
+                          {Activation::softplus, 0, kInf},
+                          {Activation::exp, 0, kInf}}) {
     SCOPED_TRACE(static_cast<int>(l.activation));
     for_each_isa([&] {
       for (const Index n : {1, 3, 20}) {
@@ -84,6 +90,27 @@ TEST(Activation, OfInfinityIsItsLimitAndOfNaNIsNaN) {
       }
     });
   }
+}
+
+TEST(Activation, PowersOfEAreWithinTheirUnitsUpToTheLargestFloat) {
+  std::vector<float> v;
+  for (const float x : floats(kSlow ? 65521 : 1021))
+    if (x < 88.7f) v.push_back(x);
+  for_each_isa([&] {
+    expect_within_ulps(v, wide(v, Activation::exp), Activation::exp);
+    EXPECT_EQ(wide({88.8f}, Activation::exp)[0], kInf);
+  });
+}
+
+TEST(Activation, SquareRootsAreRoundedOnce) {
+  std::vector<float> v;
+  for (const float x : floats(16381))
+    if (x >= 0) v.push_back(x);
+  for_each_isa([&] {
+    const std::vector<float> y = wide(v, Activation::sqrt);
+    for (std::size_t i = 0; i < v.size(); ++i) ASSERT_EQ(y[i], std::sqrt(v[i])) << v[i];
+    EXPECT_TRUE(std::isnan(wide({-1.0f}, Activation::sqrt)[0]));
+  });
 }
 
 TEST(Activation, GivesTheSameBitsWhereverAnOutputStands) {

@@ -12,6 +12,8 @@ double exact(BinaryOp op, double a, double b) {
     case BinaryOp::subtract: return a - b;
     case BinaryOp::multiply: return a * b;
     case BinaryOp::divide: return a / b;
+    case BinaryOp::maximum: return std::max(a, b);
+    case BinaryOp::minimum: return std::min(a, b);
     case BinaryOp::first: return a;
   }
   return kNaN;
@@ -19,7 +21,8 @@ double exact(BinaryOp op, double a, double b) {
 
 TEST(Binary, ComputesEveryElementWithinARoundingAndWritesNoOther) {
   for_each_isa([&] {
-    for (const BinaryOp op : {BinaryOp::add, BinaryOp::subtract, BinaryOp::multiply, BinaryOp::divide, BinaryOp::first})
+    for (const BinaryOp op : {BinaryOp::add, BinaryOp::subtract, BinaryOp::multiply, BinaryOp::divide, BinaryOp::maximum,
+                              BinaryOp::minimum, BinaryOp::first})
       for (const Activation activation : kExactActivations)
         for (const bool number : {false, true})
           for (const Index count : {0, 1, 3, 7, 8, 9, 16, 33, 100}) {
@@ -32,6 +35,19 @@ TEST(Binary, ComputesEveryElementWithinARoundingAndWritesNoOther) {
             }
             ASSERT_TRUE(std::isnan(y[count]));
           }
+  });
+}
+
+TEST(Binary, TakesANaNOfEitherForTheMaximumAndTheMinimum) {
+  for_each_isa([&] {
+    for (const BinaryOp op : {BinaryOp::maximum, BinaryOp::minimum})
+      for (const bool number : {false, true}) {
+        std::vector<float> a(19, 1.0f), b(19, number ? kNaN : 2.0f), y(19);
+        a[3] = a[17] = kNaN;
+        if (!number) b[4] = b[18] = kNaN;
+        kernels().binary({op, a.data(), b.data(), number, Activation::none, 19, y.data()});
+        for (std::size_t i = 0; i < y.size(); ++i) ASSERT_EQ(std::isnan(y[i]), std::isnan(a[i]) || std::isnan(b[i])) << i;
+      }
   });
 }
 

@@ -57,3 +57,10 @@ def test_one_activation_is_fused_and_the_next_is_not():
 def test_nothing_is_added_behind_an_activation():
     x, a, b, y = value("x", 6), value("a", 6), value("b", 6), value("y", 6)
     assert same_after(graph([x], [y], linear(x, a, 6), relu(a, b), add(b, x, y)), fuse_epilogue, X) == ["linear", "add"]
+
+
+def test_a_slope_goes_with_its_activation():
+    x, a, y = value("x", 6), value("a", 6), value("y", 6)
+    g = graph([x], [y], Node("maximum", "a", [x, x], a), Node("activation", "y", [a], y, activation="leaky_relu", slope=0.2))
+    fuse_epilogue(g)
+    assert [(node.op, node.activation, node.slope) for node in g] == [("maximum", "leaky_relu", 0.2)]

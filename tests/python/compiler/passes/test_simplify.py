@@ -1,5 +1,8 @@
+import numpy as np
+
 from graphs import BATCH, X, graph, linear, same_after, value
 from sparse_engine.compiler.graph import Node, Size, Value
+from sparse_engine.compiler.passes.drop_dead import drop_dead
 from sparse_engine.compiler.passes.simplify import simplify
 
 
@@ -15,3 +18,43 @@ def test_a_reshape_that_is_an_output_stays():
     x = value("x", 6)
     y = Value("y", (BATCH, Size(6)))
     assert same_after(graph([x], [y], Node("reshape", "y", [x], y)), simplify, X) == ["reshape"]
+
+
+def expect_one(op, g, rewritten):
+    g.check()
+    simplify(g)
+    drop_dead(g)
+    g.check()
+    assert [(node.op, node.numbers) for node in g] == [(op, rewritten)]
+
+
+def test_slices_of_slices_become_one():
+    """Against numpy, of every start, stop and step that fit."""
+    cells = np.arange(9)
+    for start, stop, step in [(0, 9, 1), (1, 8, 2), (0, 9, 3), (2, 3, 1)]:
+        first = cells[start:stop:step]
+        for begin in range(len(first) + 1):
+            for end in range(begin, len(first) + 1):
+                for by in (1, 2, 4):
+                    second = first[begin:end:by]
+                    x, a, y = value("x", 9), value("a", len(first)), value("y", len(second))
+                    nodes = [
+                        Node("slice", "a", [x], a, numbers=(0, -1, 1, start, stop, step)),
+                        Node("slice", "y", [a], y, numbers=(0, -1, 1, begin, end, by)),
+                    ]
+                    g = graph([x], [y], *nodes)
+                    simplify(g)
+                    drop_dead(g)
+                    assert len(g.nodes) == 1
+                    from_, to, steps = g.nodes[0].numbers[3:]
+                    assert 0 <= from_ <= to <= 9
+                    np.testing.assert_array_equal(cells[from_:to:steps], second)
+
+
+def test_permutations_of_permutations_become_one_or_none():
+    x, a, y = value("x", 2, 3), value("a", 3, 2), value("y", 2, 3)
+    there, back = Node("permute", "a", [x], a, numbers=(0, 2, 1)), Node("permute", "y", [a], y, numbers=(0, 2, 1))
+    expect_one("permute", graph([x], [y], there, back), (0, 1, 2))  # an output stays
+    z, b = value("z", 6), value("b", 3, 2)
+    there, back = Node("permute", "b", [x], b, numbers=(0, 2, 1)), Node("permute", "y", [b], y, numbers=(0, 2, 1))
+    expect_one("reshape", graph([x], [z], there, back, Node("reshape", "z", [y], z)), ())

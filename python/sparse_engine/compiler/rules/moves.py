@@ -1,0 +1,255 @@
+"""What only moves elements: views, permutations, parts, padding, repetition, concatenation."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+
+from ..graph import Shape, Size, Value
+from .registry import Bound, RefusedError, name_of, rule
+from .translation import Translation
+
+
+@rule("flatten", "view", "reshape", "squeeze", "unsqueeze", "unflatten", "_unsafe_view", "view_as", "reshape_as")
+def _view(c: Translation, node: fx.Node, a: Bound) -> Value:
+    return c.view(node, c.value(a["self"]))
+
+
+@rule("dropout", "feature_dropout", "alpha_dropout", "feature_alpha_dropout", "detach", "alias", "lift_fresh_copy", "to")
+def _same(c: Translation, node: fx.Node, a: Bound) -> Value:
+    if a.get("train"):
+        raise RefusedError("in training mode")
+    x = c.value(a["input"] if "input" in a else a["self"])
+    kept = node.meta.get("val")
+    if isinstance(kept, Tensor) and kept.dtype != torch.float32:
+        raise RefusedError(f"to {kept.dtype}; values are float32")
+    return x
+
+
+@rule("clone", "contiguous")
+def _copy(c: Translation, node: fx.Node, a: Bound) -> Value:
+    x, source = c.value(a["self"]), node.args[0]
+    known = source.meta.get("val") if isinstance(source, fx.Node) else None
+    if name_of(node) == "contiguous" and isinstance(known, Tensor) and known.is_contiguous():
+        return x  # torch returns the very same
+    return c.copied(node, x)
+
+
+# --- permutations
+
+
+def permuted(c: Translation, node: fx.Node, x: Value, axes: Sequence[int], shape: Shape | None = None) -> Value:
+    """x with its axes in this order; a view where only axes of length 1 change places."""
+    made = tuple(x.shape[i] for i in axes) if shape is None else shape
+    moving = [i for i in axes if x.shape[i] != Size(1)]
+    if moving == sorted(moving):
+        return c.view(node, x, made)
+    return c.seen(x, c.emit("permute", node, [x], made, numbers=tuple(axes)))
+
+
+@rule("permute")
+def _permute(c: Translation, node: fx.Node, a: Bound) -> Value:
+    x = c.value(a["self"])
+    return permuted(c, node, x, [int(d) % len(x.shape) for d in a["dims"]])
+
+
+@rule("transpose", "swapaxes", "swapdims")
+def _transpose(c: Translation, node: fx.Node, a: Bound) -> Value:
+    x = c.value(a["self"])
+    axes = list(range(len(x.shape)))
+    first, second = (int(d) for name, d in a.items() if name != "self")
+    axes[first], axes[second] = axes[second], axes[first]
+    return permuted(c, node, x, axes)
+
+
+@rule("t", "numpy_T", "mT")
+def _turned(c: Translation, node: fx.Node, a: Bound) -> Value:
+    x = c.value(a["self"])
+    if len(x.shape) > 2:
+        raise RefusedError(f"of {len(x.shape)} axes")
+    return permuted(c, node, x, list(range(len(x.shape)))[::-1])
+
+
+@rule("movedim", "moveaxis")
+def _move(c: Translation, node: fx.Node, a: Bound) -> Value:
+    x = c.value(a["self"])
+    rank = len(x.shape)
+    source, target = ([int(d) % rank for d in _listed(a[name])] for name in ("source", "destination"))
+    order = [i for i in range(rank) if i not in source]
+    for place, axis in sorted(zip(target, source, strict=True)):
+        order.insert(place, axis)
+    return permuted(c, node, x, order)
+
+
+def _listed(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, (list, tuple)) else [value]
+
+
+@rule("channel_shuffle", "native_channel_shuffle")
+def _shuffle(c: Translation, node: fx.Node, a: Bound) -> Value:
+    x, groups = c.value(a["self"]), int(a["groups"])
+    batch, channels, *plane = x.shape
+    apart = c.view(node, x, (batch, Size(groups), Size(channels.fixed // groups), *plane))
+    return c.view(node, permuted(c, node, apart, [0, 2, 1, *range(3, len(apart.shape))]))
+
+
+@rule("pixel_shuffle", "pixel_unshuffle")
+def _pixels(c: Translation, node: fx.Node, a: Bound) -> Value:
+    x = c.value(a["self"])
+    if len(x.shape) != 4:
+        raise RefusedError(f"of {len(x.shape)} axes; (N, C, H, W) is covered")
+    batch, channels, height, width = x.shape
+    if name_of(node) == "pixel_shuffle":
+        r = int(a["upscale_factor"])
+        apart = c.view(node, x, (batch, Size(channels.fixed // r**2), Size(r), Size(r), height, width))
+        return c.view(node, permuted(c, node, apart, [0, 1, 4, 2, 5, 3]))
+    r = int(a["downscale_factor"])
+    apart = c.view(node, x, (batch, channels, Size(height.fixed // r), Size(r), Size(width.fixed // r), Size(r)))
+    return c.view(node, permuted(c, node, apart, [0, 1, 3, 5, 2, 4]))
+
+
+# --- parts
+
+
+def part(c: Translation, node: fx.Node, x: Value, shape: Shape, cuts: Mapping[int, tuple[int, int]]) -> Value:
+    """Of some axes every `step`-th element from `start` on, as many as `shape` has; of the others all."""
+    numbers: list[int] = []
+    for axis, size in enumerate(x.shape):
+        start, step = cuts.get(axis, (0, 1))
+        if size.per_item:
+            if shape[axis] != size or step != 1:
+                raise RefusedError("of a part of the batch")
+            numbers += [0, -1, 1]
+        else:
+            numbers += [start, start if shape[axis].fixed == 0 else start + (shape[axis].fixed - 1) * step + 1, step]
+    if shape == x.shape:
+        return x
+    return c.seen(x, c.emit("slice", node, [x], shape, numbers=tuple(numbers)))
+
+
+def _begin(value: "int | None", size: Size) -> int:
+    begin = 0 if value is None else int(value)
+    return min(max(begin + size.fixed if begin < 0 else begin, 0), size.fixed)
+
+
+@rule("slice")
+def _slice(c: Translation, node: fx.Node, a: Bound) -> Value:
+    x = c.value(a["self"])
+    axis = int(a["dim"]) % len(x.shape)
+    return part(c, node, x, c.shape(node), {axis: (_begin(a["start"], x.shape[axis]), int(a["step"]))})
+
+
+@rule("narrow")
+def _narrow(c: Translation, node: fx.Node, a: Bound) -> Value:
+    x = c.value(a["self"])
+    axis = int(a["dim"]) % len(x.shape)
+    return part(c, node, x, c.shape(node), {axis: (_begin(a["start"], x.shape[axis]), 1)})
+
+
+@rule("select")
+def _select(c: Translation, node: fx.Node, a: Bound) -> Value:
+    x = c.value(a["self"])
+    return _selected(c, node, x, int(a["dim"]) % len(x.shape), int(a["index"]), c.shape(node))
+
+
+def _selected(c: Translation, node: fx.Node, x: Value, axis: int, index: int, made: Shape) -> Value:
+    shape = (*x.shape[:axis], Size(1), *x.shape[axis + 1 :])
+    return c.view(node, part(c, node, x, shape, {axis: (_begin(index, x.shape[axis]), 1)}), made)
+
+
+@rule("unbind")
+def _unbind(c: Translation, node: fx.Node, a: Bound) -> list[Value]:
+    x = c.value(a["self"])
+    return [_selected(c, node, x, int(a["dim"]) % len(x.shape), i, made) for i, made in enumerate(c.shapes(node))]
+
+
+@rule("split", "split_with_sizes", "chunk", "tensor_split")
+def _split(c: Translation, node: fx.Node, a: Bound) -> list[Value]:
+    x = c.value(a["self"])
+    axis = int(a["dim"]) % len(x.shape)
+    if x.shape[axis].per_item:
+        raise RefusedError("of the batch")
+    parts, start = [], 0
+    for shape in c.shapes(node):
+        parts.append(part(c, node, x, shape, {axis: (start, 1)}))
+        start += shape[axis].fixed
+    return parts
+
+
+# --- more of it
+
+
+@rule("pad", "constant_pad_nd")
+def _pad(c: Translation, node: fx.Node, a: Bound) -> Value:
+    if a.get("mode", "constant") != "constant":
+        raise RefusedError(f"mode {a['mode']!r}; constant is covered")
+    x, pads = c.value(a["self"]), [int(n) for n in a["pad"]]
+    around = {len(x.shape) - 1 - i: (pads[2 * i], pads[2 * i + 1]) for i in range(len(pads) // 2)}
+    kept = list(x.shape)
+    for axis, (before, after) in around.items():
+        if x.shape[axis].per_item and (before or after):
+            raise RefusedError("along the batch")
+        kept[axis] = Size(x.shape[axis].fixed + min(before, 0) + min(after, 0), x.shape[axis].per_item)
+    x = part(c, node, x, tuple(kept), {axis: (max(-before, 0), 1) for axis, (before, _) in around.items()})
+    numbers = [max(n, 0) for axis in range(len(kept)) for n in around.get(axis, (0, 0))]
+    if not any(numbers):
+        return c.copied(node, x)
+    number = 0.0 if a.get("value") is None else float(a["value"])
+    return c.emit("pad", node, [x, c.value(number)], numbers=tuple(numbers))
+
+
+@rule("expand", "expand_as", "broadcast_to")
+def _expand(c: Translation, node: fx.Node, a: Bound) -> Value:
+    x, shape = c.value(a["self"]), c.shape(node)
+    return x if x.shape == shape else c.seen(x, c.emit("expand", node, [x]))
+
+
+@rule("repeat", "tile")
+def _repeat(c: Translation, node: fx.Node, a: Bound) -> Value:
+    x = c.value(a["self"])
+    times = [int(n) for n in (a["repeats"] if "repeats" in a else a["dims"])]
+    times = [1] * (len(x.shape) - len(times)) + times
+    shape = (*(Size(1),) * (len(times) - len(x.shape)), *x.shape)
+    return _repeated(c, node, c.view(node, x, shape), times, inside=False)
+
+
+@rule("upsample_nearest1d", "upsample_nearest2d")
+def _upsample(c: Translation, node: fx.Node, a: Bound) -> Value:
+    x = c.value(a["input"] if "input" in a else a["self"])
+    sizes = list(zip(x.shape, c.shape(node), strict=True))
+    if any(new.fixed % old.fixed for old, new in sizes[2:]):
+        raise RefusedError("by a factor that is no whole number")
+    return _repeated(c, node, x, [1, 1, *(new.fixed // old.fixed for old, new in sizes[2:])], inside=True)
+
+
+def _repeated(c: Translation, node: fx.Node, x: Value, times: list[int], inside: bool) -> Value:
+    """Each axis so many times: all of it one after another, or every element (`inside`)."""
+    before: list[Size] = []
+    after: list[Size] = []
+    for size, n in zip(x.shape, times, strict=True):
+        if n != 1 and size.per_item:
+            raise RefusedError("of the batch")
+        added = [] if n == 1 else [Size(1)]
+        before += [size, *added] if inside else [*added, size]
+        after += [size, *(Size(n) for _ in added)] if inside else [*(Size(n) for _ in added), size]
+    if tuple(before) == tuple(after):
+        return c.copied(node, x)
+    return c.view(node, c.emit("expand", node, [c.view(node, x, tuple(before))], tuple(after)))
+
+
+@rule("cat", "concat", "concatenate")
+def _concat(c: Translation, node: fx.Node, a: Bound) -> Value:
+    values = [c.value(v) for v in a["tensors"]]
+    return c.emit("concat", node, values, numbers=(int(a["dim"]) % len(values[0].shape),))
+
+
+@rule("stack")
+def _stack(c: Translation, node: fx.Node, a: Bound) -> Value:
+    axis = int(a["dim"]) % len(c.shape(node))
+    values = [c.value(v) for v in a["tensors"]]
+    return c.emit("concat", node, [_with_axis(c, node, v, axis) for v in values], numbers=(axis,))
+
+
+def _with_axis(c: Translation, node: fx.Node, x: Value, axis: int) -> Value:
+    return c.view(node, x, (*x.shape[:axis], Size(1), *x.shape[axis:]))

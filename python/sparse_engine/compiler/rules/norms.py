@@ -1,0 +1,63 @@
+"""Normalisations."""
+
+from math import prod
+
+import numpy as np
+from torch import fx
+
+from ..graph import Shape, Size, Value
+from .arithmetic import combined
+from .registry import Bound, RefusedError, rule
+from .translation import Translation
+
+
+@rule("batch_norm", "cudnn_batch_norm", "_native_batch_norm_legit_no_training")
+def _batch_norm(c: Translation, node: fx.Node, a: Bound) -> Value:
+    if a.get("training") or a["running_mean"] is None:
+        raise RefusedError("normalises by the batch's own statistics")
+    mean = c.parameter(a["running_mean"], "mean").double().numpy()
+    var = c.parameter(a["running_var"], "variance").double().numpy()
+    gamma = np.ones_like(mean) if a["weight"] is None else c.parameter(a["weight"], "weight").detach().double().numpy()
+    beta = np.zeros_like(mean) if a["bias"] is None else c.parameter(a["bias"], "bias").detach().double().numpy()
+    scale = gamma / np.sqrt(var + float(a["eps"]))
+    return c.emit("batch_norm", node, [c.value(a["input"])], scale=scale, shift=beta - mean * scale)
+
+
+@rule("layer_norm")
+def _layer_norm(c: Translation, node: fx.Node, a: Bound) -> Value:
+    x = c.value(a["input"])
+    y = _standardized(c, node, x, len(a["normalized_shape"]), float(a["eps"]))
+    for op, argument in (("multiply", a["weight"]), ("add", a["bias"])):
+        if argument is not None:
+            y = combined(c, node, op, y, c.value(argument), x.shape)
+    return y
+
+
+@rule("group_norm")
+def _group_norm(c: Translation, node: fx.Node, a: Bound) -> Value:
+    x, groups = c.value(a["input"]), int(a["num_groups"])
+    if len(x.shape) < 2 or any(size.per_item for size in x.shape[1:]):
+        raise RefusedError("of a value whose first axis alone is not the batch")
+    channels, *plane = (size.fixed for size in x.shape[1:])
+    rows = (x.shape[0], Size(groups), Size(channels // groups * prod(plane)))
+    y = c.view(node, _standardized(c, node, c.view(node, x, rows), 1, float(a["eps"])), x.shape)
+    for op, argument in (("multiply", a["weight"]), ("add", a["bias"])):
+        if argument is not None:
+            per_channel = c.value(argument)
+            assert per_channel.constant is not None
+            array = per_channel.constant.reshape(-1, *(1 for _ in plane))
+            y = combined(c, node, op, y, Value(per_channel.name, tuple(Size(n) for n in array.shape), array), x.shape)
+    return y
+
+
+def _standardized(c: Translation, node: fx.Node, x: Value, axes: int, eps: float) -> Value:
+    """(x − mean) / sqrt(variance + eps) over the last `axes`."""
+    if axes >= len(x.shape) or any(size.per_item for size in x.shape[-axes:]):
+        raise RefusedError(f"over {axes} axes of {len(x.shape)}; the batch must not be among them")
+    each: Shape = (*x.shape[:-axes], *(Size(1),) * axes)
+    mean = c.emit("mean", node, [x], each, numbers=(axes, 1))
+    apart = c.emit("subtract", node, [x, mean], x.shape)
+    squares = c.emit("multiply", node, [apart, apart], x.shape)
+    variance = c.emit("mean", node, [squares], each, numbers=(axes, 1))
+    deviation = c.emit("add", node, [variance, c.value(eps)], each, activation="sqrt")
+    return c.emit("divide", node, [apart, deviation], x.shape)

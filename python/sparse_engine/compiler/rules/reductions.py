@@ -1,0 +1,67 @@
+"""Means, sums and maxima over axes, and softmax."""
+
+from math import prod
+
+import torch
+from torch import fx
+
+from ..graph import Shape, Size, Value
+from .arithmetic import combined
+from .moves import permuted
+from .registry import Bound, RefusedError, name_of, rule
+from .translation import Translation
+
+
+def _axes(x: Value, dim: "int | list[int] | None") -> list[int]:
+    """The axes that are reduced, in order; the batch cannot be one of them."""
+    given = [dim] if isinstance(dim, int) else dim or range(len(x.shape))
+    axes = sorted(int(d) % len(x.shape) for d in given)
+    if any(x.shape[i].per_item for i in axes) or len(axes) == len(x.shape):
+        raise RefusedError(f"over axes {axes} of {len(x.shape)}, the batch among them")
+    return axes
+
+
+def _last(c: Translation, node: fx.Node, x: Value, axes: list[int]) -> tuple[Value, Shape]:
+    """x with these axes last, and the shape of the others."""
+    others = [i for i in range(len(x.shape)) if i not in axes]
+    return permuted(c, node, x, [*others, *axes]), tuple(x.shape[i] for i in others)
+
+
+@rule("mean", "sum")
+def _mean(c: Translation, node: fx.Node, a: Bound) -> Value:
+    x = c.value(a["self"])
+    axes = _axes(x, a.get("dim"))
+    if axes == list(range(len(x.shape) - len(axes), len(x.shape))):
+        return c.emit(name_of(node), node, [x], numbers=(len(axes), int(bool(a.get("keepdim")))))
+    last, others = _last(c, node, x, axes)
+    return c.view(node, c.emit(name_of(node), node, [last], others, numbers=(len(axes), 0)))
+
+
+@rule("amax")
+def _amax(c: Translation, node: fx.Node, a: Bound) -> Value:
+    x = c.value(a["self"])
+    return c.view(node, _largest(c, node, x, _axes(x, a["dim"])))
+
+
+@rule("softmax", "_softmax")
+def _softmax(c: Translation, node: fx.Node, a: Bound) -> Value:
+    x = c.value(a["self"])
+    if a.get("dtype") not in (None, torch.float32):
+        raise RefusedError(f"to {a['dtype']}; values are float32")
+    axes = _axes(x, int(a["dim"]))
+    kept = tuple(Size(1) if i in axes else size for i, size in enumerate(x.shape))
+    below = combined(c, node, "subtract", x, c.view(node, _largest(c, node, x, axes), kept), x.shape)
+    powers = c.emit("activation", node, [below], x.shape, activation="exp")
+    last, others = _last(c, node, powers, axes)
+    sums = c.view(node, c.emit("sum", node, [last], others, numbers=(1, 0)), kept)
+    return combined(c, node, "divide", powers, sums)
+
+
+def _largest(c: Translation, node: fx.Node, x: Value, axes: list[int]) -> Value:
+    """(N, what is left, 1): the maximum over these axes."""
+    last, others = _last(c, node, x, axes)
+    if any(size.per_item for size in others[1:]):
+        raise RefusedError("of a value whose first axis alone is not the batch")
+    rows, columns = prod(size.fixed for size in others[1:]), prod(x.shape[i].fixed for i in axes)
+    flat = c.view(node, last, (others[0], Size(rows), Size(columns)))
+    return c.emit("adaptive_max_pool", node, [flat], (others[0], Size(rows), Size(1)), numbers=(1, 1))

@@ -1,0 +1,47 @@
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from compiled_functions import as_model, expect_refused, expect_torch, operations
+from sparse_engine.compiler.capture_torch import capture
+from sparse_engine.compiler.rules.products import integers
+
+SQUARE = torch.arange(36.0).reshape(6, 6) / 36
+
+
+@pytest.mark.parametrize("padding", ["same", "valid", 2])
+@pytest.mark.parametrize(("kernel", "dilation", "groups"), [(3, 1, 1), (4, 1, 4), (3, 2, 2), ((1, 5), 1, 8)])
+def test_convolutions_are_torchs(padding, kernel, dilation, groups):
+    expect_torch(nn.Conv2d(8, 16, kernel, padding=padding, dilation=dilation, groups=groups), (8, 9, 10))
+
+
+@pytest.mark.parametrize("padding", ["same", "valid", 2])
+@pytest.mark.parametrize(("kernel", "dilation", "groups"), [(3, 1, 1), (4, 1, 4), (3, 2, 2), (1, 1, 8)])
+def test_convolutions_of_one_axis_are_torchs(padding, kernel, dilation, groups):
+    expect_torch(nn.Conv1d(8, 16, kernel, padding=padding, dilation=dilation, groups=groups), (8, 21))
+    expect_torch(nn.Conv1d(8, 16, kernel, 3), (8, 40))
+
+
+def test_products_with_matrices_are_linear_layers():
+    function = lambda x: torch.addmm(SQUARE[0], (x @ SQUARE).relu() @ SQUARE.t(), SQUARE)  # noqa: E731
+    expect_torch(function, (6,))
+    assert operations(function, (2, 6)) == ["linear", "activation", "linear", "linear"]
+    expect_torch(lambda x: torch.matmul(x, SQUARE), (5, 3, 6))
+
+
+def test_a_square_weight_and_its_transpose_are_two():
+    g = capture(as_model(lambda x: F.linear(F.linear(x, SQUARE), SQUARE.t()) + F.linear(x, SQUARE)), (torch.randn(2, 6),), {})
+    weights = [node.weight for node in g if node.op == "linear"]
+    assert weights[0] is weights[2]
+    assert (weights[0] == weights[1].T).all()
+
+
+def test_weights_that_are_computed_of_inputs_are_refused():
+    expect_refused(lambda x, w: F.linear(x, w), (2, 6), (2, 6), operation="linear", reason="its weight is computed")
+    expect_refused(lambda x: x @ x.t(), (2, 6), operation="matmul", reason="second operand is computed")
+
+
+def test_a_number_stands_for_one_along_every_axis():
+    assert integers(3, 2) == integers([3], 2) == (3, 3)
+    assert integers((1, 2), 2) == (1, 2)
