@@ -45,9 +45,9 @@ struct NodeInfo {
   std::string name;  // of the module it comes from
   std::vector<Index> inputs;
   Index output = -1;
-  Index weight = -1;    // of products
-  Index bias = -1;      // a constant, one number for each row of the weight, or -1
-  Index residual = -1;  // a value of the output's shape that is added before the activation, or -1
+  Index weight = -1;                         // of products
+  Index bias = -1;                           // a constant, one number for each row of the weight, or -1
+  Index residual = -1;                       // a value of the output's shape that is added before the activation, or -1
   Activation activation = Activation::none;  // of products and elementwise operations
   std::vector<Index> numbers;
 };

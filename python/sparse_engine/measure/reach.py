@@ -56,7 +56,7 @@ def _gflops(threads: int) -> float:
     x, y = (builder.add_value(name, [(0, 1), (size, 0), (1, 0), (COLUMNS, 0)]) for name, size in (("x", INNER), ("y", ROWS)))
     weight = builder.add_weight(np.ones((ROWS, INNER), np.float32))
     pointwise = [1, 1, 1, 1, 0, 0, 0, 0, 1, 1, 1]
-    builder.add_node("conv2d", "", [x], y, weight, -1, -1, _core.Activation.none, pointwise)
+    builder.add_node("conv2d", "", [x], y, weight, -1, -1, _core.Activation.none, 1.0, pointwise)
     session = _core.Session(builder.build([x], [y], ""), threads)
     inputs = [np.ones((items, INNER, 1, COLUMNS), np.float32)]
     outputs = [np.empty((items, ROWS, 1, COLUMNS), np.float32)]
