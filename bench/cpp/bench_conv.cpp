@@ -49,7 +49,7 @@ void conv(benchmark::State& state, const bench::Case& c, bool channels_last) {
   Layer l{};
   Index* fields[] = {&l.out, &l.in, &l.kernel, &l.stride, &l.padding, &l.height, &l.width, &l.batch};
   for (std::size_t i = 0; i < std::size(fields); ++i) *fields[i] = static_cast<Index>(c.numbers[i]);
-  sparse_engine::Conv2dShape shape{.kernel_h = l.kernel, .kernel_w = l.kernel};
+  sparse_engine::Conv2dParams shape{.kernel_h = l.kernel, .kernel_w = l.kernel};
   shape.stride_h = shape.stride_w = l.stride;
   shape.pad_top = shape.pad_left = shape.pad_bottom = shape.pad_right = l.padding;
   const auto size = sparse_engine::conv2d_output_size(shape, l.height, l.width);

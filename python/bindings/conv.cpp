@@ -14,8 +14,8 @@ namespace {
 using Pair = std::array<Index, 2>;
 
 // pads: top, left, bottom, right
-Conv2dShape shape_of(const Pair& kernel, const Pair& stride, const std::array<Index, 4>& pads, const Pair& dilation,
-                     Index groups) {
+Conv2dParams shape_of(const Pair& kernel, const Pair& stride, const std::array<Index, 4>& pads, const Pair& dilation,
+                      Index groups) {
   return {.kernel_h = kernel[0],
           .kernel_w = kernel[1],
           .stride_h = stride[0],
@@ -30,8 +30,8 @@ Conv2dShape shape_of(const Pair& kernel, const Pair& stride, const std::array<In
 }
 
 // The layer on tensors, in the memory order of x, or None where one of them is not plain or x has no four axes.
-py::object conv2d_tensors(py::handle x, const Matrix& w, const Conv2dShape& shape, py::handle bias, Activation::Kind activation,
-                          py::handle residual) {
+py::object conv2d_tensors(py::handle x, const Matrix& w, const Conv2dParams& shape, py::handle bias,
+                          Activation::Kind activation, py::handle residual) {
   const auto in = tensor_view(x);
   if (!in || in->rank != 4) return py::none();
   const OutputSize size = conv2d_output_size(shape, in->shape[2], in->shape[3]);
@@ -53,15 +53,15 @@ py::object conv2d_tensors(py::handle x, const Matrix& w, const Conv2dShape& shap
 }  // namespace
 
 void bind_conv(pybind11::module_& m) {
-  py::class_<Conv2dShape>(m, "Conv2dShape")
+  py::class_<Conv2dParams>(m, "Conv2dParams")
       .def(py::init(&shape_of), py::arg("kernel"), py::arg("stride"), py::arg("pads"), py::arg("dilation"), py::arg("groups"))
-      .def("output_size", [](const Conv2dShape& shape, Index height, Index width) {
+      .def("output_size", [](const Conv2dParams& shape, Index height, Index width) {
         const OutputSize size = conv2d_output_size(shape, height, width);
         return py::make_tuple(size.height, size.width);
       });
   m.def(
       "conv2d",
-      [](const Floats& x, const Matrix& w, const Conv2dShape& shape, const std::optional<Floats>& bias,
+      [](const Floats& x, const Matrix& w, const Conv2dParams& shape, const std::optional<Floats>& bias,
          Activation::Kind activation, Floats& y, const std::optional<Floats>& residual) {
         check_rank(x, "x", 4);
         check_rank(y, "y", 4);

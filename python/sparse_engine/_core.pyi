@@ -111,7 +111,7 @@ class Nm(Matrix):
     def group(self) -> tuple[int, int]: ...
     def to_parts(self) -> tuple[NDArray[np.float32], NDArray[np.uint8]]: ...
 
-class Conv2dShape:
+class Conv2dParams:
     def __init__(
         self,
         kernel: tuple[int, int],
@@ -134,7 +134,7 @@ def linear(
 def conv2d(
     x: NDArray[np.float32],
     w: Matrix,
-    shape: Conv2dShape,
+    shape: Conv2dParams,
     bias: NDArray[np.float32] | None,
     activation: Activation,
     y: NDArray[np.float32],
@@ -142,7 +142,7 @@ def conv2d(
 ) -> None: ...
 def multiply_tensors(w: Matrix, x: Any) -> Any: ...
 def linear_tensors(x: Any, w: Matrix, bias: Any, activation: Activation, residual: Any) -> Any: ...
-def conv2d_tensors(x: Any, w: Matrix, shape: Conv2dShape, bias: Any, activation: Activation, residual: Any) -> Any: ...
+def conv2d_tensors(x: Any, w: Matrix, shape: Conv2dParams, bias: Any, activation: Activation, residual: Any) -> Any: ...
 def lstm(
     w: Matrix,
     gates: NDArray[np.float32],

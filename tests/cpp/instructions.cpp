@@ -32,7 +32,7 @@ Operation convolution(Index kernel, Index stride, bool channels_last) {
   auto w = std::make_shared<Csr>(weights.csr());
   auto x = std::make_shared<std::vector<float>>(reals(channels * size * size, 3));
   auto y = std::make_shared<std::vector<float>>(filters * out * out);
-  Conv2dShape shape{.kernel_h = kernel, .kernel_w = kernel, .stride_h = stride, .stride_w = stride};
+  Conv2dParams shape{.kernel_h = kernel, .kernel_w = kernel, .stride_h = stride, .stride_w = stride};
   shape.pad_top = shape.pad_left = shape.pad_bottom = shape.pad_right = padding;
   return [=] {
     const Index in_c = channels_last ? 1 : size * size, in_w = channels_last ? channels : 1;

@@ -10,7 +10,7 @@
 namespace sparse_engine::reference {
 
 struct ConvCase {
-  Conv2dShape shape;
+  Conv2dParams shape;
   Index batch, channels, height, width, filters;
 
   Index cols() const { return channels / shape.groups * shape.kernel_h * shape.kernel_w; }
@@ -33,7 +33,7 @@ struct ConvCase {
 };
 
 // The same along both axes.
-inline Conv2dShape square(Index kernel, Index stride, Index pad) {
+inline Conv2dParams square(Index kernel, Index stride, Index pad) {
   return {.kernel_h = kernel,
           .kernel_w = kernel,
           .stride_h = stride,
@@ -52,7 +52,7 @@ inline ConvCase same_size(Index kernel, Index stride, Index batch, Index channel
 // act(conv(x, W) + b) of a contiguous NCHW x; an empty bias is none.
 inline Expected convolution(const ConvCase& c, const Weights& w, const std::vector<float>& x,
                             const std::vector<float>& bias = {}, Activation activation = Activation::none) {
-  const Conv2dShape& s = c.shape;
+  const Conv2dParams& s = c.shape;
   const Index group_filters = c.filters / s.groups, group_channels = c.channels / s.groups;
   Expected expected;
   for (Index image = 0; image < c.batch; ++image)

@@ -73,7 +73,7 @@ PEERS = {
 # What is of no concept: every peer may know it, and layers above may know nothing else of the layer.
 SHARED = {
     "kernels": {"table", "kernels"},
-    "formats": {"matrix", "layouts", "plan", "narrow", "row", "stored", "cost"},
+    "formats": {"matrix", "layouts", "plan", "skinny", "row", "stored", "cost"},
     "ops": {"plan"},
 }
 # Layers whose concepts a layer above may know: a program is made of operations, a session chooses formats for its weights.
@@ -87,7 +87,7 @@ KERNEL_WORDS = re.compile(
 )
 FAST_MATH = re.compile(r"-Ofast\b|fast-math\b|-funsafe-math-optimizations\b|-fassociative-math\b")
 # What kernels and layouts are told: with one of these in a public header every trick of theirs would change the API.
-KERNEL_TYPES = re.compile(r"\b(?:Kernels|\w+Job|\w+Args|PanelPlaces|Tiles|TileShape|NarrowOrder)\b")
+KERNEL_TYPES = re.compile(r"\b(?:Kernels|\w+Job|\w+Args|PanelPlaces|Tiles|TileShape|SkinnyOrder)\b")
 FORBIDDEN_STEMS = {"util", "utils", "helper", "helpers", "common"}
 IGNORED = shutil.ignore_patterns(".git", "build*", "__pycache__", ".venv", "dist")
 
@@ -303,10 +303,10 @@ BAD = [
     ("cpp/include/sparse_engine/csr.hpp", '#include "sparse_engine/conv.hpp"', "formats must not know ops"),
     ("cpp/include/sparse_engine/csr.hpp", '#include "sparse_engine/bsr.hpp"', "csr must not know bsr"),
     ("cpp/include/sparse_engine/matrix.hpp", "class Kernels;", "Kernels; kernel types stay in cpp/src"),
-    ("cpp/include/sparse_engine/csr.hpp", "struct NarrowJob;", "NarrowJob; kernel types stay in cpp/src"),
+    ("cpp/include/sparse_engine/csr.hpp", "struct SkinnyJob;", "SkinnyJob; kernel types stay in cpp/src"),
     ("cpp/include/sparse_engine/runtime.hpp", '#include "sparse_engine/matrix.hpp"', "base must not know formats"),
     ("cpp/include/sparse_engine/dia.hpp", "", "which layer a public header is of"),
-    ("cpp/src/base/check.hpp", '#include "formats/narrow.hpp"', "base must not know formats"),
+    ("cpp/src/base/check.hpp", '#include "formats/skinny.hpp"', "base must not know formats"),
     ("cpp/src/base/caches.cpp", '#include "sparse_engine/matrix.hpp"', "base must not know formats"),
     ("cpp/src/base/caches.cpp", '#include "kernels/simd/simd.hpp"', "base knows of kernels only"),
     ("cpp/src/base/check.hpp", '#include "base/float_types.hpp"', "in a circle: base/check.hpp -> base/float_types.hpp"),
@@ -317,16 +317,16 @@ BAD = [
     ("cpp/src/formats/bsr.cpp", '#include "sparse_engine/mask.hpp"', "formats must not know selection"),
     ("cpp/src/formats/dia.cpp", "", "says whom dia may know"),
     ("cpp/src/selection/mask.cpp", '#include "sparse_engine/groups.hpp"', "mask must not know groups"),
-    ("cpp/src/selection/mask.cpp", '#include "formats/narrow.hpp"', "selection must not know formats"),
+    ("cpp/src/selection/mask.cpp", '#include "formats/skinny.hpp"', "selection must not know formats"),
     (
         "cpp/src/ops/conv/conv.cpp",
         '#include "sparse_engine/csr.hpp"',
-        "ops knows of formats only cost, layouts, matrix, narrow, plan, row, stored, not csr",
+        "ops knows of formats only cost, layouts, matrix, plan, row, skinny, stored, not csr",
     ),
     (
         "cpp/src/ops/linear.cpp",
         '#include "formats/csr_blocks.hpp"',
-        "ops knows of formats only cost, layouts, matrix, narrow, plan, row, stored, not csr",
+        "ops knows of formats only cost, layouts, matrix, plan, row, skinny, stored, not csr",
     ),
     ("cpp/src/ops/linear.cpp", '#include "ops/conv/planes.hpp"', "linear must not know conv"),
     ("cpp/src/ops/spmm/spmm_plan.hpp", '#include "ops/conv/planes.hpp"', "spmm must not know conv"),

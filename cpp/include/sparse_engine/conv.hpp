@@ -11,10 +11,10 @@ struct OutputSize {
   Index height;
   Index width;
 };
-OutputSize conv2d_output_size(const Conv2dShape& shape, Index height, Index width);
+OutputSize conv2d_output_size(const Conv2dParams& shape, Index height, Index width);
 
 // y = act(conv(x, W) + b + residual). W is Cout × (Cin / groups · kernel_h · kernel_w), columns ordered (channel, kh, kw) as in
 // torch; y has the output size. Throws std::invalid_argument when anything disagrees.
-void conv2d(const ConstImages& x, const Matrix& w, const Conv2dShape& shape, const Epilogue& epilogue, const Images& y);
+void conv2d(const ConstImages& x, const Matrix& w, const Conv2dParams& shape, const Epilogue& epilogue, const Images& y);
 
 }  // namespace sparse_engine

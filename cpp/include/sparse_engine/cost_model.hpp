@@ -8,7 +8,7 @@
 namespace sparse_engine {
 
 // Products of up to so many columns are bound by the bytes of W.
-inline constexpr Index kNarrowColumns = 8;
+inline constexpr Index kSkinnyColumns = 8;
 
 // Time of W · X relative to dense W, for a share `density` of weights stored and so many columns of X. Formats are "csr",
 // "bitmask", "bsr4x1" and "nm2:4". Throws std::invalid_argument for another.

@@ -86,7 +86,7 @@ struct Images {
   Index stride_n, stride_c, stride_h, stride_w;
 };
 
-struct Conv2dShape {
+struct Conv2dParams {
   Index kernel_h, kernel_w;
   Index stride_h = 1, stride_w = 1;
   Index pad_top = 0, pad_left = 0, pad_bottom = 0, pad_right = 0;

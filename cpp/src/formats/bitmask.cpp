@@ -7,8 +7,8 @@
 #include "base/aligned_array.hpp"
 #include "base/check.hpp"
 #include "base/float_types.hpp"
-#include "formats/narrow.hpp"
 #include "formats/row_tiles.hpp"
+#include "formats/skinny.hpp"
 #include "formats/stored_values.hpp"
 
 namespace sparse_engine {
@@ -31,10 +31,10 @@ struct Bitmask::State final : MatrixImpl {
   // MatrixImpl
   MatrixSize size() const override;
   void to_dense(float* out) const override;
-  void multiply_narrow(const NarrowJob& job) const override;
+  void multiply_skinny(const SkinnyJob& job) const override;
   Index row_at_share(Index share, Index shares) const override;
   std::shared_ptr<const Tiles> lay_out(const TileShape& shape) const override;
-  Index narrow_step() const override;
+  Index skinny_step() const override;
 
   Index rows = 0, cols = 0, nnz = 0;
   std::vector<Index> starts{0};
@@ -148,17 +148,17 @@ std::vector<float> Bitmask::values() const {
   return values;
 }
 
-void Bitmask::State::multiply_narrow(const NarrowJob& job) const {
+void Bitmask::State::multiply_skinny(const SkinnyJob& job) const {
   values.visit([&]<class Value>(const Array<Value>& array) {
     job.kernels->bitmask_gemv(BitmaskArgs<Value>{.row_starts = starts.data() + job.row_begin,
                                                  .masks = masks.data() + job.row_begin * words_of(cols),
                                                  .values = array.data(),
                                                  .cols = cols,
-                                                 .narrow = narrow_args(job, values.scales())});
+                                                 .skinny = skinny_args(job, values.scales())});
   });
 }
 
-Index Bitmask::State::narrow_step() const { return 2; }
+Index Bitmask::State::skinny_step() const { return 2; }
 
 // Decoding a row takes its time for every column, stored or not.
 Index Bitmask::State::row_at_share(Index share, Index shares) const {

@@ -5,8 +5,8 @@
 #include <numeric>
 
 #include "base/check.hpp"
-#include "formats/narrow.hpp"
 #include "formats/row_tiles.hpp"
+#include "formats/skinny.hpp"
 
 namespace sparse_engine {
 
@@ -14,10 +14,10 @@ struct Bsr::State final : MatrixImpl {
   // MatrixImpl
   MatrixSize size() const override;
   void to_dense(float* out) const override;
-  void multiply_narrow(const NarrowJob& job) const override;
+  void multiply_skinny(const SkinnyJob& job) const override;
   Index row_at_share(Index share, Index shares) const override;
   std::shared_ptr<const Tiles> lay_out(const TileShape& shape) const override;
-  Index narrow_step() const override;
+  Index skinny_step() const override;
   Index strip_height() const override;
 
   Index rows, cols;
@@ -142,16 +142,16 @@ void Bsr::State::to_dense(float* out) const {
           out[(block_row * block.height + r) * cols + columns[i] * block.width + c] = values[i * area() + c * block.height + r];
 }
 
-void Bsr::State::multiply_narrow(const NarrowJob& job) const {
+void Bsr::State::multiply_skinny(const SkinnyJob& job) const {
   job.kernels->bsr_gemv({.block_starts = starts.data() + job.row_begin / block.height,
                          .block_columns = columns.data(),
                          .values = values.data(),
                          .block_height = block.height,
                          .block_width = block.width,
-                         .narrow = narrow_args(job)});
+                         .skinny = skinny_args(job)});
 }
 
-Index Bsr::State::narrow_step() const { return block.height; }
+Index Bsr::State::skinny_step() const { return block.height; }
 
 Index Bsr::State::row_at_share(Index share, Index shares) const { return block.height * start_at_share(starts, share, shares); }
 

@@ -19,7 +19,7 @@ constexpr Modelled kModelled[] = {
 double product_cost(std::string_view format, double density, Index columns) {
   for (const auto& [name, cost] : kModelled) {
     if (name != format) continue;
-    if (columns <= kNarrowColumns) return (cost.few * density + cost.few_fixed) / 4;
+    if (columns <= kSkinnyColumns) return (cost.few * density + cost.few_fixed) / 4;
     return cost.wide * density + cost.overhead;
   }
   std::string known;

@@ -15,14 +15,14 @@
 #include "base/tuning.hpp"
 #include "base/workspace.hpp"
 #include "formats/csr_blocks.hpp"
-#include "formats/csr_windows.hpp"
-#include "formats/narrow.hpp"
+#include "formats/csr_sliced.hpp"
 #include "formats/row_tiles.hpp"
+#include "formats/skinny.hpp"
 #include "formats/stored_values.hpp"
 
 // Column indices take 16 bits up to this many columns, 32 above. Tests lower it to run the wide path on small data.
-#ifndef SPARSE_ENGINE_NARROW_COLUMNS
-#define SPARSE_ENGINE_NARROW_COLUMNS 65536
+#ifndef SPARSE_ENGINE_COLUMNS_OF_16_BITS
+#define SPARSE_ENGINE_COLUMNS_OF_16_BITS 65536
 #endif
 
 namespace sparse_engine {
@@ -43,41 +43,41 @@ struct Csr::State final : MatrixImpl {
   // MatrixImpl
   MatrixSize size() const override;
   void to_dense(float* out) const override;
-  void multiply_narrow(const NarrowJob& job) const override;
+  void multiply_skinny(const SkinnyJob& job) const override;
   Index row_at_share(Index share, Index shares) const override;
   std::shared_ptr<const Tiles> lay_out(const TileShape& shape) const override;
-  NarrowKind narrow_kind(const Kernels& table, Index columns) const override;
-  std::shared_ptr<const NarrowLayout> lay_out_narrow(NarrowKind kind) const override;
+  SkinnyKind skinny_kind(const Kernels& table, Index columns) const override;
+  std::shared_ptr<const SkinnyLayout> lay_out_skinny(SkinnyKind kind) const override;
 
   Index rows = 0, cols = 0, nnz = 0;
   bool from_afar = false;  // too large to be in a cache at the next product
   std::vector<Index> starts;
-  Array<std::uint16_t> narrow;  // exactly one of the two holds the columns
-  Array<std::uint32_t> wide;
+  Array<std::uint16_t> columns16;  // exactly one of the two holds the columns
+  Array<std::uint32_t> columns32;
   StoredValues<CsrValues> values;
 
   // Counted at the first product with few columns.
   mutable std::once_flag costs_counted;
-  mutable std::optional<WindowCosts> costs;
+  mutable std::optional<SlicedCsrCosts> costs;
 
-  bool is_narrow() const { return cols <= SPARSE_ENGINE_NARROW_COLUMNS; }
+  bool has_16_bit_columns() const { return cols <= SPARSE_ENGINE_COLUMNS_OF_16_BITS; }
   void reserve(Index most) {
-    is_narrow() ? narrow.reserve(most + kSlackElements) : wide.reserve(most + kSlackElements);
+    has_16_bit_columns() ? columns16.reserve(most + kSlackElements) : columns32.reserve(most + kSlackElements);
     values.reserve(most);
   }
   void push(Index column, float value) {
-    if (is_narrow()) {
-      narrow.push_back(static_cast<std::uint16_t>(column));
+    if (has_16_bit_columns()) {
+      columns16.push_back(static_cast<std::uint16_t>(column));
     } else {
-      wide.push_back(static_cast<std::uint32_t>(column));
+      columns32.push_back(static_cast<std::uint32_t>(column));
     }
     values.push(value);
     ++nnz;
   }
   void seal() {
-    is_narrow() ? narrow.resize(nnz + kSlackElements) : wide.resize(nnz + kSlackElements);
+    has_16_bit_columns() ? columns16.resize(nnz + kSlackElements) : columns32.resize(nnz + kSlackElements);
     values.seal(nnz);
-    from_afar = bytes_of(narrow) + bytes_of(wide) + values.bytes() > tuning().matrix_bytes;
+    from_afar = bytes_of(columns16) + bytes_of(columns32) + values.bytes() > tuning().matrix_bytes;
   }
   // All weights that are not zero, counted first, so that threads know where theirs go.
   void take_float32(const float* weights) {
@@ -103,10 +103,10 @@ struct Csr::State final : MatrixImpl {
                    starts[row + 1] - starts[row]);
       });
     };
-    is_narrow() ? take(narrow.data()) : take(wide.data());
+    has_16_bit_columns() ? take(columns16.data()) : take(columns32.data());
   }
   static Index stored_in(const float* weights, Index count) {
-    constexpr Index kMost = 1 << 30;  // a narrow sum takes more at a time
+    constexpr Index kMost = 1 << 30;  // a 32-bit sum takes no more at a time
     Index sum = 0;
     for (Index first = 0; first < count; first += kMost) {
       std::int32_t part = 0;
@@ -128,12 +128,13 @@ struct Csr::State final : MatrixImpl {
   }
   template <class Use>
   auto with_entries(const Use& use) const {
-    return values.visit([&](const auto& array) { return is_narrow() ? use(narrow, array) : use(wide, array); });
+    return values.visit(
+        [&](const auto& array) { return has_16_bit_columns() ? use(columns16, array) : use(columns32, array); });
   }
-  bool windows_pay(Index columns) const {
+  bool slices_pay(Index columns) const {
     std::call_once(costs_counted, [&] {
       const Index value_bytes = values.visit([](const auto& array) { return Index{sizeof(array[0])}; });
-      costs.emplace(cols, starts, narrow, value_bytes);
+      costs.emplace(cols, starts, columns16, value_bytes);
     });
     return costs->pay(columns);
   }
@@ -209,7 +210,7 @@ Csr Csr::from_parts(std::span<const std::int64_t> row_starts, std::span<const st
 ValueType Csr::value_type() const { return state_->values.type(); }
 
 MatrixSize Csr::State::size() const {
-  return {rows, cols, nnz, bytes_of(starts) + bytes_of(narrow) + bytes_of(wide) + values.bytes()};
+  return {rows, cols, nnz, bytes_of(starts) + bytes_of(columns16) + bytes_of(columns32) + values.bytes()};
 }
 
 void Csr::State::to_dense(float* out) const {
@@ -221,31 +222,31 @@ void Csr::State::to_dense(float* out) const {
   });
 }
 
-// Windows only where a permutation takes eight floats.
-NarrowKind Csr::State::narrow_kind(const Kernels& table, Index columns) const {
-  if (table.lanes >= kSliceRows && is_narrow() && windows_pay(columns)) return NarrowKind::windows;
-  return columns == 1 && column_blocks(rows, cols, nnz) > 1 ? NarrowKind::blocks : NarrowKind::none;
+// Slices only where a permutation takes eight floats.
+SkinnyKind Csr::State::skinny_kind(const Kernels& table, Index columns) const {
+  if (table.lanes >= kSliceRows && has_16_bit_columns() && slices_pay(columns)) return SkinnyKind::sliced;
+  return columns == 1 && column_blocks(rows, cols, nnz) > 1 ? SkinnyKind::blocks : SkinnyKind::none;
 }
 
-std::shared_ptr<const NarrowLayout> Csr::State::lay_out_narrow(NarrowKind kind) const {
-  if (kind == NarrowKind::windows)
-    return values.visit([&]<class Value>(const Array<Value>& array) -> std::shared_ptr<const NarrowLayout> {
-      return std::make_shared<CsrWindows<Value>>(costs->kind(), cols, starts, narrow, array, values.scales());
+std::shared_ptr<const SkinnyLayout> Csr::State::lay_out_skinny(SkinnyKind kind) const {
+  if (kind == SkinnyKind::sliced)
+    return values.visit([&]<class Value>(const Array<Value>& array) -> std::shared_ptr<const SkinnyLayout> {
+      return std::make_shared<SlicedCsr<Value>>(costs->kind(), cols, starts, columns16, array, values.scales());
     });
   return with_entries([&]<class Column, class Value>(const Array<Column>& columns,
-                                                     const Array<Value>& array) -> std::shared_ptr<const NarrowLayout> {
+                                                     const Array<Value>& array) -> std::shared_ptr<const SkinnyLayout> {
     return std::make_shared<ColumnBlocks<Column, Value>>(column_blocks(rows, cols, nnz), cols, starts, columns, array,
                                                          values.scales());
   });
 }
 
-void Csr::State::multiply_narrow(const NarrowJob& job) const {
+void Csr::State::multiply_skinny(const SkinnyJob& job) const {
   with_entries([&]<class Column, class Value>(const Array<Column>& columns, const Array<Value>& array) {
     job.kernels->csr_gemv(CsrGemvArgs<Column, Value>{.row_starts = starts.data() + job.row_begin,
                                                      .columns = columns.data(),
                                                      .values = array.data(),
                                                      .from_afar = from_afar,
-                                                     .narrow = narrow_args(job, values.scales())});
+                                                     .skinny = skinny_args(job, values.scales())});
   });
 }
 
@@ -253,8 +254,8 @@ Index Csr::State::row_at_share(Index share, Index shares) const { return start_a
 
 std::shared_ptr<const Tiles> Csr::State::lay_out(const TileShape& shape) const {
   const auto with_values = [&](const auto& floats) {
-    return is_narrow() ? std::make_shared<RowTiles>(shape, rows, cols, starts, narrow, floats)
-                       : std::make_shared<RowTiles>(shape, rows, cols, starts, wide, floats);
+    return has_16_bit_columns() ? std::make_shared<RowTiles>(shape, rows, cols, starts, columns16, floats)
+                                : std::make_shared<RowTiles>(shape, rows, cols, starts, columns32, floats);
   };
   return values.visit([&]<class Value>(const Array<Value>& array) {
     if constexpr (std::is_same_v<Value, float>) return with_values(array);
@@ -267,8 +268,8 @@ std::span<const std::int64_t> Csr::row_starts() const { return state_->starts; }
 std::vector<float> Csr::values() const { return state_->values.widened_all(state_->starts); }
 
 std::vector<std::int64_t> Csr::column_indices() const {
-  if (state_->is_narrow()) return {state_->narrow.begin(), state_->narrow.begin() + nnz()};
-  return {state_->wide.begin(), state_->wide.begin() + nnz()};
+  if (state_->has_16_bit_columns()) return {state_->columns16.begin(), state_->columns16.begin() + nnz()};
+  return {state_->columns32.begin(), state_->columns32.begin() + nnz()};
 }
 
 }  // namespace sparse_engine

@@ -8,7 +8,7 @@
 #include "base/aligned_array.hpp"
 #include "base/float_types.hpp"
 #include "base/tuning.hpp"
-#include "formats/narrow.hpp"
+#include "formats/skinny.hpp"
 
 namespace sparse_engine {
 
@@ -20,7 +20,7 @@ inline Index column_blocks(Index rows, Index cols, Index nnz) {
 }
 
 template <class Column, class Value>
-class ColumnBlocks final : public NarrowLayout {
+class ColumnBlocks final : public SkinnyLayout {
  public:
   ColumnBlocks(Index blocks, Index cols, const std::vector<Index>& row_starts, const Array<Column>& columns,
                const Array<Value>& values, const float* scales)
@@ -52,13 +52,13 @@ class ColumnBlocks final : public NarrowLayout {
     values_.resize(values.size());
   }
 
-  void multiply(const NarrowJob& job) const override {
+  void multiply(const SkinnyJob& job) const override {
     job.kernels->csr_blocks(CsrBlocksArgs<Column, Value>{.starts = starts_.data(),
                                                          .columns = columns_.data(),
                                                          .values = values_.data(),
                                                          .blocks = blocks_,
                                                          .first_row = job.row_begin,
-                                                         .narrow = narrow_args(job, scales_)});
+                                                         .skinny = skinny_args(job, scales_)});
   }
 
   Index bytes() const override { return bytes_of(starts_) + bytes_of(columns_) + bytes_of(values_); }

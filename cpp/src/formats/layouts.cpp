@@ -40,12 +40,12 @@ std::shared_ptr<const Tiles> Layouts::tiles(const TileShape& shape) {
   return moved;
 }
 
-std::shared_ptr<const NarrowLayout> Layouts::narrow(NarrowKind kind) {
-  if (kind == NarrowKind::none) return nullptr;
+std::shared_ptr<const SkinnyLayout> Layouts::skinny(SkinnyKind kind) {
+  if (kind == SkinnyKind::none) return nullptr;
   const std::lock_guard lock(mutex_);
-  std::weak_ptr<const NarrowLayout>& kept = kind == NarrowKind::blocks ? blocks_ : windows_;
-  std::shared_ptr<const NarrowLayout> layout = kept.lock();
-  if (!layout) kept = layout = matrix_->lay_out_narrow(kind);
+  std::weak_ptr<const SkinnyLayout>& kept = kind == SkinnyKind::blocks ? blocks_ : sliced_;
+  std::shared_ptr<const SkinnyLayout> layout = kept.lock();
+  if (!layout) kept = layout = matrix_->lay_out_skinny(kind);
   return layout;
 }
 
@@ -54,7 +54,7 @@ Index Layouts::bytes() {
   Index total = 0;
   for (const auto& kept : tiles_)
     if (const auto layout = kept.lock()) total += layout->bytes();
-  for (const auto* kept : {&blocks_, &windows_})
+  for (const auto* kept : {&blocks_, &sliced_})
     if (const auto layout = kept->lock()) total += layout->bytes();
   return total;
 }

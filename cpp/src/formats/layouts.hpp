@@ -18,14 +18,14 @@ class Layouts {
  public:
   explicit Layouts(std::shared_ptr<const MatrixImpl> matrix);
   std::shared_ptr<const Tiles> tiles(const TileShape& shape);
-  std::shared_ptr<const NarrowLayout> narrow(NarrowKind kind);  // null for `none`
+  std::shared_ptr<const SkinnyLayout> skinny(SkinnyKind kind);  // null for `none`
   Index bytes();
 
  private:
   const std::shared_ptr<const MatrixImpl> matrix_;
   std::mutex mutex_;
   std::vector<std::weak_ptr<const Tiles>> tiles_;  // guarded by mutex_
-  std::weak_ptr<const NarrowLayout> blocks_, windows_;
+  std::weak_ptr<const SkinnyLayout> blocks_, sliced_;
 };
 
 }  // namespace sparse_engine

@@ -57,18 +57,18 @@ class Tiles {
   virtual std::shared_ptr<const Tiles> moved(const TileShape&) const { return nullptr; }
 };
 
-// How the columns of X lie before a narrow product: row after row, eight floats each, zeros past the last column; or column
+// How the columns of X lie before a skinny product: row after row, eight floats each, zeros past the last column; or column
 // after column.
-enum class NarrowOrder { rows, columns };
+enum class SkinnyOrder { rows, columns };
 
 // Rows [row_begin, row_end) of W times one to eight columns of X: bound by the bytes of W.
-struct NarrowJob {
+struct SkinnyJob {
   const Kernels* kernels;
   Index row_begin;
   Index row_end;
   Index columns;
   const float* x;         // in the order of what multiplies
-  Index x_stride;         // from one column to the next, where they lie in NarrowOrder::columns
+  Index x_stride;         // from one column to the next, where they lie in SkinnyOrder::columns
   const float* bias;      // per row of the whole matrix, or null
   const float* residual;  // addressed as y is, or null; may be y
   Activation activation;
@@ -77,17 +77,17 @@ struct NarrowJob {
   Index y_column_stride;
 };
 
-// A matrix laid out once more for products with few columns, which then lie in NarrowOrder::columns. May refer to the matrix's
+// A matrix laid out once more for products with few columns, which then lie in SkinnyOrder::columns. May refer to the matrix's
 // arrays, so whoever holds it holds the MatrixImpl too.
-class NarrowLayout {
+class SkinnyLayout {
  public:
-  virtual ~NarrowLayout() = default;
-  virtual void multiply(const NarrowJob& job) const = 0;
+  virtual ~SkinnyLayout() = default;
+  virtual void multiply(const SkinnyJob& job) const = 0;
   virtual Index bytes() const = 0;
 };
 
-// Which of them a product takes; `none`: the matrix as it lies, with columns in NarrowOrder::rows.
-enum class NarrowKind { none, blocks, windows };
+// Which of them a product takes; `none`: the matrix as it lies, with columns in SkinnyOrder::rows.
+enum class SkinnyKind { none, blocks, sliced };
 
 struct MatrixSize {
   Index rows, cols;
@@ -101,17 +101,17 @@ class MatrixImpl {
   virtual MatrixSize size() const = 0;
   virtual void to_dense(float* out) const = 0;
 
-  virtual NarrowKind narrow_kind(const Kernels& table, Index columns) const {
+  virtual SkinnyKind skinny_kind(const Kernels& table, Index columns) const {
     static_cast<void>(table), static_cast<void>(columns);
-    return NarrowKind::none;
+    return SkinnyKind::none;
   }
-  // Of a kind that narrow_kind() named. Throws std::bad_alloc.
-  virtual std::shared_ptr<const NarrowLayout> lay_out_narrow(NarrowKind) const { return nullptr; }
-  virtual void multiply_narrow(const NarrowJob& job) const = 0;  // as it lies
+  // Of a kind that skinny_kind() named. Throws std::bad_alloc.
+  virtual std::shared_ptr<const SkinnyLayout> lay_out_skinny(SkinnyKind) const { return nullptr; }
+  virtual void multiply_skinny(const SkinnyJob& job) const = 0;  // as it lies
   // First row at which at least `share` of `shares` of the stored weights lie before it: cuts work evenly among threads.
   virtual Index row_at_share(Index share, Index shares) const = 0;
-  // Rows of a narrow product begin at multiples of this.
-  virtual Index narrow_step() const { return 1; }
+  // Rows of a skinny product begin at multiples of this.
+  virtual Index skinny_step() const { return 1; }
 
   // Rows, one below another, that share their columns and so their loads of X in a wide product.
   virtual Index strip_height() const { return 1; }

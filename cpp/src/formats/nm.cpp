@@ -5,8 +5,8 @@
 #include <limits>
 
 #include "base/check.hpp"
-#include "formats/narrow.hpp"
 #include "formats/row_tiles.hpp"
+#include "formats/skinny.hpp"
 
 namespace sparse_engine {
 namespace {
@@ -24,10 +24,10 @@ struct Nm::State final : MatrixImpl {
   // MatrixImpl
   MatrixSize size() const override;
   void to_dense(float* out) const override;
-  void multiply_narrow(const NarrowJob& job) const override;
+  void multiply_skinny(const SkinnyJob& job) const override;
   Index row_at_share(Index share, Index shares) const override;
   std::shared_ptr<const Tiles> lay_out(const TileShape& shape) const override;
-  Index narrow_step() const override;
+  Index skinny_step() const override;
 
   Index rows, cols;
   GroupShape group;
@@ -151,13 +151,13 @@ void Nm::State::to_dense(float* out) const {
     for (Index i = 0; i < row_values; ++i) out[row * cols + column(row, i)] = value(row, i);
 }
 
-void Nm::State::multiply_narrow(const NarrowJob& job) const {
+void Nm::State::multiply_skinny(const SkinnyJob& job) const {
   if (quads) {
     const Index strip = job.row_begin / kStripRows;
     job.kernels->nm_gemv_quads({.values = values.data() + strip * steps() * kPairs * 8,
                                 .positions = positions.data() + strip * chunks() * kPairs * 8,
                                 .cols = cols,
-                                .narrow = narrow_args(job)});
+                                .skinny = skinny_args(job)});
   } else {
     job.kernels->nm_gemv({.values = values.data() + job.row_begin * row_values,
                           .positions = positions.data() + job.row_begin * row_words,
@@ -166,11 +166,11 @@ void Nm::State::multiply_narrow(const NarrowJob& job) const {
                           .n = static_cast<std::int32_t>(group.n),
                           .m = static_cast<std::int32_t>(group.m),
                           .position_bits = position_bits,
-                          .narrow = narrow_args(job)});
+                          .skinny = skinny_args(job)});
   }
 }
 
-Index Nm::State::narrow_step() const { return kStripRows; }
+Index Nm::State::skinny_step() const { return kStripRows; }
 
 Index Nm::State::row_at_share(Index share, Index shares) const {
   const Index strips = (rows + kStripRows - 1) / kStripRows;

@@ -8,7 +8,7 @@
 #include "kernels/gemv/bitmask.hpp"
 #include "kernels/gemv/bsr.hpp"
 #include "kernels/gemv/csr.hpp"
-#include "kernels/gemv/csr_windows.hpp"
+#include "kernels/gemv/csr_sliced.hpp"
 #include "kernels/gemv/epilogue.hpp"
 #include "kernels/gemv/nm.hpp"
 #include "kernels/panel/panel.hpp"

@@ -62,10 +62,10 @@ struct SpmmArgs {
 };
 
 // What rows times one to eight columns have in common, whatever the format.
-struct NarrowArgs {
+struct SkinnyArgs {
   std::int64_t rows;
   std::int64_t columns;   // 1 to 8
-  const float* x;         // one column: contiguous; more: eight floats a row, but for windows column after column
+  const float* x;         // one column: contiguous; more: eight floats a row, but for slices column after column
   const float* bias;      // one per row, or null
   const float* residual;  // addressed as y is, or null
   float* y;
@@ -84,7 +84,7 @@ struct CsrGemvArgs {
   const Column* columns;
   const Value* values;
   bool from_afar;  // the matrix leaves the caches between products: its weights are asked for ahead
-  NarrowArgs narrow;
+  SkinnyArgs skinny;
 };
 
 // The same for one column, the weights lying in blocks of columns: all rows of a chunk in the first, then in the second.
@@ -96,21 +96,21 @@ struct CsrBlocksArgs {
   const Column* columns;
   const Value* values;
   std::int64_t blocks;
-  std::int64_t first_row;  // rows of `narrow` count from here
-  NarrowArgs narrow;
+  std::int64_t first_row;  // rows of `skinny` count from here
+  SkinnyArgs skinny;
 };
 
 // The same, eight rows at a time in steps: in each, every row takes at most one of eight neighbouring elements
 // of x. A row that takes none has a weight of zero there.
 constexpr std::int64_t kSliceRows = 8, kWindow = 8;
 template <class Value>
-struct CsrWindowsArgs {
+struct SlicedCsrArgs {
   const std::int64_t* slice_starts;  // into the steps; slice s is rows 8 s to 8 s + 7
   const std::uint32_t* steps;        // three bits a row: which element of the window; above 24: how far the window moves before
   const std::uint8_t* stored;  // which of a step's eight rows have a value, a bit each; null: all, a zero where no weight is
   const std::int64_t* value_starts;  // of slices, into the values
   const Value* values;               // step by step; those that are stored go on for kSlackElements where `stored` is given
-  std::int64_t first_row;            // rows of `narrow` count from here
+  std::int64_t first_row;            // rows of `skinny` count from here
   std::int64_t x_stride;             // from one column of x, contiguous, to the next
   CsrGemvArgs<std::uint16_t, Value> plain;  // the same rows, from row 0 of the matrix on
 };
@@ -122,7 +122,7 @@ struct BitmaskArgs {
   const std::uint64_t* masks;      // per row one bit a column, lowest first, whole words
   const Value* values;
   std::int64_t cols;
-  NarrowArgs narrow;
+  SkinnyArgs skinny;
 };
 
 // Block rows of a BSR matrix times few columns, see gemv/bsr.hpp.
@@ -131,7 +131,7 @@ struct BsrGemvArgs {
   const std::uint32_t* block_columns;
   const float* values;  // block by block, column by column
   std::int64_t block_height, block_width;
-  NarrowArgs narrow;  // rows a multiple of block_height
+  SkinnyArgs skinny;  // rows a multiple of block_height
 };
 
 // Rows of a 2:4 matrix times few columns, see gemv/nm.hpp. Strip by strip of eight rows (those that are missing hold zeros),
@@ -142,7 +142,7 @@ struct NmQuadsArgs {
   const float* values;
   const std::uint32_t* positions;
   std::int64_t cols;  // a multiple of 4
-  NarrowArgs narrow;
+  SkinnyArgs skinny;
 };
 
 // Rows of an n:m matrix times few columns: row by row, positions from the lowest bits of a word on, none across words.
@@ -152,7 +152,7 @@ struct NmArgs {
   std::int64_t row_values, row_words;
   std::int32_t n, m;
   int position_bits;
-  NarrowArgs narrow;
+  SkinnyArgs skinny;
 };
 
 // One row of a batch through one time step, see recurrent.hpp.

@@ -13,7 +13,7 @@ namespace sparse_engine {
 std::shared_ptr<const Plan> plan_multiply(const Kernels& table, const Matrix& w, const ConstPanel& x, const Panel& y,
                                           int threads) {
   const Index n = x.columns;
-  if (n <= kNarrowColumns) return plan_gemv(table, w, {nullptr, x.rows, n, x.row_stride, x.column_stride}, y, threads);
+  if (n <= kSkinnyColumns) return plan_gemv(table, w, {nullptr, x.rows, n, x.row_stride, x.column_stride}, y, threads);
   // One image, one pixel high.
   const ConstImages in{nullptr, 1, x.rows, 1, n, 0, x.row_stride, n * x.column_stride, x.column_stride};
   const Images out{nullptr, 1, y.rows, 1, n, 0, y.row_stride, n * y.column_stride, y.column_stride};
@@ -26,7 +26,7 @@ void multiply(const Matrix& w, const ConstPanel& x, const Epilogue& epilogue, co
         w.rows(), ", ", x.columns, ")");
   if (x.columns == 0 || w.rows() == 0) return;
   const Kernels& table = kernels();
-  const Index columns_worth = x.columns <= kNarrowColumns ? std::max(x.columns, Tuning::threads.few_columns_worth) : x.columns;
+  const Index columns_worth = x.columns <= kSkinnyColumns ? std::max(x.columns, Tuning::threads.few_columns_worth) : x.columns;
   const int threads = threads_for(checked_mul(w.nnz() + w.rows(), columns_worth, "work"));
   const PlanKey key(reinterpret_cast<std::intptr_t>(&table), threads, x.columns, x.row_stride, x.column_stride, y.row_stride,
                     y.column_stride);

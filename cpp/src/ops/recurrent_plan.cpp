@@ -22,11 +22,11 @@ Index time_of(const Sequence& s, Index i) { return s.backwards ? s.steps - 1 - i
 // Units that a worker takes at a time, in whole vectors of every instruction set and whole steps of the matrix; 0 where the
 // rows of a gate do not begin at one.
 Index unit_block(const Matrix& w, Index hidden) {
-  const Index step = w.impl()->narrow_step();
+  const Index step = w.impl()->skinny_step();
   return hidden % step == 0 ? std::lcm(step, Index{16}) : 0;
 }
 
-bool runs_in_team(const Matrix& w, Index batch, Index hidden) { return batch <= kNarrowColumns && unit_block(w, hidden) > 0; }
+bool runs_in_team(const Matrix& w, Index batch, Index hidden) { return batch <= kSkinnyColumns && unit_block(w, hidden) > 0; }
 
 // All steps in one team. What a worker computes of a step are all gates of some units and then these units' cells, so that one
 // barrier a step is enough: h is packed for the next step in a panel that nobody reads in this one.
@@ -41,13 +41,13 @@ class TeamPlan final : public RecurrentPlan {
 
  private:
   void pack(const Sequence& s, float* target, Index first, Index last) const {
-    const NarrowStrides& strides = product_.strides();
+    const SkinnyStrides& strides = product_.strides();
     for (Index b = 0; b < s.batch; ++b)
       for (Index j = first; j < last; ++j) target[j * strides.row + b * strides.column] = s.h[b * s.hidden + j];
   }
 
   void run_steps(const Sequence& s, const Product& p, float* packed) const override {
-    const NarrowStrides& strides = product_.strides();
+    const SkinnyStrides& strides = product_.strides();
     const Index panel = strides.floats;
     std::fill(packed, packed + 2 * panel, 0.0f);
     pack(s, packed, 0, s.hidden);

@@ -35,7 +35,7 @@ std::vector<Size> with_plane(const NodeInfo& node, const std::vector<Size>& x, I
 
 std::vector<Size> conv_result(const NodeInfo& node, const std::vector<Size>& x, const WeightInfo& w) {
   const Plane in = plane_of(node, x);
-  const Conv2dShape s = conv_shape(node);
+  const Conv2dParams s = conv_params(node);
   const OutputSize out = conv2d_output_size(s, in.height, in.width);
   const Index channels = fixed(node, x[1], "channels");
   check(s.groups >= 1 && channels % s.groups == 0 && w.rows % s.groups == 0, "conv2d ", node.name, " has ", s.groups,
@@ -137,7 +137,7 @@ std::vector<Size> pad_result(const NodeInfo& node, const std::vector<Size>& x, c
 
 }  // namespace
 
-Conv2dShape conv_shape(const NodeInfo& node) {
+Conv2dParams conv_params(const NodeInfo& node) {
   const std::vector<Index>& n = node.numbers;
   return {n[0], n[1], n[2], n[3], n[4], n[5], n[6], n[7], n[8], n[9], n[10]};
 }

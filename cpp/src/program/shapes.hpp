@@ -14,7 +14,7 @@ struct BroadcastAxes {
   std::size_t outer, inner;  // how many axes lie before and behind the middle
 };
 
-Conv2dShape conv_shape(const NodeInfo& node);
+Conv2dParams conv_params(const NodeInfo& node);
 
 // Whether every element of the result comes of the elements at its place.
 bool is_elementwise(Operation operation);

@@ -101,7 +101,7 @@ class Planner {
   void product(const ConstPanel& x, const Panel& y) {
     take_weight(x.columns, 1);
     // A weight of few columns costs as much as some of many: it is read for them alone.
-    const Index worth = std::max<Index>(x.columns, x.columns <= kNarrowColumns ? Tuning::threads.few_columns_worth : x.columns);
+    const Index worth = std::max<Index>(x.columns, x.columns <= kSkinnyColumns ? Tuning::threads.few_columns_worth : x.columns);
     const int threads = threads_for(checked_mul(planned_.weight->nnz() + planned_.weight->rows(), worth, "work"));
     planned_.plans = {plan_multiply(table_, *planned_.weight, x, y, threads)};
   }
@@ -116,7 +116,7 @@ class Planner {
   void conv() {
     const ConstImages x = images(shape(node_.inputs[0]));
     const Images y = writable(images(shape(node_.output)));
-    const Conv2dShape s = conv_shape(node_);
+    const Conv2dParams s = conv_params(node_);
     const bool one_pixel = x.height == 1 && x.width == 1 && y.height == 1 && y.width == 1 && s.groups == 1 && s.kernel_h == 1 &&
                            s.kernel_w == 1 && s.pad_top == 0 && s.pad_left == 0;
     if (one_pixel) return product({nullptr, x.channels, x.batch, 1, x.channels}, {nullptr, y.channels, y.batch, 1, y.channels});

@@ -21,7 +21,7 @@ const char* name_of(WeightFormat format) {
 
 WeightFormat choose_format(double density, Index columns, Index group_rows) {
   const double csr = product_cost("csr", density, columns);
-  if (columns <= kNarrowColumns)
+  if (columns <= kSkinnyColumns)
     return csr <= product_cost("bitmask", density, columns) ? WeightFormat::csr : WeightFormat::bitmask;
   if (csr <= product_cost("bsr4x1", 1.0, columns)) return WeightFormat::csr;
   return group_rows % 4 == 0 ? WeightFormat::strips4 : group_rows % 2 == 0 ? WeightFormat::strips2 : WeightFormat::csr;

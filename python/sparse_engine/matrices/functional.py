@@ -98,7 +98,7 @@ def conv2d(
 def native_conv2d(
     x: Any,
     matrix: _core.Matrix,
-    shape: _core.Conv2dShape,
+    shape: _core.Conv2dParams,
     bias: Any = None,
     activation: _core.Activation = NONE,
     residual: Any = None,
@@ -151,7 +151,7 @@ def conv1d(
 def native_conv1d(
     x: Any,
     matrix: _core.Matrix,
-    shape: _core.Conv2dShape,
+    shape: _core.Conv2dParams,
     bias: Any = None,
     activation: _core.Activation = NONE,
     residual: Any = None,
@@ -192,7 +192,7 @@ def is_channels_last(x: Any) -> bool:
 
 def _conv_shape(
     axes: int, kernel_size: Sides, stride: Sides, padding: Padding, dilation: Sides, groups: int
-) -> _core.Conv2dShape:
+) -> _core.Conv2dParams:
     """The native geometry; a convolution over one axis is one row high."""
     key = repr((axes, kernel_size, stride, padding, dilation, groups))  # unlike the values, tells 3 from 3.0 and True
     shape = _shapes.get(key)
@@ -206,12 +206,12 @@ def _conv_shape(
 
 # Checking the arguments takes longer than a small convolution; a network asks for few geometries, again and again.
 _KEPT_SHAPES = 256
-_shapes: dict[str, _core.Conv2dShape] = {}
+_shapes: dict[str, _core.Conv2dParams] = {}
 
 
 def _new_conv_shape(
     axes: int, kernel_size: Sides, stride: Sides, padding: Padding, dilation: Sides, groups: int
-) -> _core.Conv2dShape:
+) -> _core.Conv2dParams:
     kernel, steps, reach = (
         _sides(name, value, axes) for name, value in (("kernel_size", kernel_size), ("stride", stride), ("dilation", dilation))
     )
@@ -226,7 +226,7 @@ def _new_conv_shape(
         kernel, steps, reach, pads = (1, *kernel), (1, *steps), (1, *reach), [(0, 0), *pads]
     (top, bottom), (left, right) = pads
     pair = [(sides[0], sides[1]) for sides in (kernel, steps, reach)]
-    return _core.Conv2dShape(pair[0], pair[1], (top, left, bottom, right), pair[2], groups)
+    return _core.Conv2dParams(pair[0], pair[1], (top, left, bottom, right), pair[2], groups)
 
 
 def _sides(name: str, value: Sides, axes: int) -> tuple[int, ...]:

@@ -21,7 +21,7 @@ class SparseConv2d(NativePruned, nn.Conv2d):
     def _dense(self, input: Tensor, weight: Tensor) -> Tensor:
         return self._conv_forward(input, weight, self._parameters["bias"])  # type: ignore[no-any-return]
 
-    def _geometry(self, x: Tensor) -> tuple[_core.Conv2dShape, tuple[int, int]]:
+    def _geometry(self, x: Tensor) -> tuple[_core.Conv2dParams, tuple[int, int]]:
         """The native description of this convolution and its output size; ValueError where there is none."""
         if x.dim() not in (3, 4) or x.shape[-3] != self.in_channels:
             raise ValueError
@@ -30,10 +30,10 @@ class SparseConv2d(NativePruned, nn.Conv2d):
         pads = (top, left, bottom, right)
         if self.padding_mode != "zeros":  # padded by torch first
             height, width, pads = height + top + bottom, width + left + right, (0, 0, 0, 0)
-        shape = _core.Conv2dShape(self.kernel_size, self.stride, pads, self.dilation, self.groups)  # type: ignore[arg-type]
+        shape = _core.Conv2dParams(self.kernel_size, self.stride, pads, self.dilation, self.groups)  # type: ignore[arg-type]
         return shape, shape.output_size(height, width)
 
-    def _columns(self, geometry: tuple[_core.Conv2dShape, tuple[int, int]], x: Tensor) -> int:
+    def _columns(self, geometry: tuple[_core.Conv2dParams, tuple[int, int]], x: Tensor) -> int:
         batch = x.shape[0] if x.dim() == 4 else 1
         height, width = geometry[1]
         return batch if self._is_one_row(x) else _wide(batch * height * width)
@@ -43,7 +43,7 @@ class SparseConv2d(NativePruned, nn.Conv2d):
         return x.shape[-2:] == self.kernel_size and self.groups == 1 and not any(self._reversed_padding_repeated_twice)
 
     def _native(
-        self, x: Tensor, matrix: _core.Matrix, bias: Tensor | None, geometry: tuple[_core.Conv2dShape, tuple[int, int]]
+        self, x: Tensor, matrix: _core.Matrix, bias: Tensor | None, geometry: tuple[_core.Conv2dParams, tuple[int, int]]
     ) -> Tensor:
         if self._is_one_row(x):
             y = native_linear(x.reshape(-1, matrix.cols), matrix, bias)
@@ -62,7 +62,7 @@ class SparseConv1d(NativePruned, nn.Conv1d):
     def _dense(self, input: Tensor, weight: Tensor) -> Tensor:
         return self._conv_forward(input, weight, self._parameters["bias"])  # type: ignore[no-any-return]
 
-    def _geometry(self, x: Tensor) -> tuple[_core.Conv2dShape, int]:
+    def _geometry(self, x: Tensor) -> tuple[_core.Conv2dParams, int]:
         """The native description of this convolution, over images one row high, and its output length."""
         if x.dim() not in (2, 3) or x.shape[-2] != self.in_channels:
             raise ValueError
@@ -71,13 +71,13 @@ class SparseConv1d(NativePruned, nn.Conv1d):
         if self.padding_mode != "zeros":  # padded by torch first
             length, pads = length + left + right, (0, 0, 0, 0)
         kernel, stride, dilation = ((1, sides[0]) for sides in (self.kernel_size, self.stride, self.dilation))
-        shape = _core.Conv2dShape(kernel, stride, pads, dilation, self.groups)
+        shape = _core.Conv2dParams(kernel, stride, pads, dilation, self.groups)
         return shape, shape.output_size(1, length)[1]
 
-    def _columns(self, geometry: tuple[_core.Conv2dShape, int], x: Tensor) -> int:
+    def _columns(self, geometry: tuple[_core.Conv2dParams, int], x: Tensor) -> int:
         return _wide((x.shape[0] if x.dim() == 3 else 1) * geometry[1])
 
-    def _native(self, x: Tensor, matrix: _core.Matrix, bias: Tensor | None, geometry: tuple[_core.Conv2dShape, int]) -> Tensor:
+    def _native(self, x: Tensor, matrix: _core.Matrix, bias: Tensor | None, geometry: tuple[_core.Conv2dParams, int]) -> Tensor:
         rows = x if self.padding_mode == "zeros" else F.pad(x, self._reversed_padding_repeated_twice, mode=self.padding_mode)
         return native_conv1d(rows, matrix, geometry[0], bias)  # type: ignore[no-any-return]
 

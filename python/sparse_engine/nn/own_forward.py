@@ -182,14 +182,14 @@ def _tensors(value: Any) -> Iterator[Tensor]:
             yield from _tensors(inner)
 
 
-def _shape_of(how: Convolution, kernel: tuple[int, ...]) -> _core.Conv2dShape | None:
+def _shape_of(how: Convolution, kernel: tuple[int, ...]) -> _core.Conv2dParams | None:
     """The native description of a convolution over images, or over rows as images one row high; None where there is none."""
     stride, padding, dilation = (_two(value, len(kernel)) for value in (how.stride, how.padding, how.dilation))
     if stride is None or padding is None or dilation is None or len(kernel) > 2:
         return None  # padding="same" is left to torch
     if len(kernel) == 1:
         stride, padding, dilation = (1, stride[1]), (0, padding[1]), (1, dilation[1])
-    return _core.Conv2dShape((1, *kernel)[-2:], stride, (*padding, *padding), dilation, how.groups)  # type: ignore[arg-type]
+    return _core.Conv2dParams((1, *kernel)[-2:], stride, (*padding, *padding), dilation, how.groups)  # type: ignore[arg-type]
 
 
 def _two(value: Any, count: int) -> tuple[int, int] | None:

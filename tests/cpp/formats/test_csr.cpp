@@ -24,7 +24,7 @@ std::vector<float> stored(const Csr& csr) { return csr.values(); }
 
 TEST(Csr, GivesBackTheDenseArrayItWasMadeFrom) {
   for (const Index rows : {0, 1, 2, 9, 33}) {
-    for (const Index cols : {0, 1, 15, 16, 17, 18, 97}) {  // 16: see SPARSE_ENGINE_NARROW_COLUMNS
+    for (const Index cols : {0, 1, 15, 16, 17, 18, 97}) {  // 16: see SPARSE_ENGINE_COLUMNS_OF_16_BITS
       for (const double density : {0.0, 0.01, 0.1, 0.5, 1.0}) {
         const Weights w = real_weights(rows, cols, density, rows * 100 + cols);
         const Parts parts = parts_of(w);

@@ -24,8 +24,8 @@ TEST(CsrBlocks, AreLaidOutForOneColumnOfManyAndCounted) {
   EXPECT_EQ(csr.layout_bytes(), 0) << "two columns need no blocks";
   static_cast<void>(multiplied(csr, reals(kCols, 2), 1));
   EXPECT_GT(csr.layout_bytes(), csr.nnz() * 6);
-  const Csr thin = real_weights(8, kCols, 0.02, 1).csr(), narrow = real_weights(7, 8192, 0.2, 1).csr();
-  for (const Csr* other : {&thin, &narrow}) {
+  const Csr thin = real_weights(8, kCols, 0.02, 1).csr(), skinny = real_weights(7, 8192, 0.2, 1).csr();
+  for (const Csr* other : {&thin, &skinny}) {
     static_cast<void>(multiplied(*other, reals(other->cols(), 2), 1));
     EXPECT_EQ(other->layout_bytes(), 0);
   }

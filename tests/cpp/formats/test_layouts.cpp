@@ -35,11 +35,11 @@ TEST(Layouts, OutliveTheMatrix) {
 TEST(Layouts, ForFewColumnsAreSharedToo) {
   const Csr csr = real_weights(64, 64, 0.5, 6).csr();
   Layouts layouts(csr.impl());
-  EXPECT_EQ(layouts.narrow(NarrowKind::none), nullptr);
-  const NarrowKind kind = csr.impl()->narrow_kind(kernels(), 1);
-  const auto first = layouts.narrow(kind);
-  EXPECT_EQ(layouts.narrow(kind), first);
-  EXPECT_EQ(first != nullptr, kind != NarrowKind::none);
+  EXPECT_EQ(layouts.skinny(SkinnyKind::none), nullptr);
+  const SkinnyKind kind = csr.impl()->skinny_kind(kernels(), 1);
+  const auto first = layouts.skinny(kind);
+  EXPECT_EQ(layouts.skinny(kind), first);
+  EXPECT_EQ(first != nullptr, kind != SkinnyKind::none);
   EXPECT_EQ(layouts.bytes(), first ? first->bytes() : 0);
 }
 

@@ -175,7 +175,7 @@ TEST(Nm, ReadsNothingOutsideTheColumnItMultiplies) {
 }
 
 TEST(Nm, ConvolvesLikeAnyOtherMatrix) {
-  Conv2dShape shape{.kernel_h = 3, .kernel_w = 3};
+  Conv2dParams shape{.kernel_h = 3, .kernel_w = 3};
   shape.pad_top = shape.pad_left = shape.pad_bottom = shape.pad_right = 1;
   const ConvCase c{shape, 2, 8, 9, 11, 20};
   const Weights w = group_weights(20, c.cols(), {2, 4}, 40, true);

@@ -58,7 +58,7 @@ TEST(Epilogue, AddsAResidualToAProductBeforeTheActivation) {
 
 TEST(Epilogue, AddsAResidualToAConvolutionOfEitherMemoryOrder) {
   const auto same = [](Index kernel, Index stride) {
-    Conv2dShape s{.kernel_h = kernel, .kernel_w = kernel, .stride_h = stride, .stride_w = stride};
+    Conv2dParams s{.kernel_h = kernel, .kernel_w = kernel, .stride_h = stride, .stride_w = stride};
     s.pad_top = s.pad_left = s.pad_bottom = s.pad_right = kernel / 2;
     return s;
   };

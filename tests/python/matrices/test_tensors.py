@@ -14,8 +14,8 @@ from sparse_engine import _core
 torch = pytest.importorskip("torch")
 
 NONE = _core.Activation.none
-POINT = _core.Conv2dShape((1, 1), (1, 1), (0, 0, 0, 0), (1, 1), 1)
-SHIFTED = _core.Conv2dShape((3, 3), (1, 2), (1, 1, 1, 1), (1, 1), 1)
+POINT = _core.Conv2dParams((1, 1), (1, 1), (0, 0, 0, 0), (1, 1), 1)
+SHIFTED = _core.Conv2dParams((3, 3), (1, 2), (1, 1, 1, 1), (1, 1), 1)
 
 
 def numbers(*shape):

@@ -62,12 +62,12 @@ template <int kRows, bool kEverythingFinite, class Value>
 // column is added up again, weight by weight.
 template <class Value>
 [[gnu::noinline]] float scaled_sum(const BitmaskArgs<Value>& a, int64_t row, int64_t words, int64_t column) {
-  const int64_t pitch = a.narrow.columns > 1 ? 8 : 1;
+  const int64_t pitch = a.skinny.columns > 1 ? 8 : 1;
   const Value* value = a.values + a.row_starts[row];
   float sum = 0;
   for (int64_t word = 0; word < words; ++word)
     for (uint64_t bits = a.masks[row * words + word]; bits != 0; bits &= bits - 1)
-      sum += widen(*value++) * a.narrow.scales[row] * a.narrow.x[(64 * word + __builtin_ctzll(bits)) * pitch + column];
+      sum += widen(*value++) * a.skinny.scales[row] * a.skinny.x[(64 * word + __builtin_ctzll(bits)) * pitch + column];
   return sum;
 }
 
@@ -75,8 +75,8 @@ inline bool is_finite(float v) { return v - v == 0.0f; }
 
 template <class Value>
 inline float scaled(const BitmaskArgs<Value>& a, int64_t row, int64_t words, float sum) {
-  if (!a.narrow.scales) return sum;
-  return is_finite(sum) ? sum * a.narrow.scales[row] : scaled_sum(a, row, words, 0);
+  if (!a.skinny.scales) return sum;
+  return is_finite(sum) ? sum * a.skinny.scales[row] : scaled_sum(a, row, words, 0);
 }
 
 // `last` holds the x of the last, possibly incomplete word.
@@ -85,11 +85,11 @@ void bitmask_times_one(const BitmaskArgs<Value>& a, int64_t first, int64_t words
   BitmaskRow<Value> rows[kRows];
   for (int r = 0; r < kRows; ++r)
     rows[r] = {a.masks + (first + r) * words, a.values + a.row_starts[first + r], splat8(0.0f), splat8(0.0f)};
-  for (int64_t word = 0; word + 1 < words; ++word) add_word<kRows, kEverythingFinite>(rows, word, a.narrow.x + 64 * word);
+  for (int64_t word = 0; word + 1 < words; ++word) add_word<kRows, kEverythingFinite>(rows, word, a.skinny.x + 64 * word);
   if (words > 0) add_word<kRows, kEverythingFinite>(rows, words - 1, last);
   for (int r = 0; r < kRows; ++r) {
     const float sum = sum8(add8(rows[r].even, rows[r].odd));
-    finish_one(a.narrow, first + r, 0, scaled(a, first + r, words, sum));
+    finish_one(a.skinny, first + r, 0, scaled(a, first + r, words, sum));
   }
 }
 
@@ -97,10 +97,10 @@ template <bool kEverythingFinite, class Value>
 void bitmask_one_column(const BitmaskArgs<Value>& a, int64_t words) {
   float last[64] = {};
   const int64_t whole = words > 0 ? 64 * (words - 1) : 0;
-  for (int64_t i = whole; i < a.cols; ++i) last[i - whole] = a.narrow.x[i];
+  for (int64_t i = whole; i < a.cols; ++i) last[i - whole] = a.skinny.x[i];
   int64_t row = 0;
-  for (; row + 2 <= a.narrow.rows; row += 2) bitmask_times_one<2, kEverythingFinite>(a, row, words, last);
-  if (row < a.narrow.rows) bitmask_times_one<1, kEverythingFinite>(a, row, words, last);
+  for (; row + 2 <= a.skinny.rows; row += 2) bitmask_times_one<2, kEverythingFinite>(a, row, words, last);
+  if (row < a.skinny.rows) bitmask_times_one<1, kEverythingFinite>(a, row, words, last);
 }
 
 struct Positions {
@@ -140,24 +140,24 @@ inline int64_t write_columns(const uint64_t* masks, int64_t words, uint16_t* col
 template <class Value>
 void bitmask_eight_columns(const BitmaskArgs<Value>& a, int64_t words) {
   uint16_t columns[512 + 8];
-  for (int64_t row = 0; row < a.narrow.rows; ++row) {
+  for (int64_t row = 0; row < a.skinny.rows; ++row) {
     const Value* values = a.values + a.row_starts[row];
     F32x8 sum = splat8(0.0f);
     for (int64_t word = 0; word < words; word += 8) {
       const int64_t left = words - word;
       const int64_t count = write_columns(a.masks + row * words + word, left < 8 ? left : 8, columns);
-      sum = add8(sum, csr_times_eight<false>(values, columns, count, a.narrow.x + 8 * 64 * word));
+      sum = add8(sum, csr_times_eight<false>(values, columns, count, a.skinny.x + 8 * 64 * word));
       values += count;
     }
-    if (a.narrow.scales) {
+    if (a.skinny.scales) {
       float sums[8];
       store8(sums, sum);
       for (int64_t column = 0; column < 8; ++column)
-        sums[column] = is_finite(sums[column]) || column >= a.narrow.columns ? sums[column] * a.narrow.scales[row]
+        sums[column] = is_finite(sums[column]) || column >= a.skinny.columns ? sums[column] * a.skinny.scales[row]
                                                                              : scaled_sum(a, row, words, column);
       sum = load8(sums);
     }
-    finish_eight(a.narrow, row, sum);
+    finish_eight(a.skinny, row, sum);
   }
 }
 
@@ -165,8 +165,8 @@ template <class Value>
 void bitmask_gemv(const BitmaskArgs<Value>& args) {
   const BitmaskArgs<Value> a = args;
   const int64_t words = (a.cols + 63) / 64;
-  if (a.narrow.columns > 1) return bitmask_eight_columns(a, words);
-  all_finite(a.narrow.x, a.cols) ? bitmask_one_column<true>(a, words) : bitmask_one_column<false>(a, words);
+  if (a.skinny.columns > 1) return bitmask_eight_columns(a, words);
+  all_finite(a.skinny.x, a.cols) ? bitmask_one_column<true>(a, words) : bitmask_one_column<false>(a, words);
 }
 
 }  // namespace

@@ -35,10 +35,10 @@ void block_rows_times_one(const BsrGemvArgs& a, int64_t begin, int64_t end, int6
   int64_t block = begin;
   if (width == 1) {
     for (; block + 4 <= end; block += 4, w += 4 * height)
-      for (int s = 0; s < 4; ++s) sum[s] = add_rows(w + s * height, a.narrow.x[a.block_columns[block + s]], sum[s]);
+      for (int s = 0; s < 4; ++s) sum[s] = add_rows(w + s * height, a.skinny.x[a.block_columns[block + s]], sum[s]);
   }
   for (; block < end; ++block) {
-    const float* x = a.narrow.x + int64_t{a.block_columns[block]} * width;
+    const float* x = a.skinny.x + int64_t{a.block_columns[block]} * width;
     int64_t c = 0;
     for (; c + 4 <= width; c += 4, w += 4 * height)
       for (int s = 0; s < 4; ++s) sum[s] = add_rows(w + s * height, x[c + s], sum[s]);
@@ -47,7 +47,7 @@ void block_rows_times_one(const BsrGemvArgs& a, int64_t begin, int64_t end, int6
   constexpr int kRows = sizeof(Sum) / sizeof(float);
   float sums[kRows];
   store_rows(sums, both(both(sum[0], sum[1]), both(sum[2], sum[3])));
-  for (int r = 0; r < kRows; ++r) finish_one(a.narrow, row + r, 0, sums[r]);
+  for (int r = 0; r < kRows; ++r) finish_one(a.skinny, row + r, 0, sums[r]);
 }
 
 template <int kRows>
@@ -57,19 +57,19 @@ void block_rows_times_eight(const BsrGemvArgs& a, int64_t begin, int64_t end, in
   F32x8 sum[kRows];
   for (int r = 0; r < kRows; ++r) sum[r] = splat8(0.0f);
   for (int64_t block = begin; block < end; ++block) {
-    const float* x = a.narrow.x + int64_t{a.block_columns[block]} * width * 8;
+    const float* x = a.skinny.x + int64_t{a.block_columns[block]} * width * 8;
     for (int64_t c = 0; c < width; ++c, w += height) {
       const F32x8 x_row = load8(x + c * 8);
       for (int r = 0; r < kRows; ++r) sum[r] = fma8(splat8(w[r]), x_row, sum[r]);
     }
   }
-  for (int r = 0; r < kRows; ++r) finish_eight(a.narrow, row + r, sum[r]);
+  for (int r = 0; r < kRows; ++r) finish_eight(a.skinny, row + r, sum[r]);
 }
 
 void bsr_gemv(const BsrGemvArgs& args) {
   const BsrGemvArgs a = args;
-  const bool one = a.narrow.columns == 1;
-  for (int64_t first = 0; first < a.narrow.rows; first += a.block_height) {
+  const bool one = a.skinny.columns == 1;
+  for (int64_t first = 0; first < a.skinny.rows; first += a.block_height) {
     const int64_t block_row = first / a.block_height;
     const int64_t begin = a.block_starts[block_row], end = a.block_starts[block_row + 1];
     int64_t inside = 0;

@@ -70,24 +70,24 @@ template <bool kFetch, class Column, class Value>
 template <class Column, class Value, class Row>
 [[gnu::always_inline]] inline void for_each_row(const CsrGemvArgs<Column, Value>& args, const Row& multiply) {
   const CsrGemvArgs<Column, Value> a = args;
-  for (int64_t row = 0, begin = a.row_starts[0]; row < a.narrow.rows; ++row) {
+  for (int64_t row = 0, begin = a.row_starts[0]; row < a.skinny.rows; ++row) {
     const int64_t end = a.row_starts[row + 1];
-    multiply(a.narrow, row, a.values + begin, a.columns + begin, end - begin);
+    multiply(a.skinny, row, a.values + begin, a.columns + begin, end - begin);
     begin = end;
   }
 }
 
 template <bool kFetch, class Column, class Value>
 [[gnu::noinline]] void csr_eight(const CsrGemvArgs<Column, Value>& args) {
-  for_each_row(args, [](const NarrowArgs& n, int64_t row, const Value* w, const Column* c, int64_t count) {
+  for_each_row(args, [](const SkinnyArgs& n, int64_t row, const Value* w, const Column* c, int64_t count) {
     finish_eight(n, row, csr_times_eight<kFetch>(w, c, count, n.x));
   });
 }
 
 template <class Column, class Value>
 void csr_gemv(const CsrGemvArgs<Column, Value>& args) {
-  if (args.narrow.columns > 1) return args.from_afar ? csr_eight<true>(args) : csr_eight<false>(args);
-  for_each_row(args, [](const NarrowArgs& n, int64_t row, const Value* w, const Column* c, int64_t count) {
+  if (args.skinny.columns > 1) return args.from_afar ? csr_eight<true>(args) : csr_eight<false>(args);
+  for_each_row(args, [](const SkinnyArgs& n, int64_t row, const Value* w, const Column* c, int64_t count) {
     finish_one(n, row, 0, csr_times_one(w, c, count, n.x));
   });
 }
@@ -96,7 +96,7 @@ void csr_gemv(const CsrGemvArgs<Column, Value>& args) {
 template <class Column, class Value>
 void csr_blocks(const CsrBlocksArgs<Column, Value>& args) {
   const CsrBlocksArgs<Column, Value> a = args;
-  const int64_t last = a.first_row + a.narrow.rows;
+  const int64_t last = a.first_row + a.skinny.rows;
   for (int64_t begin = a.first_row; begin < last;) {
     const int64_t chunk = begin / kCsrChunkRows, chunk_end = (chunk + 1) * kCsrChunkRows;
     const int64_t end = chunk_end < last ? chunk_end : last;
@@ -105,11 +105,11 @@ void csr_blocks(const CsrBlocksArgs<Column, Value>& args) {
       const int64_t* starts = a.starts + (chunk * a.blocks + block) * kCsrChunkRows - chunk * kCsrChunkRows;
       for (int64_t row = begin; row < end; ++row) {
         const int64_t first = starts[row];
-        const float sum = csr_times_one(a.values + first, a.columns + first, starts[row + 1] - first, a.narrow.x);
+        const float sum = csr_times_one(a.values + first, a.columns + first, starts[row + 1] - first, a.skinny.x);
         sums[row - begin] = block == 0 ? sum : sums[row - begin] + sum;
       }
     }
-    for (int64_t row = begin; row < end; ++row) finish_one(a.narrow, row - a.first_row, 0, sums[row - begin]);
+    for (int64_t row = begin; row < end; ++row) finish_one(a.skinny, row - a.first_row, 0, sums[row - begin]);
     begin = end;
   }
 }

@@ -9,14 +9,14 @@
 namespace sparse_engine::SPARSE_ENGINE_ISA {
 namespace {
 
-inline void finish_one(const NarrowArgs& a, int64_t row, int64_t column, float sum) {
+inline void finish_one(const SkinnyArgs& a, int64_t row, int64_t column, float sum) {
   const int64_t place = row * a.y_row_stride + column * a.y_column_stride;
   if (a.bias) sum += a.bias[row];
   if (a.residual) sum += a.residual[place];
   a.y[place] = activate(sum, a.activation);
 }
 
-inline void finish_eight(const NarrowArgs& a, int64_t row, F32x8 sum) {
+inline void finish_eight(const SkinnyArgs& a, int64_t row, F32x8 sum) {
   constexpr int kRoom = kLanes > 8 ? kLanes : 8;
   float sums[kRoom] = {};
   store8(sums, sum);

@@ -19,7 +19,7 @@ namespace {
 constexpr int kNmPairs = kNmStripRows / 2;
 constexpr int64_t kNmSteps = 16;  // in a vector of positions
 
-inline int64_t nm_rows(const NarrowArgs& n, int64_t strip) {
+inline int64_t nm_rows(const SkinnyArgs& n, int64_t strip) {
   const int64_t left = n.rows - strip * kNmStripRows;
   return left < kNmStripRows ? left : kNmStripRows;
 }
@@ -32,7 +32,7 @@ inline void nm_strip_times_one(const NmQuadsArgs& a, const float* w, const uint3
     for (int p = 0; p < kNmPairs; ++p) picks[p] = load_picks(positions + p * 8);
     const int64_t last = first + kNmSteps < steps ? first + kNmSteps : steps;
     for (int64_t step = first; step < last; ++step, w += kNmPairs * 8) {
-      const float* x = step < whole ? a.narrow.x + step * 8 : end;
+      const float* x = step < whole ? a.skinny.x + step * 8 : end;
       for (int p = 0; p < kNmPairs; ++p) {
         sum[p] = fma8(load8(w + p * 8), pick_in_halves(x, picks[p]), sum[p]);
         picks[p] = next_picks(picks[p]);
@@ -49,7 +49,7 @@ inline void nm_strip_times_eight(const NmQuadsArgs& a, const float* w, const uin
     const int shift = static_cast<int>(step % kNmSteps) * 2;
     const int64_t halves = step * 2 + 1 < groups ? 2 : 1;
     for (int64_t half = 0; half < halves; ++half) {
-      const float* x = a.narrow.x + (step * 2 + half) * 4 * 8;
+      const float* x = a.skinny.x + (step * 2 + half) * 4 * 8;
       for (int lane = 0; lane < 4; ++lane) {
         const uint32_t position = words[half * 4 + lane] >> shift & 3;
         sum[lane] = fma8(splat8(weights[half * 4 + lane]), load8(x + position * 8), sum[lane]);
@@ -60,7 +60,7 @@ inline void nm_strip_times_eight(const NmQuadsArgs& a, const float* w, const uin
 
 void nm_gemv_quads(const NmQuadsArgs& args) {
   const NmQuadsArgs a = args;
-  const NarrowArgs& n = a.narrow;
+  const SkinnyArgs& n = a.skinny;
   const int64_t steps = (a.cols + 7) / 8, chunks = (steps + kNmSteps - 1) / kNmSteps;
   float end[8] = {};
   if (n.columns == 1)
@@ -115,7 +115,7 @@ inline void nm_for_each(const NmArgs& a, const uint32_t* words, const Add& add) 
 
 void nm_gemv(const NmArgs& args) {
   const NmArgs a = args;
-  const NarrowArgs& n = a.narrow;
+  const SkinnyArgs& n = a.skinny;
   for (int64_t row = 0; row < n.rows; ++row) {
     const float* w = a.values + row * a.row_values;
     const uint32_t* words = a.positions + row * a.row_words;

@@ -10,7 +10,7 @@
 namespace sparse_engine {
 namespace {
 
-void check_arguments(const ConstImages& x, const Matrix& w, const Conv2dShape& s, const OutputSize& out, const Images& y) {
+void check_arguments(const ConstImages& x, const Matrix& w, const Conv2dParams& s, const OutputSize& out, const Images& y) {
   check(x.batch >= 0, "x has a batch of ", x.batch, "; it must not be negative");
   check(s.groups >= 1, "groups = ", s.groups, "; it must be at least 1");
   check(x.channels % s.groups == 0, "groups = ", s.groups, " does not divide the ", x.channels, " input channels");
@@ -27,7 +27,7 @@ void check_arguments(const ConstImages& x, const Matrix& w, const Conv2dShape& s
 
 }  // namespace
 
-OutputSize conv2d_output_size(const Conv2dShape& s, Index height, Index width) {
+OutputSize conv2d_output_size(const Conv2dParams& s, Index height, Index width) {
   const auto axis_size = [](Index size, Index kernel, Index stride, Index before, Index after, Index dilation,
                             const char* name) {
     check(kernel >= 1, "kernel ", name, " = ", kernel, "; it must be at least 1");
@@ -44,7 +44,7 @@ OutputSize conv2d_output_size(const Conv2dShape& s, Index height, Index width) {
           axis_size(width, s.kernel_w, s.stride_w, s.pad_left, s.pad_right, s.dilation_w, "width")};
 }
 
-void conv2d(const ConstImages& x, const Matrix& w, const Conv2dShape& s, const Epilogue& epilogue, const Images& y) {
+void conv2d(const ConstImages& x, const Matrix& w, const Conv2dParams& s, const Epilogue& epilogue, const Images& y) {
   const OutputSize out = conv2d_output_size(s, x.height, x.width);
   check_arguments(x, w, s, out, y);
   const Geometry g = geometry(s, out);

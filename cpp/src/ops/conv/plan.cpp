@@ -4,7 +4,7 @@
 
 namespace sparse_engine {
 
-std::shared_ptr<const Plan> plan_conv2d(const Kernels& table, const Matrix& w, const ConstImages& x, const Conv2dShape& s,
+std::shared_ptr<const Plan> plan_conv2d(const Kernels& table, const Matrix& w, const ConstImages& x, const Conv2dParams& s,
                                         const Images& y, bool residual, int threads) {
   if (geometry(s, {y.height, y.width}).pointwise) {
     // A stride leaves pixels out: x is as large as y, its pixels further apart.

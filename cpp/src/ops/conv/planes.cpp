@@ -36,7 +36,7 @@ Index phases_read(Index kernel, Index dilation, Index stride) {
 
 }  // namespace
 
-Geometry geometry(const Conv2dShape& s, const OutputSize& out, Rows rows) {
+Geometry geometry(const Conv2dParams& s, const OutputSize& out, Rows rows) {
   Geometry g{};
   g.out = out;
   g.phases_h = phases_read(s.kernel_h, s.dilation_h, s.stride_h);
@@ -62,7 +62,7 @@ namespace {
 void fill_zero(float* first, Index count) { std::fill_n(first, count, 0.0f); }
 
 // Some channels at a time, so that a transposition from channels_last stays in the cache.
-void pack_channels(const Kernels& table, const ConstImages& x, const Conv2dShape& s, const Geometry& g, const float* source,
+void pack_channels(const Kernels& table, const ConstImages& x, const Conv2dParams& s, const Geometry& g, const float* source,
                    Index first_row, Index channels, float* target) {
   const bool zeroed_whole = g.pitch <= tuning().zeroed_pitch;
   for (Index phase_h = 0; phase_h < g.phases_h; ++phase_h) {
@@ -121,7 +121,7 @@ void pack_channels(const Kernels& table, const ConstImages& x, const Conv2dShape
 
 }  // namespace
 
-void pack_planes(const Kernels& table, const ConstImages& x, const Conv2dShape& s, const Geometry& g, Index image,
+void pack_planes(const Kernels& table, const ConstImages& x, const Conv2dParams& s, const Geometry& g, Index image,
                  Index first_row, Index first_channel, Index channels, float* planes) {
   const float* source = x.data + image * x.stride_n + first_channel * x.stride_c;
   const Index at_once = tuning().pack_channels;
@@ -133,7 +133,7 @@ void pack_planes(const Kernels& table, const ConstImages& x, const Conv2dShape& 
 namespace {
 
 // Channels of a block: a power of two, so that sizes of input share layouts.
-Index channels_per_block(const Conv2dShape& s, const Geometry& g, Index channels, const Matrix& w) {
+Index channels_per_block(const Conv2dParams& s, const Geometry& g, Index channels, const Matrix& w) {
   const Index floats = block_floats(w);
   const Index width = std::min(kTile, g.positions);
   const Index phases = g.phases_h * g.phases_w;
@@ -148,7 +148,7 @@ Index channels_per_block(const Conv2dShape& s, const Geometry& g, Index channels
 
 }  // namespace
 
-TileShape planes_shape(const Conv2dShape& s, const Geometry& g, Index rows, Index channels, const Matrix& w) {
+TileShape planes_shape(const Conv2dParams& s, const Geometry& g, Index rows, Index channels, const Matrix& w) {
   const Index block = std::max<Index>(1, channels_per_block(s, g, channels, w));
   check_reachable(g.channel_floats, block);
   TileShape shape{.group_rows = rows, .block_channels = block, .channel_step = g.channel_floats, .taps = {}};

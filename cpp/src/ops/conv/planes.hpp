@@ -29,14 +29,14 @@ struct Geometry {
 // How the rows of a plane follow one another: at once, or each from a cache line on.
 enum class Rows { close, aligned };
 
-Geometry geometry(const Conv2dShape& s, const OutputSize& out, Rows rows = Rows::close);
+Geometry geometry(const Conv2dParams& s, const OutputSize& out, Rows rows = Rows::close);
 
 // Copies what the output rows from first_row on read of one image's channels [first_channel, first_channel + channels) into
 // planes.
-void pack_planes(const Kernels& table, const ConstImages& x, const Conv2dShape& s, const Geometry& g, Index image,
+void pack_planes(const Kernels& table, const ConstImages& x, const Conv2dParams& s, const Geometry& g, Index image,
                  Index first_row, Index first_channel, Index channels, float* planes);
 
 // Where the columns of one group's weights, rows × channels, find their taps in the planes.
-TileShape planes_shape(const Conv2dShape& s, const Geometry& g, Index rows, Index channels, const Matrix& w);
+TileShape planes_shape(const Conv2dParams& s, const Geometry& g, Index rows, Index channels, const Matrix& w);
 
 }  // namespace sparse_engine

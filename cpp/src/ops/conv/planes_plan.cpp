@@ -43,7 +43,7 @@ Bands cut_into_bands(const Geometry& g, const ConstImages& x, const Images& y, I
 
 class PlanesPlan final : public Plan {
  public:
-  PlanesPlan(const Kernels& table, const Matrix& w, const ConstImages& x, const Conv2dShape& s, const Images& y, bool residual,
+  PlanesPlan(const Kernels& table, const Matrix& w, const ConstImages& x, const Conv2dParams& s, const Images& y, bool residual,
              int threads)
       : table_(table), x_(x), s_(s), y_(y), by_row_(writes_rows(table, y)) {
     group_channels_ = x.channels / s.groups;
@@ -111,7 +111,7 @@ class PlanesPlan final : public Plan {
 
   const Kernels& table_;
   ConstImages x_;
-  Conv2dShape s_;
+  Conv2dParams s_;
   Images y_;
   Geometry g_;  // of a band
   Bands bands_;
@@ -123,7 +123,8 @@ class PlanesPlan final : public Plan {
 // A row per channel reads only its own plane, which stays in one piece.
 class DepthwisePlan final : public Plan {
  public:
-  DepthwisePlan(const Kernels& table, const Matrix& w, const ConstImages& x, const Conv2dShape& s, const Images& y, int threads)
+  DepthwisePlan(const Kernels& table, const Matrix& w, const ConstImages& x, const Conv2dParams& s, const Images& y,
+                int threads)
       : table_(table), x_(x), s_(s), g_(geometry(s, {y.height, y.width})) {
     check_reachable(g_.channel_floats, 1);
     output_ =
@@ -151,7 +152,7 @@ class DepthwisePlan final : public Plan {
 
   const Kernels& table_;
   ConstImages x_;
-  Conv2dShape s_;
+  Conv2dParams s_;
   Geometry g_;
   TiledOutput output_;
   const Index run_channels_ = tuning().depthwise_channels;  // a task's
@@ -160,12 +161,12 @@ class DepthwisePlan final : public Plan {
 
 }  // namespace
 
-std::shared_ptr<const Plan> plan_planes(const Kernels& table, const Matrix& w, const ConstImages& x, const Conv2dShape& s,
+std::shared_ptr<const Plan> plan_planes(const Kernels& table, const Matrix& w, const ConstImages& x, const Conv2dParams& s,
                                         const Images& y, bool residual, int threads) {
   return std::make_shared<PlanesPlan>(table, w, x, s, y, residual, threads);
 }
 
-std::shared_ptr<const Plan> plan_depthwise(const Kernels& table, const Matrix& w, const ConstImages& x, const Conv2dShape& s,
+std::shared_ptr<const Plan> plan_depthwise(const Kernels& table, const Matrix& w, const ConstImages& x, const Conv2dParams& s,
                                            const Images& y, int threads) {
   return std::make_shared<DepthwisePlan>(table, w, x, s, y, threads);
 }

@@ -20,7 +20,7 @@ class GemvPlan final : public Plan {
 
   void prepare(const Operands& operands, float* workspace) const override {
     if (!packs_) return;
-    const NarrowStrides& strides = product_.strides();
+    const SkinnyStrides& strides = product_.strides();
     const bool by_column = strides.row == 1;
     product_.table().panel_pack({.source = operands.x,
                                  .row_stride = by_column ? x_.column_stride : x_.row_stride,
@@ -29,7 +29,7 @@ class GemvPlan final : public Plan {
                                  .columns = by_column ? x_.rows : x_.columns,
                                  .target = workspace,
                                  .target_stride = by_column ? strides.column : strides.row,
-                                 .target_columns = by_column ? x_.rows : kNarrowColumns});
+                                 .target_columns = by_column ? x_.rows : kSkinnyColumns});
   }
 
  private:

@@ -15,7 +15,7 @@ namespace {
 
 using namespace reference;
 
-// 1 · v for every v: wide, narrow, and one column at a time.
+// 1 · v for every v: of whole vectors, of eight columns, and one column at a time.
 std::vector<float> wide(const std::vector<float>& v, Activation activation) {
   return multiplied(Weights{1, 1, {1}}.csr(), v, static_cast<Index>(v.size()), {}, activation);
 }

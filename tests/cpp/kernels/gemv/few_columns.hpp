@@ -89,10 +89,10 @@ struct StoredRows {
       }
     }
   }
-  // `narrow` of rows from `first` on.
-  NarrowArgs scaled(NarrowArgs narrow, Index first) const {
-    if (std::is_same_v<Value, std::int8_t>) narrow.scales = scales.data() + first;
-    return narrow;
+  // `skinny` of rows from `first` on.
+  SkinnyArgs scaled(SkinnyArgs skinny, Index first) const {
+    if (std::is_same_v<Value, std::int8_t>) skinny.scales = scales.data() + first;
+    return skinny;
   }
   std::vector<Value> values;
   std::vector<float> scales;
@@ -132,9 +132,9 @@ void expect_rows(const Weights& w, Index first, Index last, const FewColumns& c,
   if (c.columns == 1) {
     laid_out = x;
   } else if (c.layout == XLayout::rows) {
-    laid_out.resize(w.cols * kNarrowColumns);
+    laid_out.resize(w.cols * kSkinnyColumns);
     for (Index col = 0; col < w.cols; ++col)
-      for (Index i = 0; i < c.columns; ++i) laid_out[col * kNarrowColumns + i] = x[col * c.columns + i];
+      for (Index i = 0; i < c.columns; ++i) laid_out[col * kSkinnyColumns + i] = x[col * c.columns + i];
   } else {
     laid_out.assign((c.columns - 1) * x_stride + w.cols, kNaN);
     for (Index col = 0; col < w.cols; ++col)
@@ -147,7 +147,7 @@ void expect_rows(const Weights& w, Index first, Index last, const FewColumns& c,
   const std::vector<float> bias = integers(rows, 12), residual = integers(size, 13);
   Guarded<float> x_memory(laid_out, c.side), bias_memory(bias, c.side), residual_memory(residual, c.side);
   Guarded<float> y(std::vector<float>(size, kUntouched), c.side);
-  call(NarrowArgs{.rows = rows,
+  call(SkinnyArgs{.rows = rows,
                   .columns = c.columns,
                   .x = x_memory.data(),
                   .bias = c.epilogue ? bias_memory.data() : nullptr,
@@ -187,7 +187,7 @@ void expect_rows(const Weights& w, Index first, Index last, const FewColumns& c,
 template <class Body>
 void for_few_columns(XLayout layout, const Body& body) {
   for_each_isa([&] {
-    for (Index columns = 1; columns <= kNarrowColumns; ++columns)
+    for (Index columns = 1; columns <= kSkinnyColumns; ++columns)
       for (const XKind kind : {XKind::integers, XKind::reals, XKind::some_not_finite})
         for (const bool by_columns : {false, true})
           for (const bool epilogue : {false, true}) {

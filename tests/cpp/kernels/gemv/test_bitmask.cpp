@@ -37,9 +37,9 @@ void expect_rows_of(const Weights& w, Index first, Index last, const FewColumns&
   Guarded<Value> values(a.values, Flush::end);
   Guarded<std::uint64_t> masks(a.masks, c.side);
   const Index words = (w.cols + 63) / 64;
-  expect_rows(w, first, last, c, [&](const NarrowArgs& narrow, Index) {
+  expect_rows(w, first, last, c, [&](const SkinnyArgs& skinny, Index) {
     kernels().bitmask_gemv(BitmaskArgs<Value>{a.starts.data() + first, masks.data() + first * words, values.data(), w.cols,
-                                              a.stored.scaled(narrow, first)});
+                                              a.stored.scaled(skinny, first)});
   });
 }
 

@@ -42,8 +42,8 @@ TEST(BsrGemv, MultipliesBlocksOfEveryHeightAndWidth) {
         // No slack: blocks are read as they are.
         Guarded<float> values(b.values, c.side);
         Guarded<std::uint32_t> columns(b.columns, c.side);
-        expect_rows(b.w, 0, b.w.rows, c, [&](const NarrowArgs& narrow, Index) {
-          kernels().bsr_gemv({b.starts.data(), columns.data(), values.data(), height, width, narrow});
+        expect_rows(b.w, 0, b.w.rows, c, [&](const SkinnyArgs& skinny, Index) {
+          kernels().bsr_gemv({b.starts.data(), columns.data(), values.data(), height, width, skinny});
         });
       });
 }
@@ -51,8 +51,8 @@ TEST(BsrGemv, MultipliesBlocksOfEveryHeightAndWidth) {
 TEST(BsrGemv, BeginsAtTheBlockRowItIsGiven) {
   for_few_columns(XLayout::rows, [&](const FewColumns& c) {
     const Blocks b(6, 7, 5, 3, c.kind == XKind::integers);
-    expect_rows(b.w, 10, 25, c, [&](const NarrowArgs& narrow, Index) {
-      kernels().bsr_gemv({b.starts.data() + 2, b.columns.data(), b.values.data(), 5, 3, narrow});
+    expect_rows(b.w, 10, 25, c, [&](const SkinnyArgs& skinny, Index) {
+      kernels().bsr_gemv({b.starts.data() + 2, b.columns.data(), b.values.data(), 5, 3, skinny});
     });
   });
 }

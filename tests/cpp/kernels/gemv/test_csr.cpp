@@ -33,9 +33,9 @@ TEST(CsrGemv, MultipliesRowsOfEveryLength) {
         const Weights w = kept_as<Value>(staircase(rows, cols, c.kind == XKind::integers, 21));
         Arrays<Column, Value> a(w);
         for (const bool from_afar : {false, true})
-          expect_rows(w, 0, rows, c, [&](const NarrowArgs& narrow, Index) {
+          expect_rows(w, 0, rows, c, [&](const SkinnyArgs& skinny, Index) {
             kernels().csr_gemv(CsrGemvArgs<Column, Value>{a.starts.data(), a.columns.data(), a.values.data(), from_afar,
-                                                          a.stored.scaled(narrow, 0)});
+                                                          a.stored.scaled(skinny, 0)});
           });
       });
   });
@@ -46,9 +46,9 @@ TEST(CsrGemv, BeginsAtTheRowItIsGiven) {
     for_few_columns(XLayout::rows, [&](const FewColumns& c) {
       const Weights w = kept_as<Value>(staircase(23, 31, c.kind == XKind::integers, 22));
       Arrays<Column, Value> a(w);
-      expect_rows(w, 9, 20, c, [&](const NarrowArgs& narrow, Index) {
+      expect_rows(w, 9, 20, c, [&](const SkinnyArgs& skinny, Index) {
         kernels().csr_gemv(CsrGemvArgs<Column, Value>{a.starts.data() + 9, a.columns.data(), a.values.data(), false,
-                                                      a.stored.scaled(narrow, 9)});
+                                                      a.stored.scaled(skinny, 9)});
       });
     });
   });
@@ -64,9 +64,9 @@ TEST(CsrGemv, ReachesTheLastColumnThatAnIndexCanName) {
     for_each_isa([&] {
       for (const Index columns : {1, 3})
         expect_rows(w, 0, 3, {columns, XLayout::rows, XKind::integers, Flush::end, false, true, Activation::none},
-                    [&](const NarrowArgs& narrow, Index) {
+                    [&](const SkinnyArgs& skinny, Index) {
                       kernels().csr_gemv(CsrGemvArgs<Column, Value>{a.starts.data(), a.columns.data(), a.values.data(), true,
-                                                                    a.stored.scaled(narrow, 0)});
+                                                                    a.stored.scaled(skinny, 0)});
                     });
     });
   });
@@ -110,9 +110,9 @@ TEST(CsrBlocks, AddUpBlockByBlockWhateverRowTheyBeginAt) {
           for (const auto& [first, last] : {std::pair<Index, Index>{0, 300}, {0, 1}, {5, 128}, {127, 257}, {256, 300}, {9, 9}})
             for (const bool by_columns : {false, true})
               expect_rows(w, first, last, {1, XLayout::rows, kind, Flush::end, by_columns, by_columns, Activation::none},
-                          [&, begin = first](const NarrowArgs& narrow, Index) {
+                          [&, begin = first](const SkinnyArgs& skinny, Index) {
                             kernels().csr_blocks(CsrBlocksArgs<Column, Value>{b.starts.data(), columns.data(), values.data(),
-                                                                              b.blocks, begin, b.stored.scaled(narrow, begin)});
+                                                                              b.blocks, begin, b.stored.scaled(skinny, begin)});
                           });
         }
       });

@@ -49,7 +49,7 @@ TEST(NmGemvQuads, MultipliesTwoOfFourForAnyRowsAndColumns) {
         Guarded<float> v(values, c.side);
         Guarded<std::uint32_t> at(positions, c.side);
         expect_rows(p.w, 0, rows, c,
-                    [&](const NarrowArgs& narrow, Index) { kernels().nm_gemv_quads({v.data(), at.data(), p.w.cols, narrow}); });
+                    [&](const SkinnyArgs& skinny, Index) { kernels().nm_gemv_quads({v.data(), at.data(), p.w.cols, skinny}); });
       });
 }
 
@@ -71,8 +71,8 @@ TEST(NmGemv, MultipliesAnyNOfM) {
             words[row * row_words + i / in_word] |= p.positions[row * row_values + i] << s.bits * (i % in_word);
         Guarded<float> values(p.values, c.side);
         Guarded<std::uint32_t> positions(words, c.side);
-        expect_rows(p.w, 0, kRows, c, [&](const NarrowArgs& narrow, Index) {
-          kernels().nm_gemv({values.data(), positions.data(), row_values, row_words, s.n, s.m, s.bits, narrow});
+        expect_rows(p.w, 0, kRows, c, [&](const SkinnyArgs& skinny, Index) {
+          kernels().nm_gemv({values.data(), positions.data(), row_values, row_words, s.n, s.m, s.bits, skinny});
         });
       });
 }

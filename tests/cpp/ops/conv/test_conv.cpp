@@ -216,12 +216,12 @@ TEST(Conv, HasNothingToDoWithoutFiltersOrImages) {
 }
 
 TEST(Conv, ComputesIntegersExactlyOnEveryInstructionSetAndNumberOfThreads) {
-  const Conv2dShape same{.kernel_h = 3, .kernel_w = 3, .pad_top = 1, .pad_left = 1, .pad_bottom = 1, .pad_right = 1};
-  Conv2dShape strided = same, grouped = same, depthwise = same;
+  const Conv2dParams same{.kernel_h = 3, .kernel_w = 3, .pad_top = 1, .pad_left = 1, .pad_bottom = 1, .pad_right = 1};
+  Conv2dParams strided = same, grouped = same, depthwise = same;
   strided.stride_h = strided.stride_w = 2;
   grouped.groups = 4;
   depthwise.groups = 40;
-  const Conv2dShape pointwise{.kernel_h = 1, .kernel_w = 1};
+  const Conv2dParams pointwise{.kernel_h = 1, .kernel_w = 1};
   // All but the first are large enough to be shared among threads.
   for (const ConvCase& c :
        {ConvCase{same, 1, 5, 6, 7, 9}, ConvCase{same, 1, 16, 28, 28, 40}, ConvCase{strided, 3, 24, 29, 31, 33},
@@ -245,8 +245,8 @@ TEST(Conv, ComputesIntegersExactlyOnEveryInstructionSetAndNumberOfThreads) {
 }
 
 TEST(Conv, GivesTheSameBitsForAnyNumberOfThreadsOnRepetitionAndWhereverInABatchAnImageStands) {
-  const Conv2dShape strided{.kernel_h = 3, .kernel_w = 3, .stride_h = 2, .pad_top = 1, .pad_left = 1, .pad_right = 1};
-  for (const Conv2dShape& shape : {strided, Conv2dShape{.kernel_h = 1, .kernel_w = 1}}) {
+  const Conv2dParams strided{.kernel_h = 3, .kernel_w = 3, .stride_h = 2, .pad_top = 1, .pad_left = 1, .pad_right = 1};
+  for (const Conv2dParams& shape : {strided, Conv2dParams{.kernel_h = 1, .kernel_w = 1}}) {
     const ConvCase one{shape, 1, 24, 27, 26, 50}, five{shape, 5, 24, 27, 26, 50};
     const Csr w = real_weights(50, one.cols(), 0.3, 6).csr();
     const std::vector<float> image = reals(one.inputs(), 7), bias = reals(50, 8);

@@ -35,18 +35,18 @@ TEST(ConvShape, HasAnOutputForEveryPlaceAtWhichTheKernelFits) {
             for (const Index dilation : {1, 2, 3}) {
               const Index count = places(size, kernel, stride, before, after, dilation);
               if (count == 0) continue;
-              const Conv2dShape tall{.kernel_h = kernel,
-                                     .kernel_w = 1,
-                                     .stride_h = stride,
-                                     .pad_top = before,
-                                     .pad_bottom = after,
-                                     .dilation_h = dilation};
-              const Conv2dShape wide{.kernel_h = 1,
-                                     .kernel_w = kernel,
-                                     .stride_w = stride,
-                                     .pad_left = before,
-                                     .pad_right = after,
-                                     .dilation_w = dilation};
+              const Conv2dParams tall{.kernel_h = kernel,
+                                      .kernel_w = 1,
+                                      .stride_h = stride,
+                                      .pad_top = before,
+                                      .pad_bottom = after,
+                                      .dilation_h = dilation};
+              const Conv2dParams wide{.kernel_h = 1,
+                                      .kernel_w = kernel,
+                                      .stride_w = stride,
+                                      .pad_left = before,
+                                      .pad_right = after,
+                                      .dilation_w = dilation};
               EXPECT_EQ(conv2d_output_size(tall, size, 7).height, count);
               EXPECT_EQ(conv2d_output_size(tall, size, 7).width, 7);
               EXPECT_EQ(conv2d_output_size(wide, 7, size).width, count);
@@ -57,46 +57,46 @@ TEST(ConvShape, HasAnOutputForEveryPlaceAtWhichTheKernelFits) {
 }
 
 TEST(ConvShape, RefusesGeometryThatMakesNoSense) {
-  const Conv2dShape good{.kernel_h = 3, .kernel_w = 3};
+  const Conv2dParams good{.kernel_h = 3, .kernel_w = 3};
   const auto refusal_of = [&](auto change, Index height = 5, Index width = 5) {
-    Conv2dShape shape = good;
+    Conv2dParams shape = good;
     change(shape);
     return refusal([&] { conv2d_output_size(shape, height, width); });
   };
   for (const Index bad : {Index{0}, Index{-1}, kMin}) {
     const std::string value = " = " + std::to_string(bad) + "; it must be at least 1";
-    EXPECT_EQ(refusal_of([&](Conv2dShape& s) { s.kernel_h = bad; }), "kernel height" + value);
-    EXPECT_EQ(refusal_of([&](Conv2dShape& s) { s.kernel_w = bad; }), "kernel width" + value);
-    EXPECT_EQ(refusal_of([&](Conv2dShape& s) { s.stride_h = bad; }), "stride height" + value);
-    EXPECT_EQ(refusal_of([&](Conv2dShape& s) { s.stride_w = bad; }), "stride width" + value);
-    EXPECT_EQ(refusal_of([&](Conv2dShape& s) { s.dilation_h = bad; }), "dilation height" + value);
-    EXPECT_EQ(refusal_of([&](Conv2dShape& s) { s.dilation_w = bad; }), "dilation width" + value);
+    EXPECT_EQ(refusal_of([&](Conv2dParams& s) { s.kernel_h = bad; }), "kernel height" + value);
+    EXPECT_EQ(refusal_of([&](Conv2dParams& s) { s.kernel_w = bad; }), "kernel width" + value);
+    EXPECT_EQ(refusal_of([&](Conv2dParams& s) { s.stride_h = bad; }), "stride height" + value);
+    EXPECT_EQ(refusal_of([&](Conv2dParams& s) { s.stride_w = bad; }), "stride width" + value);
+    EXPECT_EQ(refusal_of([&](Conv2dParams& s) { s.dilation_h = bad; }), "dilation height" + value);
+    EXPECT_EQ(refusal_of([&](Conv2dParams& s) { s.dilation_w = bad; }), "dilation width" + value);
   }
   for (const Index bad : {Index{-1}, kMin}) {
-    EXPECT_TRUE(mentions(refusal_of([&](Conv2dShape& s) { s.pad_top = bad; }), "padding height = "));
-    EXPECT_TRUE(mentions(refusal_of([&](Conv2dShape& s) { s.pad_bottom = bad; }), "padding height = "));
-    EXPECT_TRUE(mentions(refusal_of([&](Conv2dShape& s) { s.pad_left = bad; }), "padding width = "));
-    EXPECT_TRUE(mentions(refusal_of([&](Conv2dShape& s) { s.pad_right = bad; }), "padding width = "));
-    EXPECT_TRUE(mentions(refusal_of([](Conv2dShape&) {}, bad, 5), "input height = "));
-    EXPECT_TRUE(mentions(refusal_of([](Conv2dShape&) {}, 5, bad), "input width = "));
+    EXPECT_TRUE(mentions(refusal_of([&](Conv2dParams& s) { s.pad_top = bad; }), "padding height = "));
+    EXPECT_TRUE(mentions(refusal_of([&](Conv2dParams& s) { s.pad_bottom = bad; }), "padding height = "));
+    EXPECT_TRUE(mentions(refusal_of([&](Conv2dParams& s) { s.pad_left = bad; }), "padding width = "));
+    EXPECT_TRUE(mentions(refusal_of([&](Conv2dParams& s) { s.pad_right = bad; }), "padding width = "));
+    EXPECT_TRUE(mentions(refusal_of([](Conv2dParams&) {}, bad, 5), "input height = "));
+    EXPECT_TRUE(mentions(refusal_of([](Conv2dParams&) {}, 5, bad), "input width = "));
   }
-  EXPECT_TRUE(mentions(refusal_of([](Conv2dShape&) {}, 2, 5), "kernel reaches over 3 cells in height"));
-  EXPECT_TRUE(mentions(refusal_of([](Conv2dShape&) {}, 5, 2), "kernel reaches over 3 cells in width"));
-  EXPECT_TRUE(mentions(refusal_of([](Conv2dShape& s) { s.dilation_w = 3; }), "kernel reaches over 7 cells in width"));
+  EXPECT_TRUE(mentions(refusal_of([](Conv2dParams&) {}, 2, 5), "kernel reaches over 3 cells in height"));
+  EXPECT_TRUE(mentions(refusal_of([](Conv2dParams&) {}, 5, 2), "kernel reaches over 3 cells in width"));
+  EXPECT_TRUE(mentions(refusal_of([](Conv2dParams& s) { s.dilation_w = 3; }), "kernel reaches over 7 cells in width"));
 }
 
 TEST(ConvShape, RefusesSizesThatOverflow) {
-  const Conv2dShape good{.kernel_h = 3, .kernel_w = 3};
+  const Conv2dParams good{.kernel_h = 3, .kernel_w = 3};
   const auto refusal_of = [&](auto change, Index height = 5, Index width = 5) {
-    Conv2dShape shape = good;
+    Conv2dParams shape = good;
     change(shape);
     return refusal([&] { conv2d_output_size(shape, height, width); });
   };
-  EXPECT_TRUE(mentions(refusal_of([](Conv2dShape& s) { s.pad_top = kMax; }), "padded input"));
-  EXPECT_TRUE(mentions(refusal_of([](Conv2dShape& s) { s.pad_left = s.pad_right = kMax / 2; }), "padded input"));
-  EXPECT_TRUE(mentions(refusal_of([](Conv2dShape& s) { s.dilation_h = kMax; }), "kernel"));
-  EXPECT_TRUE(mentions(refusal_of([](Conv2dShape& s) { s.kernel_w = s.dilation_w = kMax; }), "kernel"));
-  EXPECT_TRUE(mentions(refusal_of([](Conv2dShape& s) { s.pad_top = 1; }, kMax), "padded input"));
+  EXPECT_TRUE(mentions(refusal_of([](Conv2dParams& s) { s.pad_top = kMax; }), "padded input"));
+  EXPECT_TRUE(mentions(refusal_of([](Conv2dParams& s) { s.pad_left = s.pad_right = kMax / 2; }), "padded input"));
+  EXPECT_TRUE(mentions(refusal_of([](Conv2dParams& s) { s.dilation_h = kMax; }), "kernel"));
+  EXPECT_TRUE(mentions(refusal_of([](Conv2dParams& s) { s.kernel_w = s.dilation_w = kMax; }), "kernel"));
+  EXPECT_TRUE(mentions(refusal_of([](Conv2dParams& s) { s.pad_top = 1; }, kMax), "padded input"));
   EXPECT_EQ(conv2d_output_size(good, kMax, 5).height, kMax - 2);
 }
 
@@ -111,7 +111,7 @@ class ConvRefusal : public testing::Test {
   template <class Change>
   std::string refusal_with(const Csr& w, const Change& change) {
     std::vector<float> in(240), out(144);
-    Conv2dShape shape{.kernel_h = 3, .kernel_w = 3};
+    Conv2dParams shape{.kernel_h = 3, .kernel_w = 3};
     ConstImages x{in.data(), 2, 4, 5, 6, 120, 30, 6, 1};
     Images y{out.data(), 2, 6, 3, 4, 72, 12, 4, 1};
     change(shape, x, y);

@@ -94,11 +94,11 @@ void expect_every_pair_of_layouts(const ConvCase& c) {
 }
 
 TEST(Images, AreTakenWithAnyStridesAndNothingElseIsWritten) {
-  const Conv2dShape same{.kernel_h = 3, .kernel_w = 3, .pad_top = 1, .pad_left = 1, .pad_bottom = 1, .pad_right = 1};
-  Conv2dShape strided = same;
+  const Conv2dParams same{.kernel_h = 3, .kernel_w = 3, .pad_top = 1, .pad_left = 1, .pad_bottom = 1, .pad_right = 1};
+  Conv2dParams strided = same;
   strided.stride_h = 2;
   strided.stride_w = 3;
-  const Conv2dShape pointwise{.kernel_h = 1, .kernel_w = 1};
+  const Conv2dParams pointwise{.kernel_h = 1, .kernel_w = 1};
   expect_every_pair_of_layouts({same, 2, 5, 6, 7, 9});
   expect_every_pair_of_layouts({strided, 2, 5, 9, 10, 4});
   expect_every_pair_of_layouts({pointwise, 3, 8, 9, 9, 6});

@@ -51,7 +51,7 @@ TileShape shape_of(const ConvCase& c, const Geometry& g) {
 
 // Where output position p of row r of a band finds a tap, against the definition of a convolution.
 void expect_taps(const ConvCase& c, const ConstImages& x, Rows rows, Index first_row, Index band, Index first_channel) {
-  const Conv2dShape& s = c.shape;
+  const Conv2dParams& s = c.shape;
   const Geometry g = geometry(s, {band, c.out_width()}, rows);
   const TileShape shape = shape_of(c, g);
   ASSERT_EQ(shape.channel_step, g.channel_floats);
@@ -133,7 +133,7 @@ TEST(Planes, OfChannelsLieAnOddNumberOfCacheLinesApart) {
 TEST(Planes, HaveThePhasesThatSomeTapReadsAndNoOther) {
   for (const auto& [kernel, stride, dilation, phases] : std::vector<std::array<Index, 4>>{
            {3, 1, 1, 1}, {3, 2, 1, 2}, {3, 2, 2, 1}, {1, 2, 1, 1}, {2, 3, 1, 2}, {3, 4, 2, 3}, {5, 3, 1, 3}, {2, 4, 3, 4}}) {
-    Conv2dShape s = square(kernel, stride, 0);
+    Conv2dParams s = square(kernel, stride, 0);
     s.dilation_w = dilation;
     const Geometry g = geometry(s, {4, 4});
     EXPECT_EQ(g.phases_w, phases) << kernel << " taps, stride " << stride << ", dilation " << dilation;
@@ -151,8 +151,9 @@ TEST(Planes, AreOneLongRowOfPositions) {
 TEST(Planes, AreNotNeededWhereOneTapReadsWithoutPadding) {
   EXPECT_TRUE(geometry(square(1, 1, 0), {4, 4}).pointwise);
   EXPECT_TRUE(geometry(square(1, 2, 0), {4, 4}).pointwise);
-  for (const auto side : {&Conv2dShape::pad_top, &Conv2dShape::pad_left, &Conv2dShape::pad_bottom, &Conv2dShape::pad_right}) {
-    Conv2dShape s = square(1, 1, 0);
+  for (const auto side :
+       {&Conv2dParams::pad_top, &Conv2dParams::pad_left, &Conv2dParams::pad_bottom, &Conv2dParams::pad_right}) {
+    Conv2dParams s = square(1, 1, 0);
     s.*side = 1;
     EXPECT_FALSE(geometry(s, {4, 4}).pointwise);
   }

@@ -23,7 +23,7 @@ TEST(GemvProduct, OutlivesTheMatrixItMultipliesBy) {
       gemv.emplace(kernels(), csr, 1);
     }
     std::vector<float> y(21, kNaN);
-    NarrowJob job{};
+    SkinnyJob job{};
     job.kernels = &gemv->table();
     job.row_end = 21;
     job.columns = 1;

@@ -1,4 +1,4 @@
-// What formats share for narrow products: what a kernel is told, and how rows are cut among threads.
+// What formats share for skinny products: what a kernel is told, and how rows are cut among threads.
 #pragma once
 
 #include <vector>
@@ -10,7 +10,7 @@
 namespace sparse_engine {
 
 // `scales`: of all rows of the matrix, or null.
-inline NarrowArgs narrow_args(const NarrowJob& job, const float* scales = nullptr) {
+inline SkinnyArgs skinny_args(const SkinnyJob& job, const float* scales = nullptr) {
   const Index offset = job.row_begin * job.y_row_stride;
   return {.rows = job.row_end - job.row_begin,
           .columns = job.columns,
@@ -24,15 +24,15 @@ inline NarrowArgs narrow_args(const NarrowJob& job, const float* scales = nullpt
           .scales = scales ? scales + job.row_begin : nullptr};
 }
 
-// Where the elements of X lie in the panel of a narrow product.
-struct NarrowStrides {
+// Where the elements of X lie in the panel of a skinny product.
+struct SkinnyStrides {
   Index row, column;
   Index floats;  // of the whole panel
 };
 
-inline NarrowStrides narrow_strides(NarrowOrder order, Index rows, Index columns) {
+inline SkinnyStrides skinny_strides(SkinnyOrder order, Index rows, Index columns) {
   if (columns == 1) return {1, rows, rows};
-  if (order == NarrowOrder::rows) return {kNarrowColumns, 1, checked_mul(rows, kNarrowColumns, "packed input")};
+  if (order == SkinnyOrder::rows) return {kSkinnyColumns, 1, checked_mul(rows, kSkinnyColumns, "packed input")};
   // An odd number of cache lines apart, so that no two columns meet in a set of the L1 cache.
   const Index apart = ((rows + kLineFloats - 1) / kLineFloats | 1) * kLineFloats;
   return {1, apart, checked_mul(apart, columns, "packed input")};

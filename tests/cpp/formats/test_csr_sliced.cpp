@@ -4,7 +4,7 @@
 #include <vector>
 
 #include "base/registry.hpp"
-#include "formats/csr_windows.hpp"
+#include "formats/csr_sliced.hpp"
 #include "guarded.hpp"
 #include "reference.hpp"
 #include "reference_one_column.hpp"
@@ -26,7 +26,7 @@ bool has_windows(const Csr& csr, Index columns = 1) {
 
 bool is_wide() { return isa() == "avx2" || isa() == "avx512"; }
 
-TEST(CsrWindows, AreLaidOutWhereTheyPay) {
+TEST(SlicedCsr, AreLaidOutWhereTheyPay) {
   const Csr dense_rows = real_weights(64, 600, 0.3, 1).csr();
   EXPECT_FALSE(has_windows(dense_rows, 8)) << "a permutation for each of eight columns";
   EXPECT_EQ(has_windows(dense_rows, 2), is_wide());
@@ -39,7 +39,7 @@ TEST(CsrWindows, AreLaidOutWhereTheyPay) {
   EXPECT_FALSE(has_windows(real_weights(64, 7, 1, 1).csr())) << "less than a window";
 }
 
-TEST(CsrWindows, LieWithinTheBoundForEveryTypeOfValueAndShape) {
+TEST(SlicedCsr, LieWithinTheBoundForEveryTypeOfValueAndShape) {
   for (const ValueType type : value_types(CsrValues{}))
     for (const Index rows : {8, 9, 15, 40})
       for (const Index cols : {8, 9, 16, 255, 600, 1201}) {
@@ -67,7 +67,7 @@ TEST(CsrWindows, LieWithinTheBoundForEveryTypeOfValueAndShape) {
 }
 
 // A column lies by itself, and y either way round.
-TEST(CsrWindows, ServeAFewColumnsOfEveryLayout) {
+TEST(SlicedCsr, ServeAFewColumnsOfEveryLayout) {
   constexpr Index kRows = 21, kCols = 100;
   const Weights w = real_weights(kRows, kCols, 0.4, 5);
   const Csr csr = w.csr();
@@ -79,7 +79,7 @@ TEST(CsrWindows, ServeAFewColumnsOfEveryLayout) {
     for (Index i = 0; i < kCols; ++i)
       for (Index c = 0; c < columns; ++c) batch[c * kCols + i] = x[i * columns + c];
     for_each_isa([&] {
-      EXPECT_EQ(csr.impl()->narrow_kind(kernels(), columns) == NarrowKind::windows, is_wide() && columns < 8);
+      EXPECT_EQ(csr.impl()->skinny_kind(kernels(), columns) == SkinnyKind::sliced, is_wide() && columns < 8);
       expect_within_bound(multiplied(csr, x, columns, bias, Activation::relu6), expected);
       std::vector<float> y(kRows * columns, 1.0f), turned;
       const std::vector<float> ones = y;
@@ -96,12 +96,12 @@ TEST(CsrWindows, ServeAFewColumnsOfEveryLayout) {
   }
 }
 
-TEST(CsrWindows, ComputeIntegersExactlyAndTheSameBitsOnAnyNumberOfThreads) {
+TEST(SlicedCsr, ComputeIntegersExactlyAndTheSameBitsOnAnyNumberOfThreads) {
   constexpr Index kRows = kSlow ? 45 : 1205, kCols = 600;
   expect_one_column_is_exact_on_any_number_of_threads(kRows, kCols, 0.2);
 }
 
-TEST(CsrWindows, PassInfinityAndNaNToExactlyTheOutputsTheirWeightsTouch) {
+TEST(SlicedCsr, PassInfinityAndNaNToExactlyTheOutputsTheirWeightsTouch) {
   constexpr Index kRows = 20, kCols = 100;
   Weights w = real_weights(kRows, kCols, 0.3, 23);
   for (Index row = 0; row < kRows; ++row) w.values[row * kCols] = w.values[row * kCols + 50] = 0;  // columns nobody touches
@@ -115,7 +115,7 @@ TEST(CsrWindows, PassInfinityAndNaNToExactlyTheOutputsTheirWeightsTouch) {
   for_each_isa([&] { expect_within_bound(multiplied(csr, x, 1), expected); });
 }
 
-TEST(CsrWindows, AddInPlaceAndReachRowsThatLieApart) {
+TEST(SlicedCsr, AddInPlaceAndReachRowsThatLieApart) {
   constexpr Index kRows = 21, kCols = 64;
   const Weights w = integer_weights(kRows, kCols, 0.4, 9);
   const std::vector<float> x = integers(kCols, 10), before = integers(kRows, 11);
@@ -155,16 +155,16 @@ struct Arrays {
 
 // The layout alone, whatever its costs. x: cols × columns, row-major.
 template <class Value>
-std::vector<float> product_of(Windows kind, const Weights& w, const std::vector<float>& values, Index columns = 1,
+std::vector<float> product_of(SlicePadding kind, const Weights& w, const std::vector<float>& values, Index columns = 1,
                               Index first_row = 0) {
   const Arrays<Value> arrays(w);
-  const CsrWindows<Value> windows(kind, w.cols, arrays.row_starts, arrays.columns, arrays.values, nullptr);
+  const SlicedCsr<Value> windows(kind, w.cols, arrays.row_starts, arrays.columns, arrays.values, nullptr);
   std::vector<float> by_column;
   for (Index c = 0; c < columns; ++c)
     for (Index i = 0; i < w.cols; ++i) by_column.push_back(values[i * columns + c]);
   Guarded<float> x(by_column, Flush::end);
   std::vector<float> y(w.rows * columns, kNaN);
-  NarrowJob job{};
+  SkinnyJob job{};
   job.kernels = &kernels();
   job.row_begin = first_row;
   job.row_end = w.rows;
@@ -188,23 +188,23 @@ void expect_packed_agrees_with_padded() {
         Weights w = real_weights(rows, cols, density, rows * cols);
         for (Index col = 0; col < cols; ++col) w.values[3 * cols + col] = 0;  // an empty row
         for (float& v : w.values) v = widened(rounded<Value>(v));
-        for (Index columns = 1; columns <= kNarrowColumns; ++columns) {
+        for (Index columns = 1; columns <= kSkinnyColumns; ++columns) {
           const std::vector<float> x = reals(cols * columns, 7);
           const Expected expected = product(w, x, columns);
           for_each_isa([&] {
-            const std::vector<float> packed = product_of<Value>(Windows::packed, w, x, columns);
+            const std::vector<float> packed = product_of<Value>(SlicePadding::packed, w, x, columns);
             expect_within_bound(packed, expected);
-            expect_same_bits(packed, product_of<Value>(Windows::padded, w, x, columns));
+            expect_same_bits(packed, product_of<Value>(SlicePadding::padded, w, x, columns));
           });
         }
       }
 }
 
-TEST(CsrWindows, PackedGiveTheSameBitsAsPaddedInFloat32) { expect_packed_agrees_with_padded<float>(); }
-TEST(CsrWindows, PackedGiveTheSameBitsAsPaddedInBFloat16) { expect_packed_agrees_with_padded<BFloat16>(); }
-TEST(CsrWindows, PackedGiveTheSameBitsAsPaddedInFloat16) { expect_packed_agrees_with_padded<Float16>(); }
+TEST(SlicedCsr, PackedGiveTheSameBitsAsPaddedInFloat32) { expect_packed_agrees_with_padded<float>(); }
+TEST(SlicedCsr, PackedGiveTheSameBitsAsPaddedInBFloat16) { expect_packed_agrees_with_padded<BFloat16>(); }
+TEST(SlicedCsr, PackedGiveTheSameBitsAsPaddedInFloat16) { expect_packed_agrees_with_padded<Float16>(); }
 
-TEST(CsrWindows, PackedPassInfinityAndNaNToExactlyTheOutputsTheirWeightsTouch) {
+TEST(SlicedCsr, PackedPassInfinityAndNaNToExactlyTheOutputsTheirWeightsTouch) {
   constexpr Index kRows = 20, kCols = 100;
   Weights w = real_weights(kRows, kCols, 0.3, 23);
   for (Index row = 0; row < kRows; ++row) w.values[row * kCols] = 0;  // a column nobody touches
@@ -213,29 +213,29 @@ TEST(CsrWindows, PackedPassInfinityAndNaNToExactlyTheOutputsTheirWeightsTouch) {
     x[columns - 1] = kNaN;
     x[17 * columns] = -kInf;
     x[kCols * columns - 1] = kNaN;
-    for_each_isa([&] { expect_within_bound(product_of<float>(Windows::packed, w, x, columns), product(w, x, columns)); });
+    for_each_isa([&] { expect_within_bound(product_of<float>(SlicePadding::packed, w, x, columns), product(w, x, columns)); });
   }
 }
 
-TEST(CsrWindows, PackedMayBeginInTheMiddleOfASlice) {
+TEST(SlicedCsr, PackedMayBeginInTheMiddleOfASlice) {
   const Weights w = integer_weights(29, 64, 0.3, 9);
   const std::vector<float> x = integers(64, 10);
   for_each_isa([&] {
-    const std::vector<float> whole = product_of<float>(Windows::packed, w, x),
-                             part = product_of<float>(Windows::packed, w, x, 1, 11);
+    const std::vector<float> whole = product_of<float>(SlicePadding::packed, w, x),
+                             part = product_of<float>(SlicePadding::packed, w, x, 1, 11);
     expect_same_bits({part.begin() + 11, part.end()}, {whole.begin() + 11, whole.end()});
   });
 }
 
-TEST(CsrWindows, ArePackedBeyondTheCachesAndPaddedInThem) {
+TEST(SlicedCsr, ArePackedBeyondTheCachesAndPaddedInThem) {
   const auto chosen = [](Index rows, Index cols, double density, Index value_bytes) {
     const Arrays<float> arrays(real_weights(rows, cols, density, 3));
-    return WindowCosts(cols, arrays.row_starts, arrays.columns, value_bytes).kind();
+    return SlicedCsrCosts(cols, arrays.row_starts, arrays.columns, value_bytes).kind();
   };
-  EXPECT_EQ(chosen(256, 600, 0.1, 4), Windows::padded);
+  EXPECT_EQ(chosen(256, 600, 0.1, 4), SlicePadding::padded);
   if (kSlow) return;
-  EXPECT_EQ(chosen(4096, 4096, 0.2, 4), Windows::packed);
-  EXPECT_EQ(chosen(4096, 4096, 0.2, 2), Windows::packed);
+  EXPECT_EQ(chosen(4096, 4096, 0.2, 4), SlicePadding::packed);
+  EXPECT_EQ(chosen(4096, 4096, 0.2, 2), SlicePadding::packed);
 }
 
 }  // namespace

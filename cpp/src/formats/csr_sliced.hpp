@@ -1,5 +1,5 @@
 // A CSR matrix laid out once more, for few columns of x: eight rows side by side, weights where windows of x meet them. See
-// kernels/gemv/csr_windows.hpp.
+// kernels/gemv/csr_sliced.hpp.
 #pragma once
 
 #include <algorithm>
@@ -11,7 +11,7 @@
 #include "base/parallel.hpp"
 #include "base/tuning.hpp"
 #include "base/workspace.hpp"
-#include "formats/narrow.hpp"
+#include "formats/skinny.hpp"
 
 namespace sparse_engine {
 
@@ -52,12 +52,12 @@ Index walk_slice(Index slice, Index cols, const std::vector<Index>& row_starts, 
 }
 
 // What becomes of a row without a weight in a step: a stored zero, or a bit of a mask.
-enum class Windows { padded, packed };
+enum class SlicePadding { padded, packed };
 
-// What decides whether windows are faster than weights one by one, by the steps that some slices need.
-class WindowCosts {
+// What decides whether slices are faster than weights one by one, by the steps that some slices need.
+class SlicedCsrCosts {
  public:
-  WindowCosts(Index cols, const std::vector<Index>& row_starts, const Array<std::uint16_t>& columns, Index value_bytes)
+  SlicedCsrCosts(Index cols, const std::vector<Index>& row_starts, const Array<std::uint16_t>& columns, Index value_bytes)
       : cols_(cols), rows_(static_cast<Index>(row_starts.size()) - 1), value_bytes_(static_cast<double>(value_bytes)) {
     constexpr Index kSampled = 64;
     const Index slices = (rows_ + kSliceRows - 1) / kSliceRows, apart = std::max<Index>(1, slices / kSampled);
@@ -72,10 +72,10 @@ class WindowCosts {
   }
 
   // The faster kind for one column, which is the one for more: there the arithmetic counts less.
-  Windows kind() const { return packed(1) < padded(1) ? Windows::packed : Windows::padded; }
+  SlicePadding kind() const { return packed(1) < padded(1) ? SlicePadding::packed : SlicePadding::padded; }
 
   bool pay(Index columns) const {
-    return possible() && (kind() == Windows::packed ? packed(columns) : padded(columns)) < one_by_one(columns);
+    return possible() && (kind() == SlicePadding::packed ? packed(columns) : padded(columns)) < one_by_one(columns);
   }
 
  private:
@@ -99,7 +99,7 @@ class WindowCosts {
   }
   static double more_columns(Index columns) { return kCosts.more_column * static_cast<double>(columns - 1); }
   double cost(double arithmetic, double bytes) const {
-    // Not the cache of this machine: windows sum in another order than weights one by one, so a result would depend on it.
+    // Not the cache of this machine: slices sum in another order than weights one by one, so a result would depend on it.
     const bool cached = bytes <= kCosts.cached_bytes * seen_ / static_cast<double>(rows_);
     return std::max(arithmetic, cached ? 0.0 : bytes * kCosts.byte_from_memory);
   }
@@ -110,14 +110,14 @@ class WindowCosts {
 };
 
 template <class Value>
-class CsrWindows final : public NarrowLayout {
+class SlicedCsr final : public SkinnyLayout {
  public:
   // Keeps references to the arrays: they belong to the same matrix.
-  CsrWindows(Windows windows, Index cols, const std::vector<Index>& row_starts, const Array<std::uint16_t>& columns,
-             const Array<Value>& array, const float* scales)
+  SlicedCsr(SlicePadding padding, Index cols, const std::vector<Index>& row_starts, const Array<std::uint16_t>& columns,
+            const Array<Value>& array, const float* scales)
       : row_starts_(row_starts), columns_(columns), plain_(array), scales_(scales) {
     const Index rows = static_cast<Index>(row_starts.size()) - 1, slices = (rows + kSliceRows - 1) / kSliceRows;
-    const bool packed = windows == Windows::packed;
+    const bool packed = padding == SlicePadding::packed;
     const int threads = threads_for(row_starts.back() * kWalkingCosts);
     // Counted first: memory that grows is handed out several times over.
     slice_starts_.resize(slices + 1);
@@ -133,20 +133,20 @@ class CsrWindows final : public NarrowLayout {
     if (packed) stored_.resize(slice_starts_.back());
     values_.resize(value_starts_.back() + (packed ? kSlackElements : 0));
     parallel::parallel_for(slices, threads, [&](Index slice, int) {
-      packed ? fill<Windows::packed>(slice, cols) : fill<Windows::padded>(slice, cols);
+      packed ? fill<SlicePadding::packed>(slice, cols) : fill<SlicePadding::padded>(slice, cols);
     });
   }
 
-  void multiply(const NarrowJob& job) const override {
-    job.kernels->csr_windows(
-        CsrWindowsArgs<Value>{.slice_starts = slice_starts_.data(),
-                              .steps = steps_.data(),
-                              .stored = stored_.empty() ? nullptr : stored_.data(),
-                              .value_starts = value_starts_.data(),
-                              .values = values_.data(),
-                              .first_row = job.row_begin,
-                              .x_stride = job.x_stride,
-                              .plain = {row_starts_.data(), columns_.data(), plain_.data(), false, narrow_args(job, scales_)}});
+  void multiply(const SkinnyJob& job) const override {
+    job.kernels->sliced_csr(
+        SlicedCsrArgs<Value>{.slice_starts = slice_starts_.data(),
+                             .steps = steps_.data(),
+                             .stored = stored_.empty() ? nullptr : stored_.data(),
+                             .value_starts = value_starts_.data(),
+                             .values = values_.data(),
+                             .first_row = job.row_begin,
+                             .x_stride = job.x_stride,
+                             .plain = {row_starts_.data(), columns_.data(), plain_.data(), false, skinny_args(job, scales_)}});
   }
 
   Index bytes() const override {
@@ -156,10 +156,10 @@ class CsrWindows final : public NarrowLayout {
  private:
   static constexpr Index kWalkingCosts = 16;  // a weight, in multiplications and additions
 
-  template <Windows kind>
+  template <SlicePadding kind>
   void fill(Index slice, Index cols) {
     std::uint32_t* steps = steps_.data() + slice_starts_[slice];
-    std::uint8_t* stored = stored_.data() + (kind == Windows::packed ? slice_starts_[slice] : 0);
+    std::uint8_t* stored = stored_.data() + (kind == SlicePadding::packed ? slice_starts_[slice] : 0);
     Value* values = values_.data() + value_starts_[slice];
     const Value* const end = values_.data() + value_starts_[slice + 1];  // behind which another thread may be writing
     walk_slice(slice, cols, row_starts_, columns_,
@@ -173,13 +173,13 @@ class CsrWindows final : public NarrowLayout {
                    step |= takes ? static_cast<std::uint32_t>(lane) << 3 * i : 0u;
                    const Value value = plain_[next[i]];  // the values, too, go on behind the last weight
                    eight[count] = takes ? value : Value{};
-                   count += kind == Windows::padded || takes;
+                   count += kind == SlicePadding::padded || takes;
                    taken |= std::uint32_t{takes} << i;
                  }
                  std::copy_n(eight, end - values >= kSliceRows ? kSliceRows : count, values);
                  values += count;
                  *steps++ = step;
-                 if constexpr (kind == Windows::packed) *stored++ = static_cast<std::uint8_t>(taken);
+                 if constexpr (kind == SlicePadding::packed) *stored++ = static_cast<std::uint8_t>(taken);
                });
   }
 

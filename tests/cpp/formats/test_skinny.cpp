@@ -1,5 +1,5 @@
 // What formats share for products with few columns.
-#include "formats/narrow.hpp"
+#include "formats/skinny.hpp"
 
 #include <limits>
 
@@ -13,7 +13,7 @@ using namespace reference;
 TEST(Narrow, TellsAKernelWhereTheRowsOfAJobBegin) {
   const std::vector<float> x(8), bias(10);
   std::vector<float> y(100);
-  const NarrowJob job{.kernels = nullptr,
+  const SkinnyJob job{.kernels = nullptr,
                       .row_begin = 3,
                       .row_end = 9,
                       .columns = 5,
@@ -25,7 +25,7 @@ TEST(Narrow, TellsAKernelWhereTheRowsOfAJobBegin) {
                       .y = y.data(),
                       .y_row_stride = 7,
                       .y_column_stride = 2};
-  const NarrowArgs args = narrow_args(job);
+  const SkinnyArgs args = skinny_args(job);
   EXPECT_EQ(args.rows, 6);
   EXPECT_EQ(args.columns, 5);
   EXPECT_EQ(args.x, x.data());
@@ -35,30 +35,30 @@ TEST(Narrow, TellsAKernelWhereTheRowsOfAJobBegin) {
   EXPECT_EQ(args.y_row_stride, 7);
   EXPECT_EQ(args.y_column_stride, 2);
   EXPECT_EQ(args.activation, Activation::gelu);
-  NarrowJob bare = job;
+  SkinnyJob bare = job;
   bare.bias = bare.residual = nullptr;
-  EXPECT_EQ(narrow_args(bare).bias, nullptr) << "nothing is not moved";
-  EXPECT_EQ(narrow_args(bare).residual, nullptr);
+  EXPECT_EQ(skinny_args(bare).bias, nullptr) << "nothing is not moved";
+  EXPECT_EQ(skinny_args(bare).residual, nullptr);
 }
 
 TEST(Narrow, LaysXOutWithoutOverlapsAndWithColumnsInDifferentSetsOfTheCache) {
   for (const Index rows : {0, 1, 15, 16, 17, 31, 32, 33, 64, 1000, 4096}) {
-    const NarrowStrides one = narrow_strides(NarrowOrder::columns, rows, 1);
+    const SkinnyStrides one = skinny_strides(SkinnyOrder::columns, rows, 1);
     EXPECT_EQ(one.row, 1);
     EXPECT_EQ(one.floats, rows);
-    for (Index columns = 2; columns <= kNarrowColumns; ++columns) {
-      const NarrowStrides by_rows = narrow_strides(NarrowOrder::rows, rows, columns);
+    for (Index columns = 2; columns <= kSkinnyColumns; ++columns) {
+      const SkinnyStrides by_rows = skinny_strides(SkinnyOrder::rows, rows, columns);
       EXPECT_EQ(by_rows.row, 8);
       EXPECT_EQ(by_rows.column, 1);
       EXPECT_EQ(by_rows.floats, 8 * rows);
-      const NarrowStrides by_columns = narrow_strides(NarrowOrder::columns, rows, columns);
+      const SkinnyStrides by_columns = skinny_strides(SkinnyOrder::columns, rows, columns);
       EXPECT_EQ(by_columns.row, 1);
       EXPECT_GE(by_columns.column, rows);
       EXPECT_EQ(by_columns.column % 32, 16) << "an odd number of lines, for " << rows << " rows";
       EXPECT_EQ(by_columns.floats, by_columns.column * columns);
     }
   }
-  EXPECT_REFUSED(narrow_strides(NarrowOrder::rows, std::numeric_limits<Index>::max() / 4, 2), "packed input");
+  EXPECT_REFUSED(skinny_strides(SkinnyOrder::rows, std::numeric_limits<Index>::max() / 4, 2), "packed input");
 }
 
 // Row after row, by the definition: the first with at least that much of weights and rows before it.

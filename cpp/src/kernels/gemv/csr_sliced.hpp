@@ -86,7 +86,7 @@ template <int kColumns, class Values>
 }
 
 // Rows [from, to) of a slice, counted from its first one; `row` is that one's number in n.
-inline void finish_slice(const NarrowArgs& n, int64_t row, int64_t from, int64_t to, int64_t column, F32x8 sum) {
+inline void finish_slice(const SkinnyArgs& n, int64_t row, int64_t from, int64_t to, int64_t column, F32x8 sum) {
   if (to - from == kSliceRows && n.y_row_stride == 1 && n.activation == Activation::none) {
     const int64_t place = row + column * n.y_column_stride;
     if (n.bias) sum = add8(sum, load8(n.bias + row));
@@ -99,9 +99,9 @@ inline void finish_slice(const NarrowArgs& n, int64_t row, int64_t from, int64_t
 }
 
 template <int kColumns, class Value>
-[[gnu::noinline]] void windows_times(const CsrWindowsArgs<Value>& args) {
-  const CsrWindowsArgs<Value> a = args;
-  const NarrowArgs& n = a.plain.narrow;
+[[gnu::noinline]] void slices_times(const SlicedCsrArgs<Value>& args) {
+  const SlicedCsrArgs<Value> a = args;
+  const SkinnyArgs& n = a.plain.skinny;
   const int64_t last = a.first_row + n.rows;
   for (int64_t slice = a.first_row / kSliceRows; slice * kSliceRows < last; ++slice) {
     const int64_t row = slice * kSliceRows, begin = a.slice_starts[slice], count = a.slice_starts[slice + 1] - begin;
@@ -127,16 +127,16 @@ template <int kColumns, class Value>
 }
 
 template <class Value>
-void csr_windows(const CsrWindowsArgs<Value>& args) {
-  switch (args.plain.narrow.columns) {
-    case 1: return windows_times<1>(args);
-    case 2: return windows_times<2>(args);
-    case 3: return windows_times<3>(args);
-    case 4: return windows_times<4>(args);
-    case 5: return windows_times<5>(args);
-    case 6: return windows_times<6>(args);
-    case 7: return windows_times<7>(args);
-    case 8: return windows_times<8>(args);
+void sliced_csr(const SlicedCsrArgs<Value>& args) {
+  switch (args.plain.skinny.columns) {
+    case 1: return slices_times<1>(args);
+    case 2: return slices_times<2>(args);
+    case 3: return slices_times<3>(args);
+    case 4: return slices_times<4>(args);
+    case 5: return slices_times<5>(args);
+    case 6: return slices_times<6>(args);
+    case 7: return slices_times<7>(args);
+    case 8: return slices_times<8>(args);
     default: return;
   }
 }

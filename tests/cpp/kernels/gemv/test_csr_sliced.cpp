@@ -68,8 +68,8 @@ void expect_windows(const Weights& w, Index first, Index last, bool packed, Inde
   Guarded<std::uint8_t> stored(l.stored, Flush::end);
   Guarded<Value> values(l.values, Flush::end), plain(l.plain, Flush::end);
   Guarded<std::uint16_t> columns(l.columns, Flush::end);
-  expect_rows(w, first, last, c, [&](const NarrowArgs& narrow, Index x_stride) {
-    kernels().csr_windows(CsrWindowsArgs<Value>{
+  expect_rows(w, first, last, c, [&](const SkinnyArgs& skinny, Index x_stride) {
+    kernels().sliced_csr(SlicedCsrArgs<Value>{
         .slice_starts = l.slice_starts.data(),
         .steps = steps.data(),
         .stored = packed ? stored.data() : nullptr,
@@ -77,11 +77,11 @@ void expect_windows(const Weights& w, Index first, Index last, bool packed, Inde
         .values = values.data(),
         .first_row = first,
         .x_stride = x_stride,
-        .plain = {l.row_starts.data(), columns.data(), plain.data(), false, l.rows.scaled(narrow, first)}});
+        .plain = {l.row_starts.data(), columns.data(), plain.data(), false, l.rows.scaled(skinny, first)}});
   });
 }
 
-TEST(CsrWindowsKernel, MultipliesPaddedAndPackedSlicesOfEveryLength) {
+TEST(SlicedCsrKernel, MultipliesPaddedAndPackedSlicesOfEveryLength) {
   for_each_type(CsrValues{}, []<class Value>() {
     for (const auto& [rows, cols] : {std::pair<Index, Index>{30, 41}, {8, 8}, {5, 9}, {9, 100}, {0, 8}})
       for_few_columns(XLayout::columns, [&](const FewColumns& c) {
@@ -91,7 +91,7 @@ TEST(CsrWindowsKernel, MultipliesPaddedAndPackedSlicesOfEveryLength) {
   });
 }
 
-TEST(CsrWindowsKernel, BeginsAndEndsInsideSlices) {
+TEST(SlicedCsrKernel, BeginsAndEndsInsideSlices) {
   for_each_type(CsrValues{}, []<class Value>() {
     for_few_columns(XLayout::columns, [&](const FewColumns& c) {
       const Weights w = kept_as<Value>(staircase(29, 40, c.kind == XKind::integers, 32));
@@ -102,7 +102,7 @@ TEST(CsrWindowsKernel, BeginsAndEndsInsideSlices) {
 }
 
 // A move is a byte: what lies further takes steps in which no row has a weight.
-TEST(CsrWindowsKernel, MovesOverGapsInManySteps) {
+TEST(SlicedCsrKernel, MovesOverGapsInManySteps) {
   for_each_type(CsrValues{}, []<class Value>() {
     Weights w{8, 1200, std::vector<float>(8 * 1200)};
     for (Index row = 0; row < 8; ++row)
