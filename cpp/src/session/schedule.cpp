@@ -169,9 +169,7 @@ class Scheduler {
   // reads it later and the node reads it at the very places it writes.
   Index replaceable(const NodeInfo& info, Index time) const {
     std::vector<Index> candidates;
-    const bool elementwise = info.operation == Operation::activation || info.operation == Operation::add ||
-                             info.operation == Operation::subtract || info.operation == Operation::multiply ||
-                             info.operation == Operation::divide;
+    const bool elementwise = is_elementwise(info.operation);
     if (info.residual != -1) candidates.push_back(info.residual);
     if (elementwise) candidates.push_back(info.inputs[0]);
     for (const Index value : candidates) {

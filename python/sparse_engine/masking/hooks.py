@@ -21,19 +21,14 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
 from .mask import Mask
-from .zeros import apply, fingerprint, in_order, masked_gradient, order_of, write_zeros
+from .steps import keeps_zeros, kept_by, watch_steps
+from .zeros import apply, fingerprint, in_order, is_plain, masked_gradient, order_of, write_zeros
 
 _UNKNOWN = -1  # no version of a tensor
 
 _SCANNED_BELOW = 1 << 16  # weights: to look at them takes less than to find out whether one must
-
-# Optimizers that treat each weight by itself and leave it zero where its gradient and all that they keep of it are.
-ZERO_STAYS = (torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW, torch.optim.RMSprop, torch.optim.Adagrad, torch.optim.NAdam)
-
-_step_hooks: Any = None
 
 
 def _storage_uses(tensor: Tensor) -> int:
@@ -61,8 +56,10 @@ class MaskedParameter(nn.Parameter):
     def grad(self) -> Tensor | None:
         """As of any tensor, with zeros where the mask is False: clipping and optimizers see the norm of what learns."""
         gradient: Tensor | None = _GRAD.__get__(self)
-        held = held_by(self)
-        if gradient is not None and held is not None and gradient.__dict__.get("_masked") != (held, gradient._version):
+        if gradient is None:
+            return None
+        held = self.__dict__.get("_held")
+        if held is not None and gradient.__dict__.get("_masked") != (held, gradient._version):
             gradient = held.mask_gradient(self, gradient)
         return gradient
 
@@ -139,12 +136,14 @@ class Held:
         "epoch",
         "hooked",
         "mask",
+        "small",
         "version",
         "watched",
     )
 
     def __init__(self, mask: Mask) -> None:
         self.mask = mask
+        self.small = mask.size < _SCANNED_BELOW
         self.version = _UNKNOWN
         self.epoch = 0
         self.watched: Watched | None = None
@@ -185,6 +184,10 @@ class Held:
     def write_zeros(self, tensor: Tensor) -> None:
         """Zero `tensor`, of the mask's shape and any dtype, device and strides, where the mask is False."""
         mask = self.mask
+        # In small layers most of a step goes into finding out what to do: the usual case is seen first.
+        if tensor.dtype is torch.float32 and type(tensor) in (Tensor, MaskedParameter) and tensor.is_cpu and is_plain(tensor):
+            apply(mask, tensor)
+            return
         if not in_order(tensor):
             order = order_of(tensor)
             if not in_order(tensor, order):
@@ -223,7 +226,7 @@ class Held:
     def after_step(self, parameter: Tensor, optimizer: torch.optim.Optimizer) -> None:
         """Zero what a step of `optimizer` may have brought back: momentum from before pruning, decay elsewhere than to 0.
 
-        Where weight, gradient and all that the optimizer keeps are zero, a step of the optimizers of `ZERO_STAYS` leaves zero.
+        Where weight, gradient and all that the optimizer keeps are zero, a step of those in `KEEP_ZEROS` leaves zero.
         """
         if self._stays(parameter, optimizer):
             self.epoch += 1
@@ -233,18 +236,12 @@ class Held:
             self.settle(parameter)
 
     def _stays(self, parameter: Tensor, optimizer: torch.optim.Optimizer) -> bool:
-        if type(optimizer) not in ZERO_STAYS or self.mask.size < _SCANNED_BELOW or not self.clean_before_step:
-            return False
-        if any(group.get("eps", 1) == 0 for group in optimizer.param_groups):  # 0 / 0
+        if self.small or not self.clean_before_step or not keeps_zeros(optimizer):
             return False
         gradient: Tensor | None = _GRAD.__get__(parameter)
         if gradient is None or gradient.__dict__.get("_masked") != (self, gradient._version):
             return False
-        kept = [
-            value
-            for value in optimizer.state.get(parameter, {}).values()
-            if isinstance(value, Tensor) and value.shape == parameter.shape
-        ]
+        kept = kept_by(optimizer, parameter)
         if len(kept) == len(self._cleared) and all(known() is value for known, value in zip(self._cleared, kept, strict=True)):
             return True
         for value in kept:
@@ -271,7 +268,6 @@ def hold(parameter: Tensor, mask: Mask) -> Held:
     Returns:
         What is known of it from here on; the same for everybody who puts it under the same mask.
     """
-    global _step_hooks
     held: Held | None = parameter.__dict__.get("_held")
     if held is None or held.mask is not mask:
         if held is not None:
@@ -282,8 +278,7 @@ def hold(parameter: Tensor, mask: Mask) -> Held:
         # On other devices torch's optimizers are slow with classes that are not its own.
         if type(parameter) is nn.Parameter and parameter.is_cpu:
             parameter.__class__ = MaskedParameter
-    if _step_hooks is None:
-        _step_hooks = (register_optimizer_step_pre_hook(_before_step), register_optimizer_step_post_hook(_after_step))
+    watch_steps()
     held.settle(parameter)
     return held
 
@@ -300,22 +295,6 @@ def release(parameter: Tensor) -> None:
         held.release()
     if type(parameter) is MaskedParameter:
         setattr(parameter, "__class__", nn.Parameter)  # noqa: B010 - mypy takes it for the class of all
-
-
-def _before_step(optimizer: torch.optim.Optimizer, _args: Any, _kwargs: Any) -> None:
-    for group in optimizer.param_groups:
-        for parameter in group["params"]:
-            held = held_by(parameter)
-            if held is not None:
-                held.clean_before_step = held.version == parameter._version
-
-
-def _after_step(optimizer: torch.optim.Optimizer, _args: Any, _kwargs: Any) -> None:
-    for group in optimizer.param_groups:
-        for parameter in group["params"]:
-            held = held_by(parameter)
-            if held is not None:  # whatever its version says: fused optimizers do not count their writes
-                held.after_step(parameter, optimizer)
 
 
 def _accumulates(parameter: Tensor) -> bool:

@@ -54,6 +54,11 @@ def apply(mask: Mask, tensor: Tensor) -> None:
         torch.autograd.graph.increment_version(tensor)
 
 
+def is_plain(tensor: Tensor) -> bool:
+    """Whether memory of the CPU is in one piece, in the order of the dimensions."""
+    return tensor.layout is torch.strided and tensor.is_contiguous()
+
+
 def in_order(tensor: Tensor, order: tuple[int, ...] | None = None) -> bool:
     """Whether `tensor` lies in one piece of the CPU's memory, its dimensions in this order."""
     if not tensor.is_cpu or tensor.layout is not torch.strided or type(tensor).__torch_dispatch__ is not _NO_DISPATCH:
