@@ -68,7 +68,8 @@ struct ProductCost {
 struct Tuning {
   // Blocks of X in wide products [005, 015, 016]. Floats.
   Index block_floats = 8192;         // all of L1
-  Index strip_block_floats = 32768;  // a quarter of L2: of X that four rows share; 32 KB lost 1.3×
+  Index strip_block_floats = 32768;  // a quarter of L2: of X that four rows share; 32 KB lost 1.3× where few blocks are stored
+  double dense_strips = 0.5;         // share of weights stored from which L1 serves strips better: 1.05–1.35× where all are
   // Share of weights stored from which a block takes 3/4 of block_floats, as it is, 3/2; below the last 3.
   double many_kept = 0.15, some_kept = 0.07, few_kept = 0.03;
   Index many_kept_rows = 512;                    // fewer rows use a block too seldom for it to be loaded that often

@@ -5,6 +5,7 @@
 #include "base/check.hpp"
 #include "base/tuning.hpp"
 #include "ops/copy.hpp"
+#include "program/shapes.hpp"
 #include "session/memory_plan.hpp"
 
 namespace sparse_engine {

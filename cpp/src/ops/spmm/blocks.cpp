@@ -14,8 +14,9 @@ double density_of(const Matrix& w) {
 
 Index block_floats(const Matrix& w) {
   const Tuning& t = tuning();
-  if (w.impl()->strip_height() == 4) return t.strip_block_floats;
   const double density = density_of(w);
+  // Strips with nearly all weights stored read X as fast as the L1 cache gives it, and repay sums that come and go.
+  if (w.impl()->strip_height() == 4) return density >= t.dense_strips ? t.block_floats * 3 / 4 : t.strip_block_floats;
   // The rest of the cache is for what streams by: weights and sums. Of few rows a block is used too seldom to be loaded that
   // often.
   if (density >= t.many_kept && w.rows() >= t.many_kept_rows) return t.block_floats * 3 / 4;

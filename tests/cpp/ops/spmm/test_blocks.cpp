@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "reference.hpp"
+#include "sparse_engine/bsr.hpp"
 
 namespace sparse_engine {
 namespace {
@@ -21,6 +22,16 @@ TEST(Blocks, GrowWhereFewWeightsAreStored) {
   const Index many = panel_shape(integer_weights(64, 2000, 0.2, 1).csr(), 64, 2000, 64).block_channels;
   const Index few = panel_shape(integer_weights(64, 2000, 0.05, 1).csr(), 64, 2000, 64).block_channels;
   EXPECT_LT(many, few);
+}
+
+TEST(Blocks, OfStripsFitTheFirstCacheWhereNearlyAllWeightsAreStored) {
+  std::vector<float> weights(64 * 2000, 1.0f);
+  const auto block_bytes = [&] {
+    return panel_shape(Bsr::from_dense(weights.data(), 64, 2000, {4, 1}), 64, 2000, 64).block_channels * 64 * 4;
+  };
+  EXPECT_LE(block_bytes(), 24 << 10);
+  for (Index row = 4; row < 64; ++row) std::fill_n(weights.begin() + row * 2000, 2000, 0.0f);
+  EXPECT_GT(block_bytes(), 64 << 10) << "strips of few blocks would add up their sums again and again";
 }
 
 TEST(Blocks, BeyondOffsetsOf32BitsAreRefused) {
