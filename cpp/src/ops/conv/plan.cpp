@@ -19,7 +19,6 @@ std::shared_ptr<const Plan> plan_conv2d(const Kernels& table, const Matrix& w, c
                            s.stride_w * x.stride_w};
     return plan_panels(table, w, read, s.groups, y, threads);
   }
-  if (reads_whole_images(x, s, y)) return plan_whole_images(table, w, x, y, threads);
   if (x.channels == s.groups && w.rows() == s.groups) return plan_depthwise(table, w, x, s, y, threads);
   return plan_planes(table, w, x, s, y, residual, threads);
 }

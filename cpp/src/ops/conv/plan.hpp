@@ -15,11 +15,6 @@ namespace sparse_engine {
 std::shared_ptr<const Plan> plan_conv2d(const Kernels& table, const Matrix& w, const ConstImages& x, const Conv2dShape& s,
                                         const Images& y, bool residual, int threads);
 
-// A kernel as large as the image: a product, whose columns are the images.
-bool reads_whole_images(const ConstImages& x, const Conv2dShape& s, const Images& y);
-std::shared_ptr<const Plan> plan_whole_images(const Kernels& table, const Matrix& w, const ConstImages& x, const Images& y,
-                                              int threads);
-
 // k×k: a task packs a band of rows of one image into planes. One channel in and one out of each group: some channels of one.
 std::shared_ptr<const Plan> plan_planes(const Kernels& table, const Matrix& w, const ConstImages& x, const Conv2dShape& s,
                                         const Images& y, bool residual, int threads);
