@@ -128,19 +128,6 @@ def wanda(target: "torch.nn.Module", statistics: CalibrationStatistics) -> "torc
     return weight.detach().abs() * statistics[target]
 
 
-@criterion("ria", needs=InputNorms())
-def ria(target: "torch.nn.Module", statistics: CalibrationStatistics) -> "torch.Tensor":
-    """(|w| / Σ|w| of its output + |w| / Σ|w| of its input) · √‖x‖₂, x what the weight is multiplied with over all the data.
-
-    Source: Zhang et al., "Plug-and-Play: An Efficient Post-training Pruning Method for Large Language Models", ICLR 2024.
-    """
-    magnitude = _weight(target).detach().abs()
-    least = 1e-30  # a row of zeros scores zero
-    outputs = magnitude.sum(tuple(range(1, magnitude.dim())), keepdim=True).clamp_min(least)
-    inputs = magnitude.sum(0, keepdim=True).clamp_min(least)
-    return (magnitude / outputs + magnitude / inputs) * statistics[target].sqrt()
-
-
 @criterion("obs", needs=Hessians(), moves_weights=True)
 def obs(target: "torch.nn.Module", statistics: CalibrationStatistics) -> "torch.Tensor":
     """w² / [H⁻¹]ᵢᵢ, what the output changes when the weight goes and the others make up for it; they are moved so.

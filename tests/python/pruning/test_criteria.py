@@ -74,19 +74,6 @@ def test_wanda_is_the_weight_times_the_norm_of_what_it_multiplies():
             assert (kept != expected).float().mean() < 0.01
 
 
-def test_ria_is_the_share_in_rows_and_columns_times_the_root_of_the_norm():
-    torch.manual_seed(0)
-    layer = nn.Linear(12, 7)
-    with torch.no_grad():
-        layer.weight[3] = 0
-    weight, x = layer.weight.detach().clone(), torch.randn(20, 12)
-    engine.prune(layer, engine.Spec(sparsity=0.6, criterion="ria"), data=[x])
-    magnitude = weight.abs()
-    shares = magnitude / magnitude.sum(0) + torch.nan_to_num(magnitude / magnitude.sum(1, keepdim=True))
-    kept = torch.from_numpy(layer.mask.to_numpy())
-    assert torch.equal(kept, kept_by(shares * x.norm(dim=0).sqrt(), int(kept.sum())))
-
-
 def test_random_depends_on_the_seed_and_the_layer_alone():
     def masks(seed):
         return engine.masks(engine.prune(network(), engine.Spec(sparsity=0.5, criterion="random", seed=seed)))
