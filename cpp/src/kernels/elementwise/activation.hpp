@@ -123,12 +123,5 @@ inline float activate(float v, Activation activation) {
   return activation == Activation::relu6 && v > 6.0f ? 6.0f : v;
 }
 
-// relu of an array by itself; y may be x.
-void relu(const float* x, int64_t count, float* y) {
-  int64_t i = 0;
-  for (; i + kLanes <= count; i += kLanes) store(y + i, activate(load(x + i), Activation::relu));
-  for (; i < count; ++i) y[i] = activate(x[i], Activation::relu);
-}
-
 }  // namespace
 }  // namespace sparse_engine::SPARSE_ENGINE_ISA

@@ -8,7 +8,6 @@
 #include <string>
 #include <vector>
 
-#include "base/registry.hpp"
 #include "reference.hpp"
 
 namespace sparse_engine {
@@ -102,22 +101,6 @@ TEST(Activation, GivesTheSameBitsWhereverAnOutputStands) {
         }
       }
     });
-}
-
-TEST(Relu, OfAnArrayOfAnySizeAlsoInPlace) {
-  for_each_isa([] {
-    for (const Index count : {0, 1, 3, 7, 8, 9, 31, 64, 65}) {
-      std::vector<float> v = reals(count, 7);
-      if (count > 2) v[count / 2] = kNaN, v[count - 1] = -kInf;
-      Guarded<float> x(v, Flush::end);
-      kernels().relu(x.data(), count, x.data());
-      EXPECT_TRUE(x.untouched());
-      for (Index i = 0; i < count; ++i) {
-        const double exact = activated(v[i], Activation::relu);
-        EXPECT_TRUE(std::isnan(exact) ? std::isnan(x.data()[i]) : x.data()[i] == exact) << i << " of " << count;
-      }
-    }
-  });
 }
 
 }  // namespace
