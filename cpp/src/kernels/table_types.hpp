@@ -26,7 +26,7 @@ struct PairsOf<TypeList<First, More...>, TypeList<Inner...>, Pairs...>
     : PairsOf<TypeList<More...>, TypeList<Inner...>, Pairs..., TypeList<First, Inner>...> {};
 
 using CsrColumns = TypeList<std::uint16_t, std::uint32_t>;
-using CsrValues = TypeList<float, BFloat16, Float16, std::int8_t>;
+using CsrValues = TypeList<float, BFloat16, Float16>;
 using CsrTypes = PairsOf<CsrColumns, CsrValues>::Type;
 using BitmaskValues = TypeList<float, BFloat16, Float16, std::int8_t>;
 using ScoreTypes = TypeList<float, double>;

@@ -8,7 +8,7 @@ from .interop import scipy_entries, torch_parts
 
 
 class CSRMatrix(Matrix):
-    """Compressed sparse rows: unstructured sparsity. Values are float32, bfloat16, float16 or int8; arithmetic is float32.
+    """Compressed sparse rows: unstructured sparsity. Values are float32, bfloat16 or float16; arithmetic is float32.
 
     Make one with `from_dense`, `from_parts`, `from_scipy` or `from_torch`.
     """
@@ -22,9 +22,8 @@ class CSRMatrix(Matrix):
 
         Args:
             weights: float32 (M, K), numpy or torch, any strides.
-            dtype: what values are stored as: "float32", "bfloat16", "float16" or "int8" with a scale for each row (to nearest,
-                ties to even; what rounds to 0 is not stored). Sixteen bits halve the time of products with few columns; wide
-                ones unpack them once.
+            dtype: what values are stored as: "float32", "bfloat16" or "float16" (to nearest, ties to even; what rounds to 0 is
+                not stored). Sixteen bits halve the time of products with few columns; wide ones unpack them once.
         Raises:
             ValueError: a finite weight would become infinite.
         """

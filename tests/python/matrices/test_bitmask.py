@@ -110,5 +110,7 @@ def test_types_that_cannot_hold_the_weights_are_refused():
         engine.BitmaskMatrix.from_dense(np.array([[1, np.nan]], np.float32), dtype="int8")
     with pytest.raises(ValueError, match="'float64' is not one of: 'float32', 'bfloat16', 'float16', 'int8'"):
         engine.BitmaskMatrix.from_dense(np.ones((1, 2), np.float32), dtype="float64")
+    with pytest.raises(ValueError, match="not int8"):
+        engine.CSRMatrix.from_dense(np.ones((1, 2), np.float32), dtype="int8")
     with pytest.raises(TypeError, match="float32"):
         engine.BitmaskMatrix.from_parts(np.array([1], np.uint8), np.ones(1), (1, 1))

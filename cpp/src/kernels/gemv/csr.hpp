@@ -67,18 +67,6 @@ template <bool kFetch, class Column, class Value>
   return add8(add8(sum0, sum1), add8(sum2, sum3));
 }
 
-// A sum of int8 times the scale of its row; where the sum alone is beyond the range of float, weight by weight.
-template <class Column, class Value>
-inline float scaled_by(float scale, float sum, const Value* w, const Column* c, int64_t count, const float* x, int64_t pitch) {
-  if (sum - sum == 0.0f) return sum * scale;
-  sum = 0;
-  for (int64_t i = 0; i < count; ++i) sum += widen(w[i]) * scale * x[int64_t{c[i]} * pitch];
-  return sum;
-}
-
-template <class Value>
-constexpr bool kScaled = sizeof(Value) == 1;
-
 template <class Column, class Value, class Row>
 [[gnu::always_inline]] inline void for_each_row(const CsrGemvArgs<Column, Value>& args, const Row& multiply) {
   const CsrGemvArgs<Column, Value> a = args;
@@ -92,14 +80,7 @@ template <class Column, class Value, class Row>
 template <bool kFetch, class Column, class Value>
 [[gnu::noinline]] void csr_eight(const CsrGemvArgs<Column, Value>& args) {
   for_each_row(args, [](const NarrowArgs& n, int64_t row, const Value* w, const Column* c, int64_t count) {
-    F32x8 sum = csr_times_eight<kFetch>(w, c, count, n.x);
-    if constexpr (kScaled<Value>) {
-      float sums[8];
-      store8(sums, sum);
-      for (int i = 0; i < 8; ++i) sums[i] = scaled_by(n.scales[row], sums[i], w, c, count, n.x + i, 8);
-      sum = load8(sums);
-    }
-    finish_eight(n, row, sum);
+    finish_eight(n, row, csr_times_eight<kFetch>(w, c, count, n.x));
   });
 }
 
@@ -107,9 +88,7 @@ template <class Column, class Value>
 void csr_gemv(const CsrGemvArgs<Column, Value>& args) {
   if (args.narrow.columns > 1) return args.from_afar ? csr_eight<true>(args) : csr_eight<false>(args);
   for_each_row(args, [](const NarrowArgs& n, int64_t row, const Value* w, const Column* c, int64_t count) {
-    float sum = csr_times_one(w, c, count, n.x);
-    if constexpr (kScaled<Value>) sum = scaled_by(n.scales[row], sum, w, c, count, n.x, 1);
-    finish_one(n, row, 0, sum);
+    finish_one(n, row, 0, csr_times_one(w, c, count, n.x));
   });
 }
 
@@ -126,10 +105,7 @@ void csr_blocks(const CsrBlocksArgs<Column, Value>& args) {
       const int64_t* starts = a.starts + (chunk * a.blocks + block) * kCsrChunkRows - chunk * kCsrChunkRows;
       for (int64_t row = begin; row < end; ++row) {
         const int64_t first = starts[row];
-        float sum = csr_times_one(a.values + first, a.columns + first, starts[row + 1] - first, a.narrow.x);
-        if constexpr (kScaled<Value>)
-          sum = scaled_by(a.narrow.scales[row - a.first_row], sum, a.values + first, a.columns + first, starts[row + 1] - first,
-                          a.narrow.x, 1);
+        const float sum = csr_times_one(a.values + first, a.columns + first, starts[row + 1] - first, a.narrow.x);
         sums[row - begin] = block == 0 ? sum : sums[row - begin] + sum;
       }
     }

@@ -114,22 +114,13 @@ template <int kColumns, class Value>
       slice_times<kColumns>(PaddedValues<Value>{values}, a.steps + begin, count, n.x, a.x_stride, sums);
     for (int c = 0; c < kColumns; ++c) {
       if (all_finite(sums[c])) {
-        if constexpr (kScaled<Value>) {
-          float lanes[kSliceRows];
-          store8(lanes, sums[c]);
-          for (int64_t i = from; i < to; ++i) lanes[i] *= n.scales[row + i - a.first_row];
-          sums[c] = load8(lanes);
-        }
         finish_slice(n, row - a.first_row, from, to, c, sums[c]);
         continue;
       }
       for (int64_t i = row + from; i < row + to; ++i) {
         const int64_t first = a.plain.row_starts[i], weights = a.plain.row_starts[i + 1] - first;
-        const float* const x = n.x + c * a.x_stride;
-        float sum = csr_times_one(a.plain.values + first, a.plain.columns + first, weights, x);
-        if constexpr (kScaled<Value>)
-          sum = scaled_by(n.scales[i - a.first_row], sum, a.plain.values + first, a.plain.columns + first, weights, x, 1);
-        finish_one(n, i - a.first_row, c, sum);
+        finish_one(n, i - a.first_row, c,
+                   csr_times_one(a.plain.values + first, a.plain.columns + first, weights, n.x + c * a.x_stride));
       }
     }
   }

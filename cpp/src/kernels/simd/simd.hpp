@@ -263,11 +263,6 @@ inline F32x4 load4(const Float16* p) {
 }
 #endif
 
-inline F32x4 load4(const int8_t* p) {
-  const float wide[4] = {widen(p[0]), widen(p[1]), widen(p[2]), widen(p[3])};
-  return load4(wide);
-}
-
 // Scalar twins, for row ends: a tail rounds as the vector body does.
 inline float fma(float a, float b, float c) {
 #if defined(__FMA__) || defined(__aarch64__)

@@ -57,7 +57,6 @@ inline F32x8 load8(const BFloat16* p) {
   return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i*)p)), 16));
 }
 inline F32x8 load8(const Float16* p) { return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i*)p)); }
-inline F32x8 load8(const int8_t* p) { return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i*)p))); }
 // Whether all lanes are finite.
 inline bool all_finite(F32x8 v) {
   const F32x8 nothing = _mm256_sub_ps(v, v);
@@ -99,7 +98,6 @@ inline F32x8 pick_of_eight(const float* p, EightPicks picks) {
 }
 inline F32x8 load8(const BFloat16* p) { return {load4(p), load4(p + 4)}; }
 inline F32x8 load8(const Float16* p) { return {load4(p), load4(p + 4)}; }
-inline F32x8 load8(const int8_t* p) { return {load4(p), load4(p + 4)}; }
 inline bool all_finite(F32x8 v) {
   float lanes[8], sum = 0;
   store8(lanes, v);
