@@ -1,7 +1,7 @@
 """Whole models: compiled by this library against dense runtimes, in one process, in turns, every output verified.
 
-    python bench/models.py --models resnet50 mlp --batches 1 16 --sparsities 0 0.7 0.8 0.9 0.95 --markdown docs/models.md
-    python bench/models.py --readme README.md
+    python bench/models.py --markdown docs/models.md --readme README.md
+    python bench/models.py --models resnet50:1,16 mlp:64 --sparsities 0.8 0.9
 
 Rivals are those installed, on the same threads and the same weights before pruning: torch (NCHW, channels_last, and with
 --torch-compile inductor, which compiles for minutes), ONNX Runtime and OpenVINO in float32, and both in int8: ONNX Runtime's
@@ -34,6 +34,7 @@ from torch import nn
 import sparse_engine as engine
 
 TOLERANCE, LEAST_COSINE = 1e-4, 0.9
+MODELS = ("resnet50:1,16", "vgg16:1", "mobilenet_v2:1,16", "mlp:1,64,256")
 IN_README = (0.8, 0.9, 0.95)  # sparsities
 
 
@@ -111,7 +112,13 @@ def exported_if_possible(model: nn.Module, item: tuple[int, ...]) -> Exported | 
     return Exported(model, item)
 
 
-def rows_of(name: str, options: argparse.Namespace) -> list[Row]:
+def with_batches(text: str) -> tuple[str, list[int]]:
+    """A model and its batch sizes: `resnet50:1,16`, or the model alone for one image and sixteen."""
+    name, _, batches = text.partition(":")
+    return name, [int(batch) for batch in (batches or "1,16").split(",")]
+
+
+def rows_of(name: str, batches: list[int], options: argparse.Namespace) -> list[Row]:
     """A row for each batch size."""
     dense, item = network(name)
     pruned = {}
@@ -122,7 +129,7 @@ def rows_of(name: str, options: argparse.Namespace) -> list[Row]:
         pruned[sparsity] = (model, engine.compile(model, torch.randn(1, *item), threads=options.threads))
     exported = exported_if_possible(dense, item)
     rows = []
-    for batch in options.batches:
+    for batch in batches:
         x = torch.randn(batch, *item)
         float32 = float32_calls(dense, exported, x, options.threads, options.torch_compile)
         int8 = {} if options.no_int8 else int8_calls(exported, x, options.threads)
@@ -182,8 +189,7 @@ def summary(rows: list[Row]) -> list[str]:
 def main() -> None:
     """Parse and run."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--models", nargs="+", default=["resnet50", "vgg16", "mobilenet_v2", "mlp"])
-    parser.add_argument("--batches", nargs="+", type=int, default=[1, 16])
+    parser.add_argument("--models", nargs="+", type=with_batches, default=list(map(with_batches, MODELS)))
     parser.add_argument("--sparsities", nargs="+", type=float, default=[0.0, 0.7, 0.8, 0.9, 0.95])
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--threads", type=int, default=2)
@@ -194,7 +200,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     engine.runtime.set_num_threads(options.threads)
-    rows = [row for name in options.models for row in rows_of(name, options)]
+    rows = [row for name, batches in options.models for row in rows_of(name, batches, options)]
     if options.readme:
         insert(options.readme, "models", "bench/models.py", summary(rows))
     if options.markdown:
