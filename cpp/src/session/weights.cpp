@@ -15,14 +15,18 @@ const char* name_of(WeightFormat format) {
     case WeightFormat::bitmask: return "bitmask";
     case WeightFormat::strips2: return "dense strips of 2";
     case WeightFormat::strips4: return "dense strips of 4";
+    case WeightFormat::blocks8: return "dense blocks of 8 rows";
   }
   return "";
 }
 
 WeightFormat choose_format(double density, Index columns, Index group_rows) {
   const double csr = product_cost("csr", density, columns);
-  if (columns <= kSkinnyColumns)
+  if (columns <= kSkinnyColumns) {
+    constexpr double kNearlyAll = 0.9;  // stored: zeros take less then than a bit for each weight does
+    if (density >= kNearlyAll && group_rows % 8 == 0) return WeightFormat::blocks8;
     return csr <= product_cost("bitmask", density, columns) ? WeightFormat::csr : WeightFormat::bitmask;
+  }
   if (csr <= product_cost("bsr4x1", 1.0, columns)) return WeightFormat::csr;
   return group_rows % 4 == 0 ? WeightFormat::strips4 : group_rows % 2 == 0 ? WeightFormat::strips2 : WeightFormat::csr;
 }
@@ -43,6 +47,9 @@ std::shared_ptr<const Matrix> Weights::get(Index weight, WeightFormat format) {
     case WeightFormat::csr: found = std::make_shared<Csr>(Csr::from_dense(dense.data(), w.rows, w.cols)); break;
     case WeightFormat::bitmask: found = std::make_shared<Bitmask>(Bitmask::from_dense(dense.data(), w.rows, w.cols)); break;
     case WeightFormat::strips2: found = std::make_shared<Bsr>(Bsr::from_dense(dense.data(), w.rows, w.cols, {2, 1})); break;
+    case WeightFormat::blocks8:
+      found = std::make_shared<Bsr>(Bsr::from_dense(dense.data(), w.rows, w.cols, {8, w.cols % 8 == 0 ? 8 : 1}));
+      break;
     case WeightFormat::strips4: found = std::make_shared<Bsr>(Bsr::from_dense(dense.data(), w.rows, w.cols, {4, 1})); break;
   }
   return found;

@@ -12,7 +12,7 @@
 
 namespace sparse_engine {
 
-enum class WeightFormat { csr, bitmask, strips2, strips4 };
+enum class WeightFormat { csr, bitmask, strips2, strips4, blocks8 };
 
 const char* name_of(WeightFormat format);
 

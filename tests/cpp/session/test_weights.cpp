@@ -13,7 +13,10 @@ TEST(Weights, AreStoredBySparsityAndColumns) {
   EXPECT_EQ(choose_format(1.0, 196, 6), WeightFormat::strips2);
   EXPECT_EQ(choose_format(1.0, 196, 1), WeightFormat::csr);
   EXPECT_EQ(choose_format(0.1, 1, 64), WeightFormat::csr);
-  EXPECT_EQ(choose_format(0.9, 1, 64), WeightFormat::bitmask);
+  EXPECT_EQ(choose_format(0.8, 1, 64), WeightFormat::bitmask);
+  EXPECT_EQ(choose_format(1.0, 8, 64), WeightFormat::blocks8);
+  EXPECT_EQ(choose_format(1.0, 1, 1000), WeightFormat::blocks8);
+  EXPECT_EQ(choose_format(1.0, 1, 10), WeightFormat::bitmask) << "rows that blocks do not divide";
 }
 
 TEST(Weights, AreTheSameInEveryFormatAndMadeOnce) {
