@@ -96,7 +96,7 @@ class CopyPlan final : public Plan {
 
 }  // namespace
 
-std::shared_ptr<const Plan> plan_copy(std::vector<CopyAxis> axes, Index first, int threads) {
+std::shared_ptr<const Plan> plan_copy(const std::vector<CopyAxis>& axes, Index first, int threads) {
   return std::make_shared<CopyPlan>(axes, first, threads);
 }
 

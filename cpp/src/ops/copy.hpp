@@ -14,6 +14,6 @@ struct CopyAxis {
 };
 
 // y[Σ i·y_stride] = x[first + Σ i·x_stride] for every index i of the axes, which do not overlap in y.
-std::shared_ptr<const Plan> plan_copy(std::vector<CopyAxis> axes, Index first, int threads);
+std::shared_ptr<const Plan> plan_copy(const std::vector<CopyAxis>& axes, Index first, int threads);
 
 }  // namespace sparse_engine

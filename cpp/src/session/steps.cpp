@@ -185,6 +185,7 @@ class Planner {
   void copy(const std::vector<Index>& x_strides, Index first) {
     const std::vector<Index> to = shape(node_.output), y_strides = strides(to);
     std::vector<CopyAxis> axes;
+    axes.reserve(to.size());
     for (std::size_t i = 0; i < to.size(); ++i) axes.push_back({to[i], x_strides[i], y_strides[i]});
     planned_.plans = {plan_copy(axes, first, threads_for(program_.elements(node_.output, batch_) / 2))};
   }
@@ -200,6 +201,7 @@ class Planner {
   void permute() {
     const std::vector<Index> apart = strides(shape(node_.inputs[0]));
     std::vector<Index> x_strides;
+    x_strides.reserve(node_.numbers.size());
     for (const Index axis : node_.numbers) x_strides.push_back(apart[static_cast<std::size_t>(axis)]);
     copy(x_strides, 0);
   }
@@ -217,6 +219,7 @@ class Planner {
   void pad() {
     const std::vector<Index> from = shape(node_.inputs[0]);
     std::vector<PadAxis> axes;
+    axes.reserve(from.size());
     for (std::size_t i = 0; i < from.size(); ++i) axes.push_back({node_.numbers[2 * i], from[i], node_.numbers[2 * i + 1]});
     planned_.plans = {plan_pad(axes, threads_for(program_.elements(node_.output, batch_) / 2))};
   }
