@@ -118,18 +118,18 @@ TEST(Parallel, LeavesTheModesOfWorkersThatOthersShareAsTheyWere) {
   const std::uint64_t before = float_mode();
   // Those that exist from here on. On a busy machine teams are smaller, the runtime ends a thread and starts another one later,
   // which takes over the mode of the one that starts it.
-  std::set<std::thread::id> workers;
+  std::set<pid_t> workers;
   std::atomic<int> changed{0};
 #pragma omp parallel num_threads(3)
 #pragma omp critical
-  workers.insert(std::this_thread::get_id());
+  workers.insert(gettid());
   ASSERT_EQ(workers.size(), 3);
   set_float_mode(before | kFlush);
   const std::vector<float> flushed = multiplied(work.matrix, work.vector, 1);
   set_float_mode(before);
   expect_exactly(flushed, product(work.weights, work.vector, 1));  // integers do not underflow
 #pragma omp parallel num_threads(3)
-  changed += workers.contains(std::this_thread::get_id()) && float_mode() != before;
+  changed += workers.contains(gettid()) && float_mode() != before;
   EXPECT_EQ(changed, 0);
 }
 #endif
