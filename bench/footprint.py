@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 
 import torch
-from models import network
+from models import network, pruned_to
 
 import sparse_engine as engine
 
@@ -59,7 +59,7 @@ def main() -> None:
     options = parser.parse_args()
     model, item = network(options.model)
     if options.sparsity:
-        model = engine.prune(model, engine.Spec(sparsity=options.sparsity)).eval()
+        model = pruned_to(model, options.sparsity)
     begin = time.perf_counter()
     compiled = engine.compile(model, torch.randn(1, *item), threads=2)
     seconds = time.perf_counter() - begin

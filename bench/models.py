@@ -120,7 +120,8 @@ def with_batches(text: str) -> tuple[str, list[int]]:
 
 def pruned_to(model: nn.Module, sparsity: float) -> nn.Module:
     """Every layer but depthwise convolutions: nine weights a channel, few in all, and without them nothing passes."""
-    kept = [name for name, layer in model.named_modules() if isinstance(layer, nn.Conv2d) and layer.groups > 1]
+    convs = [(name, layer) for name, layer in model.named_modules() if isinstance(layer, nn.Conv2d)]
+    kept = [name for name, conv in convs if conv.groups == conv.in_channels > 1]
     return engine.prune(model, engine.Spec(sparsity=sparsity, exclude=kept)).eval()
 
 

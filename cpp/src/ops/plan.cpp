@@ -6,12 +6,13 @@
 
 namespace sparse_engine {
 
+Index whole_lines(Index floats, const char* what) {
+  return checked_add(floats, kLineFloats - 1, what) / kLineFloats * kLineFloats;
+}
+
 void Plan::cut(Strategy strategy, Index tasks, int threads, Index shared_floats, Index worker_floats) {
-  const auto whole_lines = [](Index floats) {
-    return checked_add(floats, kLineFloats - 1, "workspace") / kLineFloats * kLineFloats;
-  };
   strategy_ = strategy;
-  partition_ = {tasks, threads, whole_lines(shared_floats), whole_lines(worker_floats)};
+  partition_ = {tasks, threads, whole_lines(shared_floats, "workspace"), whole_lines(worker_floats, "workspace")};
   const Index workers = checked_mul(threads, partition_.worker_floats, "workspace");
   checked_mul(checked_add(partition_.shared_floats, workers, "workspace"), kFloatBytes, "workspace");
 }

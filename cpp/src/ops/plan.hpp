@@ -25,6 +25,9 @@ struct Partition {
   Index worker_floats = 0;  // of the workspace, for each worker
 };
 
+// The next multiple of a cache line; `what` is too large where that is past 63 bits.
+Index whole_lines(Index floats, const char* what);
+
 // Immutable, so a plan serves any number of threads at once; each run needs a workspace of its own.
 class Plan : public CachedPlan {
  public:

@@ -14,8 +14,6 @@ namespace {
 
 constexpr Index kFloatBytes = sizeof(float);
 
-Index whole_lines(Index floats) { return checked_add(floats, kLineFloats - 1, "workspace") / kLineFloats * kLineFloats; }
-
 // Step `i` in the order of time.
 Index time_of(const Sequence& s, Index i) { return s.backwards ? s.steps - 1 - i : i; }
 
@@ -118,7 +116,7 @@ class StepwisePlan final : public RecurrentPlan {
 
 RecurrentPlan::RecurrentPlan(const Kernels& table, Cell cell, Index batch, Index hidden) : table_(table), cell_(cell) {
   if (cell == Cell::gru)
-    product_floats_ = whole_lines(checked_mul(batch, checked_mul(gates_of(cell), hidden, "gates"), "gates"));
+    product_floats_ = whole_lines(checked_mul(batch, checked_mul(gates_of(cell), hidden, "gates"), "gates"), "workspace");
 }
 
 void RecurrentPlan::set_scratch(Index floats) {

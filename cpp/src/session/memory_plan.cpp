@@ -4,7 +4,7 @@
 #include <numeric>
 
 #include "base/check.hpp"
-#include "kernels/table.hpp"
+#include "ops/plan.hpp"
 
 namespace sparse_engine {
 
@@ -17,7 +17,7 @@ MemoryPlan plan_memory(const std::vector<Lifetime>& values) {
                    [&](std::size_t a, std::size_t b) { return values[a].floats > values[b].floats; });
   std::vector<std::size_t> placed;  // by offset
   for (const std::size_t value : order) {
-    const Index floats = checked_add(values[value].floats, kLineFloats - 1, "arena") / kLineFloats * kLineFloats;
+    const Index floats = whole_lines(values[value].floats, "arena");
     Index end = 0, best = -1, best_gap = 0;
     for (const std::size_t other : placed) {
       if (values[other].last < values[value].first || values[other].first > values[value].last) continue;
@@ -26,7 +26,7 @@ MemoryPlan plan_memory(const std::vector<Lifetime>& values) {
         best = end;
         best_gap = gap;
       }
-      end = std::max(end, plan.offsets[other] + (values[other].floats + kLineFloats - 1) / kLineFloats * kLineFloats);
+      end = std::max(end, plan.offsets[other] + whole_lines(values[other].floats, "arena"));
     }
     const Index offset = best < 0 ? end : best;
     plan.offsets[value] = offset;

@@ -19,7 +19,7 @@ from .verification import verify
 ROUNDS, SECONDS = 9, 0.3  # of the calls that are timed: so many, or as many as fit in so long
 
 
-def compile(model: nn.Module, example_inputs: Any, *, threads: int = 0) -> CompiledModel:  # noqa: A001: the word users know
+def compile(model: nn.Module, example_inputs: Any, *, threads: int = 0) -> CompiledModel:
     """Compile `model`, pruned or not, into one program; it is verified against the model on the example.
 
     What is computed is the model in eval mode with its masks applied. Batch norms are folded, and biases, residuals and

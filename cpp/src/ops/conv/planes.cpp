@@ -4,6 +4,7 @@
 
 #include "base/check.hpp"
 #include "base/tuning.hpp"
+#include "ops/plan.hpp"
 #include "ops/spmm/blocks.hpp"
 
 namespace sparse_engine {
@@ -44,7 +45,7 @@ Geometry geometry(const Conv2dParams& s, const OutputSize& out, Rows rows) {
   g.pitch = checked_add(g.out.width, (s.kernel_w - 1) * s.dilation_w / s.stride_w, "row pitch");
   // At stride 1 the zeros right of a row can be the zeros left of the next, short of where the next row's outputs begin.
   if (s.stride_w == 1) g.pitch -= std::min({s.pad_left, s.pad_right, (s.kernel_w - 1) * s.dilation_w});
-  if (rows == Rows::aligned) g.pitch = checked_add(g.pitch, kLineFloats - 1, "row pitch") / kLineFloats * kLineFloats;
+  if (rows == Rows::aligned) g.pitch = whole_lines(g.pitch, "row pitch");
   g.plane_rows = checked_add(g.out.height, (s.kernel_h - 1) * s.dilation_h / s.stride_h, "plane rows");
   g.phase_floats = checked_mul(g.pitch, g.plane_rows, "plane");
   // Room for the shared zeros of the last row; then an odd number of cache lines, so that channels spread over all cache sets.

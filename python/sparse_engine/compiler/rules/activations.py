@@ -7,6 +7,7 @@ from torch import fx
 
 from ..graph import Size, Value
 from .arithmetic import combined
+from .moves import part
 from .registry import Bound, RefusedError, name_of, rule
 from .translation import Translation, constant
 
@@ -79,11 +80,7 @@ def _glu(c: Translation, node: fx.Node, a: Bound) -> Value:
     half = c.shape(node)[axis].fixed
     if x.shape[axis].per_item:
         raise RefusedError("along the batch")
-    halves = []
-    for start in (0, half):
-        whole = [(0, size.fixed if not size.per_item else -1, 1) for size in x.shape]
-        whole[axis] = (start, start + half, 1)
-        shape = (*x.shape[:axis], Size(half), *x.shape[axis + 1 :])
-        halves.append(c.emit("slice", node, [x], shape, numbers=tuple(n for one in whole for n in one)))
+    shape = (*x.shape[:axis], Size(half), *x.shape[axis + 1 :])
+    halves = [part(c, node, x, shape, {axis: (start, 1)}) for start in (0, half)]
     gate = c.emit("activation", node, [halves[1]], halves[1].shape, activation="sigmoid")
     return c.emit("multiply", node, [halves[0], gate])
