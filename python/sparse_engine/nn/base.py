@@ -18,7 +18,7 @@ from ..masking.zeros import is_spread, mask_tensor, own_copies
 from .dispatch import Choices
 from .formats import Packed
 from .owners import own
-from .parametrized import hold_computed, under
+from .parametrized import hold_computed, kept_by, under
 from .quantization import NotQuantised
 from .scripted import script_as
 
@@ -102,7 +102,7 @@ class Pruned(NotQuantised, nn.Module):
         state = self._sparse
         mask = state.masks[name]
         if weight is None:  # a parametrization came after pruning: what it yields is masked
-            return under(getattr(self, name), mask_tensor(mask))
+            return under(getattr(self, name), kept_by(mask))
         if torch.compiler.is_compiling():
             return weight
         own, held = state.under.get(name, UNHELD)

@@ -55,7 +55,6 @@ class Products(TorchFunctionMode):
         # The latest is mostly the one that is asked for. Not by `id`, which Dynamo makes up.
         self.known = [(weight, Factor(name, None, False)) for name, weight in weights.items()]
         self.instead = instead
-        self.seen = 0
 
     def __torch_function__(self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
         """Torch's call, or what takes its place."""
@@ -72,7 +71,6 @@ class Products(TorchFunctionMode):
         if product is not None:
             found = product(self._factor, *args, **kwargs)
             if found is not None:
-                self.seen += 1
                 result = self.instead(found)
                 if result is not None:
                     return result
@@ -158,7 +156,7 @@ _VIEWS: dict[Any, Callable[..., Factor | None]] = {
     **dict.fromkeys((torch.t, Tensor.t, torch.transpose, Tensor.transpose), _transposed),
     Tensor.T.__get__: _only_two,  # type: ignore[attr-defined]
     Tensor.mT.__get__: _last_two,  # type: ignore[attr-defined]
-    Tensor.__getitem__: _one_of,
+    **dict.fromkeys((Tensor.__getitem__, operator.getitem), _one_of),
 }
 
 _judged: "weakref.WeakKeyDictionary[nn.Module, Product | None]" = weakref.WeakKeyDictionary()

@@ -22,7 +22,7 @@ from .convert import KINDS, stand_in
 from .fallback import DISABLED, NOT_OWN, PARAMETRIZED, TRAINING, native_enabled, transformed
 from .formats import DENSE, modelled
 from .scripted import gru, lstm, script_as
-from .tracing import takes_operators
+from .tracing import not_traced, takes_operators
 
 GATES = {"LSTM": "ifgo", "GRU": "rzn"}  # in torch's order
 
@@ -37,6 +37,10 @@ class PrunedRecurrent(Pruned, nn.RNNBase):
         """As torch's layer: (output, h_n) or (output, (h_n, c_n))."""
         if torch.compiler.is_compiling():
             return self._traced(input, hx)
+        return self._computed(input, hx)
+
+    @not_traced
+    def _computed(self, input: Any, hx: Any) -> Any:
         state = self._sparse
         stand_ins = self._stand_ins()
         if stand_ins:

@@ -4,8 +4,10 @@ Which kernel an operator takes is decided when the graph runs, by what the layer
 tracing, and a graph serves every size and machine. Here only what cannot change while the graph is valid is asked.
 """
 
-from collections.abc import Sequence
-from typing import Any
+import sys
+from collections.abc import Callable, Sequence
+from functools import wraps
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +16,26 @@ from torch.autograd import forward_ad
 from .fallback import native_enabled
 
 _is_exporting: Any = getattr(torch.compiler, "is_exporting", lambda: False)  # since torch 2.7
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def not_traced(function: Function) -> Function:
+    """`function`, which Dynamo is not to compile, piece by piece, where it steps around the layer that calls it.
+
+    As `torch.compiler.disable`, but Dynamo, which takes long to import, is left alone by whoever does not use it.
+    """
+    disabled: list[Any] = []
+
+    @wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        if "torch._dynamo" not in sys.modules:
+            return function(*args, **kwargs)
+        if not disabled:
+            disabled.append(torch.compiler.disable(function))  # type: ignore[no-untyped-call]
+        return disabled[0](*args, **kwargs)
+
+    return call  # type: ignore[return-value]
 
 
 def takes_operators(layer: nn.Module, inputs: Sequence[Tensor], parameters: Sequence[Tensor | None]) -> bool:
