@@ -45,8 +45,8 @@ class SparseLinear(NativePruned, nn.Linear):
 
 def _of_rows(weights: Sequence[Tensor], masks: Sequence[Mask | None], *rows: Any) -> nn.Module:
     """A layer to stand in for a product with some rows of a weight."""
-    matrix = operators.matrix_of(weights[0], *rows)
-    kept = None if masks[0] is None else operators.matrix_of(torch.from_numpy(masks[0].to_numpy()), *rows)
+    matrix = operators.rows_of(weights[0], *rows)
+    kept = None if masks[0] is None else operators.rows_of(torch.from_numpy(masks[0].to_numpy()), *rows)
     return stand_in(
         nn.Linear(matrix.shape[1], matrix.shape[0], bias=False, device="meta"), {"weight": matrix}, {"weight": kept}
     )

@@ -18,9 +18,11 @@ from torch._decomp import register_decomposition
 from torch.nn import functional as F
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
-from ..matrices.functional import is_channels_last
+from .. import _core
+from ..matrices.functional import NONE, is_channels_last
 from .fallback import native_enabled
-from .owners import Make, layer_of
+from .formats import DENSE
+from .owners import Make, layer_of, matrix_of
 
 NAMESPACE = "sparse_engine"
 _library: Any = torch.library.Library(NAMESPACE, "DEF")  # type: ignore[no-untyped-call]
@@ -28,7 +30,7 @@ _library: Any = torch.library.Library(NAMESPACE, "DEF")  # type: ignore[no-untyp
 STAND_INS: dict[str, Make] = {}
 
 
-def matrix_of(weight: Tensor, begin: int = 0, end: int | None = None, transposed: bool = False) -> Tensor:
+def rows_of(weight: Tensor, begin: int = 0, end: int | None = None, transposed: bool = False) -> Tensor:
     """Rows of a weight whose last axis is that of the inputs (experts follow one another), or their transpose."""
     rows = weight.reshape(-1, weight.shape[-1])[begin:end]
     return rows.t() if transposed else rows
@@ -38,7 +40,7 @@ def dense_linear(
     x: Tensor, weight: Tensor, bias: Tensor | None = None, begin: int = 0, end: int | None = None, transposed: bool = False
 ) -> Tensor:
     """`linear` in torch's arithmetic."""
-    return F.linear(x, matrix_of(weight, begin, end, transposed), bias).contiguous()
+    return F.linear(x, rows_of(weight, begin, end, transposed), bias).contiguous()
 
 
 def dense_convolution(
@@ -86,7 +88,14 @@ def _laid_out(y: Tensor, x: Tensor) -> Tensor:
 def _linear(
     x: Tensor, weight: Tensor, bias: Tensor | None = None, begin: int = 0, end: int | None = None, transposed: bool = False
 ) -> Tensor:
-    layer = layer_of((weight,), "linear", (begin, end, transposed), STAND_INS["linear"]) if _is_fit(x, weight, bias) else None
+    arguments = (begin, end, transposed)
+    known = matrix_of(weight, "linear", arguments, x)
+    if known is not None and known is not DENSE:
+        y: Tensor | None = _core.linear_tensors(x, known, bias, NONE, None)
+        if y is not None:
+            return y
+    fits = known is not DENSE and _is_fit(x, weight, bias)
+    layer = layer_of((weight,), "linear", arguments, STAND_INS["linear"]) if fits else None
     if layer is None:
         return dense_linear(x, weight, bias, begin, end, transposed)
     result: Tensor = layer._infer(x, layer.weight, bias)
@@ -103,7 +112,14 @@ def _convolution(
     groups: int,
 ) -> Tensor:
     arguments = (tuple(stride), tuple(padding), tuple(dilation), groups)
-    layer = layer_of((weight,), "convolution", arguments, STAND_INS["convolution"]) if _is_fit(x, weight, bias) else None
+    known = matrix_of(weight, "convolution", arguments, x)
+    if known is not None and known is not DENSE and x.dim() == 4 and x.shape[-2:] != weight.shape[-2:]:
+        shape = _core.Conv2dParams(weight.shape[-2:], arguments[0], arguments[1] * 2, arguments[2], groups)
+        y: Tensor | None = _core.conv2d_tensors(x, known, shape, bias, NONE, None)
+        if y is not None:
+            return y
+    fits = known is not DENSE and _is_fit(x, weight, bias)
+    layer = layer_of((weight,), "convolution", arguments, STAND_INS["convolution"]) if fits else None
     if layer is None:
         return dense_convolution(x, weight, bias, *arguments)
     return _laid_out(layer._infer(x, layer.weight, bias), x)
@@ -151,26 +167,38 @@ def _define(schema: str, dense: Callable[..., Any], native: Callable[..., Any]) 
     torch.library.register_fake(f"{NAMESPACE}::{name}", dense, lib=_library)
     operator = getattr(getattr(torch.ops, NAMESPACE), name).default
 
-    def keep(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
-        flat, ctx.structure = tree_flatten(inputs)
-        ctx.save_for_backward(*(value for value in flat if isinstance(value, Tensor)))
-        ctx.has_tensors = [any(isinstance(part, Tensor) for part in tree_flatten(value)[0]) for value in inputs]
-        ctx.others = [None if isinstance(value, Tensor) else (value,) for value in flat]
+    class Differentiable(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, below: Any, structure: Any, *flat: Any) -> Any:
+            ctx.structure, ctx.others = structure, [None if isinstance(value, Tensor) else (value,) for value in flat]
+            ctx.save_for_backward(*(value for value in flat if isinstance(value, Tensor)))
+            with torch._C._AutoDispatchBelowAutograd():
+                return operator.redispatch(below, *tree_unflatten(flat, structure))
 
-    def backward(ctx: Any, *gradients: Any) -> Any:
-        saved = iter(ctx.saved_tensors)
-        with torch.enable_grad():
-            flat = [next(saved).detach().requires_grad_() if other is None else other[0] for other in ctx.others]
-            outputs = dense(*tree_unflatten(flat, ctx.structure))
-            leaves = [value for value in flat if isinstance(value, Tensor)]
-            found = torch.autograd.grad(outputs, leaves, gradients, allow_unused=True)
-        each = iter(found)
-        of_inputs = tree_unflatten([next(each) if other is None else None for other in ctx.others], ctx.structure)
-        return tuple(
-            gradient if has_tensors else None for gradient, has_tensors in zip(of_inputs, ctx.has_tensors, strict=True)
-        )
+        @staticmethod
+        def backward(ctx: Any, *gradients: Any) -> Any:
+            saved = iter(ctx.saved_tensors)
+            with torch.enable_grad():
+                flat = [next(saved).detach().requires_grad_() if other is None else other[0] for other in ctx.others]
+                outputs = dense(*tree_unflatten(flat, ctx.structure))
+                leaves = [value for value in flat if isinstance(value, Tensor)]
+                found = iter(torch.autograd.grad(outputs, leaves, gradients, allow_unused=True))
+            return (None, None, *(next(found) if other is None else None for other in ctx.others))
 
-    torch.library.register_autograd(f"{NAMESPACE}::{name}", backward, setup_context=keep, lib=_library)
+    def with_gradients(keys: Any, *inputs: Any) -> Any:
+        below = keys & torch._C._after_autograd_keyset
+        if torch.is_grad_enabled():
+            flat, structure = tree_flatten(inputs)
+            if any(isinstance(value, Tensor) and value.requires_grad for value in flat):
+                return Differentiable.apply(below, structure, *flat)
+        if below.highestPriorityTypeId() == torch._C.DispatchKey.CPU:
+            return native(
+                *inputs
+            )  # nobody else is interested: the way through torch's dispatcher takes as long as a small product
+        with torch._C._AutoDispatchBelowAutograd():
+            return operator.redispatch(below, *inputs)
+
+    _library.impl(name, with_gradients, "Autograd", with_keyset=True)
     register_decomposition(operator)(dense)  # for ONNX, which is told to take apart what it has no word for
     return operator
 

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from ..masking.hooks import held_by
+from .fallback import native_enabled
+from .formats import DENSE
 
 Make = Callable[..., nn.Module]
 
@@ -53,6 +55,31 @@ def own(weight: Tensor, layer: nn.Module) -> None:
 def disown(weight: Tensor) -> None:
     """Undo `own`."""
     _seen.pop(id(weight), None)
+
+
+def matrix_of(weight: Tensor, kind: str, arguments: tuple[Any, ...], x: Tensor) -> Any:
+    """The short way, where all is known: the owner of `weight` has decided for inputs of the shape of `x`, and packed.
+
+    Python calls cost more inside compiled graphs, where Dynamo looks at each.
+
+    Returns:
+        The matrix to multiply by, DENSE, or None where `layer_of` is to be asked.
+    """
+    seen = _seen.get(id(weight))
+    if seen is None or seen.owner is None or seen.reference() is not weight:
+        return None
+    layer: Any = seen.owner()
+    if layer is None or not layer._serves(kind, arguments, (weight,)):
+        return None
+    state, held = layer._sparse, weight.__dict__.get("_held")
+    choice = state.choices.exact.get((x.shape, torch.get_num_threads()))
+    if choice is None or choice.left < 1 or held is None or held.version != weight._version or not native_enabled():
+        return None
+    choice.left -= 1
+    if choice.kernel == DENSE:
+        return DENSE
+    packed = state.packed.get("weight")
+    return packed.matrices.get(choice.kernel) if packed is not None and packed.epoch == held.epoch else None
 
 
 def layer_of(weights: Sequence[Tensor], kind: str, arguments: tuple[Any, ...], make: Make) -> Any:
