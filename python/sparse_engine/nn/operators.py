@@ -114,7 +114,8 @@ def _convolution(
     arguments = (tuple(stride), tuple(padding), tuple(dilation), groups)
     known = matrix_of(weight, "convolution", arguments, x)
     if known is not None and known is not DENSE and x.dim() == 4 and x.shape[-2:] != weight.shape[-2:]:
-        shape = _core.Conv2dParams(weight.shape[-2:], arguments[0], arguments[1] * 2, arguments[2], groups)
+        sides: Any = (weight.shape[-2:], arguments[0], arguments[1] * 2, arguments[2])
+        shape = _core.Conv2dParams(*sides, groups)  # type: ignore[call-arg]
         y: Tensor | None = _core.conv2d_tensors(x, known, shape, bias, NONE, None)
         if y is not None:
             return y
@@ -190,11 +191,9 @@ def _define(schema: str, dense: Callable[..., Any], native: Callable[..., Any]) 
         if torch.is_grad_enabled():
             flat, structure = tree_flatten(inputs)
             if any(isinstance(value, Tensor) and value.requires_grad for value in flat):
-                return Differentiable.apply(below, structure, *flat)
+                return Differentiable.apply(below, structure, *flat)  # type: ignore[no-untyped-call]
         if below.highestPriorityTypeId() == torch._C.DispatchKey.CPU:
-            return native(
-                *inputs
-            )  # nobody else is interested: the way through torch's dispatcher takes as long as a small product
+            return native(*inputs)  # nobody else asks; torch's dispatcher once more takes as long as a small product
         with torch._C._AutoDispatchBelowAutograd():
             return operator.redispatch(below, *inputs)
 
