@@ -215,7 +215,14 @@ class PrunedWeight(Pruned):
 
     def forward(self, input: Tensor) -> Tensor:
         """The layer's result, dense on the masked weight."""
-        return self._dense(input, self._masked("weight"), self._parameters["bias"])
+        return self._dense(input, self._masked("weight"), self._bias())
+
+    def _bias(self) -> Tensor | None:
+        """The bias: the parameter, or what a parametrization makes of it."""
+        try:
+            return self._parameters["bias"]
+        except KeyError:
+            return self.bias  # type: ignore[return-value]
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

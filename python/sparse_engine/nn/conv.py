@@ -135,7 +135,7 @@ class _MaskedTransposed(PrunedWeight, nn.modules.conv._ConvTransposeNd):
         sides: Any = (self.stride, self.padding, self.kernel_size, axes, self.dilation)
         extra = self._output_padding(x, output_size, *sides)
         convolve: Any = (F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d)[axes - 1]
-        bias = self._parameters["bias"]
+        bias = self._bias()
         result: Tensor = convolve(x, weight, bias, self.stride, self.padding, extra, self.groups, self.dilation)
         return result
 

@@ -56,20 +56,20 @@ class NativePruned(PrunedWeight):
         weight: Any = parameters.get("weight")
         if weight is None:
             self._sparse.fall_back(PARAMETRIZED)
-            return self._dense(input, self._masked("weight"), parameters["bias"])
+            return self._dense(input, self._masked("weight"), self._bias())
         state = self._sparse
         own, held = state.under.get("weight", UNHELD)
         if weight is not own or held.version != weight._version:
             weight = self._masked("weight")
         if self.training or torch.is_grad_enabled():
-            bias = parameters["bias"]
+            bias = self._bias()
             if self.training or weight.requires_grad or (bias is not None and bias.requires_grad) or input.requires_grad:
                 if held is not None and not held.hooked and weight.requires_grad:
                     weight = self._masked("weight")
                 state.packed.clear()
                 state.fall_back(TRAINING)
                 return self._dense(input, weight, bias)
-        return self._infer(input, weight, parameters["bias"])
+        return self._infer(input, weight, self._bias())
 
     def _infer(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """The result with the kernel that measured fastest; `weight` is what `_masked` gave."""
@@ -95,7 +95,7 @@ class NativePruned(PrunedWeight):
 
     def _traced(self, x: Tensor) -> Tensor:
         """The result in a graph that torch is tracing."""
-        weight, bias = self._parameters.get("weight"), self._parameters["bias"]
+        weight, bias = self._parameters.get("weight"), self._bias()
         if weight is None:
             return self._dense(x, self._masked("weight"), bias)
         if not takes_operators(self, [x], [weight, bias]):

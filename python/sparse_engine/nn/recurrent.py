@@ -96,7 +96,7 @@ class PrunedRecurrent(Pruned, nn.RNNBase):
         """Why native code does not take this call, or None."""
         if not native_enabled():
             return DISABLED
-        if any(name not in self._parameters for name in self.masks):
+        if any(name not in self._parameters for name in self._flat_weights_names):
             return PARAMETRIZED
         states = () if hx is None else hx if isinstance(hx, tuple) else (hx,)
         if isinstance(x, PackedSequence):

@@ -38,6 +38,14 @@ def not_traced(function: Function) -> Function:
     return call  # type: ignore[return-value]
 
 
+def _enabled() -> bool:
+    """`native_enabled` as it is while tracing: Dynamo does not follow a context variable."""
+    return native_enabled()
+
+
+_enabled._dynamo_marked_constant = True  # type: ignore[attr-defined]  # as in `parametrized`
+
+
 def takes_operators(layer: nn.Module, inputs: Sequence[Tensor], parameters: Sequence[Tensor | None]) -> bool:
     """Whether what `layer` computes of `inputs` with `parameters`, the first of them pruned, becomes operators.
 
@@ -54,5 +62,4 @@ def takes_operators(layer: nn.Module, inputs: Sequence[Tensor], parameters: Sequ
         return False
     if torch._C._functorch.maybe_current_level() is not None or torch.onnx.is_in_onnx_export():
         return False
-    # Dynamo does not follow a context variable; what it compiles asks when it runs.
-    return torch.compiler.is_dynamo_compiling() or native_enabled()
+    return (torch.compiler.is_dynamo_compiling() and not _is_exporting()) or _enabled()  # what is compiled asks when it runs

@@ -11,7 +11,8 @@ import sparse_engine as engine
 torch = pytest.importorskip("torch")
 from torch import nn  # noqa: E402
 
-from sparse_engine.nn import attention, conv, linear, own_forward, recurrent  # noqa: E402
+from sparse_engine import _core  # noqa: E402
+from sparse_engine.nn import recurrent  # noqa: E402
 
 HALF = engine.Spec(sparsity=0.5)
 pytestmark = pytest.mark.filterwarnings(
@@ -100,7 +101,7 @@ LAYERS = {
         8,
     ),
 }
-RECURRENT = ("LSTM", "LSTM without a batch", "GRU")
+FEW = ("linear", "convolution", "LSTM", "two weights", "encoder")
 
 
 class Decodes(nn.Module):
@@ -134,10 +135,8 @@ def native_calls(native_always, monkeypatch):
 
         monkeypatch.setattr(module, name, counted)
 
-    for module in (linear, conv, attention, own_forward):
-        for name in ("native_linear", "native_conv1d", "native_conv2d"):
-            if hasattr(module, name):
-                count(module, name)
+    for name in ("linear_tensors", "conv2d_tensors"):
+        count(_core, name)
     count(recurrent.PrunedRecurrent, "_native")
     return made
 
@@ -217,7 +216,8 @@ def test_one_graph_serves_every_batch(native_calls):
 LOADS = """
 import sys, torch
 import sparse_engine.nn
-from sparse_engine.nn import conv, dispatch, linear, recurrent
+from sparse_engine import _core
+from sparse_engine.nn import dispatch, recurrent
 
 def measure(trial, ways, modelled, bounded):
     kernel = next((kernel for kernel in ways if kernel != "dense"), "dense")
@@ -225,7 +225,7 @@ def measure(trial, ways, modelled, bounded):
 
 dispatch._measure = measure
 made = []
-for owner, name in ((linear, "native_linear"), (conv, "native_conv2d"), (recurrent.PrunedRecurrent, "_native")):
+for owner, name in ((_core, "linear_tensors"), (_core, "conv2d_tensors"), (recurrent.PrunedRecurrent, "_native")):
     function = getattr(owner, name)
     setattr(owner, name, lambda *args, f=function, n=name: (made.append(n), f(*args))[1])
 program = torch.export.load(sys.argv[1]).module()
@@ -256,9 +256,22 @@ def test_an_exported_program_is_native_in_the_process_that_loads_it(tmp_path):
     command = [sys.executable, "-W", "ignore", "-c", LOADS, str(tmp_path / "model.pt2"), str(tmp_path / "tensors.pt")]
     run = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert run.returncode == 0, run.stderr
-    assert run.stdout.split() == ["native_conv2d", "_native", "native_linear"]
+    assert run.stdout.split() == ["conv2d_tensors", "_native", "linear_tensors"]
 
 
+def test_a_compiled_model_in_eval_mode_has_gradients_where_they_are_asked_for():
+    torch._dynamo.reset()
+    model, x = engine.prune(nn.Sequential(nn.Linear(8, 8)), HALF).eval(), torch.randn(2, 8, requires_grad=True)
+    graphs = Graphs()
+    found = [
+        torch.autograd.grad(call(x).square().sum(), [x, *model.parameters()])
+        for call in (model, torch.compile(model, backend=graphs))
+    ]
+    torch.testing.assert_close(*found)
+    assert "sparse_engine" not in str(called(graphs[0]))
+
+
+@pytest.mark.parametrize("case", FEW, indirect=True)
 def test_training_under_compile_has_the_gradients_of_eager_training(case):
     model, x, _ = case
     model.train()
@@ -275,6 +288,7 @@ def test_training_under_compile_has_the_gradients_of_eager_training(case):
         torch.testing.assert_close(gradients[0], gradients[1], rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("case", FEW, indirect=True)
 def test_an_exported_program_can_be_trained(case):
     model, x, _ = case
     program = torch.export.export(model, (x,)).module()
@@ -336,7 +350,8 @@ def test_dense_only_autocast_and_other_dtypes_hold_inside_graphs(native_calls):
         native_calls.clear()
         with engine.nn.dense_only():
             torch.testing.assert_close(compiled(x), model(x), rtol=0, atol=0)
-            assert "sparse_engine" not in str(called(torch.export.export(model, (x,))))
+            for strict in (False, True):
+                assert "sparse_engine" not in str(called(torch.export.export(model, (x,), strict=strict)))
         with torch.autocast("cpu", torch.bfloat16):
             assert compiled(x).dtype is torch.bfloat16
         assert not native_calls
