@@ -1,0 +1,6 @@
+"""What ONNX's operations compute, in torch: a function for each, found by name."""
+
+from . import elementwise, moves, norms, pools, products, reductions
+from .registry import RULES, Call, Known
+
+__all__ = ["RULES", "Call", "Known", "elementwise", "moves", "norms", "pools", "products", "reductions"]
