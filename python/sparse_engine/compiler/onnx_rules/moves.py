@@ -242,7 +242,9 @@ def _nearest(c: Call, x: Tensor, axis: int, where: "np.ndarray[tuple[int, ...], 
     chosen = np.clip(functions[rounding](where), 0, x.shape[axis] - 1).astype(np.int64)
     times, rest = divmod(len(chosen), x.shape[axis])
     if rest == 0 and np.array_equal(chosen, np.repeat(np.arange(x.shape[axis]), times)):
-        return x.repeat_interleave(times, axis)
+        kept = list(x.shape)
+        apart = x.unsqueeze(axis + 1).expand(*kept[: axis + 1], times, *kept[axis + 1 :])
+        return apart.reshape(*kept[:axis], len(chosen), *kept[axis + 1 :])
     return x.index_select(axis, torch.from_numpy(chosen))
 
 
