@@ -3,7 +3,7 @@
     python tests/gates/python_layers.py [--root DIRECTORY]
     python tests/gates/python_layers.py --self-test
 
-    cli -> analysis -> compiler, strategies -> io -> channels -> pruning -> nn -> measure -> matrices, masking -> _core
+    cli -> analysis -> compiler, strategies -> io, onnx_files -> channels -> pruning -> nn -> measure -> matrices, masking -> _core
 
 Every import counts, also one inside a function and one under TYPE_CHECKING: a module that is known later is known all the same.
 No two modules may know each other, not even by way of others.
@@ -29,11 +29,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     "nn": {"measure", "masking", "matrices"},
     "pruning": {"nn", "measure", "masking", "matrices"},
     "channels": {"pruning", "nn", "measure", "masking", "matrices"},
-    "strategies": {"channels", "pruning", "nn", "measure", "masking", "matrices"},
-    "compiler": {"io", "channels", "pruning", "nn", "measure", "masking", "matrices"},
-    "analysis": {"compiler", "io", "strategies", "channels", "pruning", "nn", "measure", "masking", "matrices"},
+    "onnx_files": {"pruning", "nn", "measure", "masking", "matrices"},
+    "strategies": {"onnx_files", "channels", "pruning", "nn", "measure", "masking", "matrices"},
+    "compiler": {"onnx_files", "io", "channels", "pruning", "nn", "measure", "masking", "matrices"},
+    "analysis": {"compiler", "onnx_files", "io", "strategies", "channels", "pruning", "nn", "measure", "masking", "matrices"},
     "io": {"channels", "pruning", "nn", "measure", "masking", "matrices"},
-    "cli": {"analysis", "compiler", "io", "strategies", "channels", "pruning", "nn", "measure", "masking", "matrices"},
+    "cli": {"analysis", "compiler", "onnx_files", "io", "strategies", "channels", "pruning", "nn", "measure", "masking", "matrices"},
 }
 MAY_USE_THE_FACE = {"cli"}  # as any user does
 # Imports that break the table: "file -> module". The list may only shrink, and is to be empty.
@@ -46,6 +47,7 @@ WITHOUT_TORCH = [
     "compiler/compiled",
     "compiler/description",
     "compiler/graph",
+    "compiler/inference_session",
     "compiler/lower",
     "compiler/profile",
     "compiler/unsupported",
@@ -58,6 +60,8 @@ WITHOUT_TORCH = [
     "measure/html_page",
     "measure/reach",
     "measure/text_table",
+    "onnx_files/__init__",
+    "onnx_files/reading",
     "pruning/__init__",
     "pruning/schedules",
     "pruning/spec",

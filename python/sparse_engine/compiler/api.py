@@ -10,7 +10,8 @@ from torch import nn
 from ..channels.export import HOOKS, is_of_torch, plain_copy
 from ..measure.model_calls import Arguments, arguments_of
 from ..measure.timing import interleaved
-from .capture_onnx import example_of, is_onnx, module_of, serves_any_batch
+from ..onnx_files.reading import is_onnx
+from .capture_onnx import example_of, module_of, serves_any_batch
 from .capture_torch import BatchError, capture
 from .compiled import CompiledModel
 from .graph import Graph

@@ -1,6 +1,5 @@
 """The graph of an ONNX file: as a torch module, which is captured as any other."""
 
-import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -8,17 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .onnx_file import Input, OnnxFile, inputs_of, read_onnx
+from ..onnx_files.reading import Input, OnnxFile, inputs_of, read_onnx
 from .onnx_module import OnnxModule
 from .unsupported import Refused, UnsupportedModel
-
-__all__ = ["example_of", "is_onnx", "module_of", "serves_any_batch"]
-
-
-def is_onnx(model: Any) -> bool:
-    """Whether a model is given as ONNX: a path, bytes or an onnx.ModelProto."""
-    return isinstance(model, (str, os.PathLike, bytes, bytearray, memoryview)) or type(model).__name__ == "ModelProto"
-
 
 def module_of(source: Any) -> tuple[OnnxModule, OnnxFile]:
     """What a file computes, in eval mode. Raises as `read_onnx` does, and UnsupportedModel."""

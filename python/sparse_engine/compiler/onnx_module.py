@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from .onnx_file import OnnxFile, inputs_of, plain
+from ..onnx_files.reading import OnnxFile, inputs_of, plain
 from .onnx_rules import RULES, Call, Known
 from .rules import RefusedError
 from .unsupported import Refused, UnsupportedModel

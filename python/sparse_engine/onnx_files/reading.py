@@ -11,6 +11,11 @@ OPSETS = range(7, 27)
 DOMAINS = ("", "ai.onnx", "com.microsoft")
 
 
+def is_onnx(model: Any) -> bool:
+    """Whether a model is given as ONNX: a path, bytes or an onnx.ModelProto."""
+    return isinstance(model, (str, os.PathLike, bytes, bytearray, memoryview)) or type(model).__name__ == "ModelProto"
+
+
 class OnnxFile(NamedTuple):
     """A model of a file.
 
@@ -76,6 +81,16 @@ def read_onnx(source: "str | os.PathLike[str] | bytes | Any") -> OnnxFile:
     for tensor in model.graph.initializer:
         constants[tensor.name] = _array(tensor, folder, name)
     return OnnxFile(model, constants, opset, Path(name).stem if folder else name)
+
+
+def saved_whole(file: OnnxFile, source: Any) -> Any:
+    """A copy of the model with all of its tensors inside, which can be changed and saved as one file."""
+    onnx = _package()
+    model = onnx.ModelProto()
+    model.CopyFrom(file.model)
+    if isinstance(source, (str, os.PathLike)):
+        onnx.load_external_data_for_model(model, str(Path(source).resolve().parent))
+    return model
 
 
 def _package() -> Any:
