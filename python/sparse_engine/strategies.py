@@ -8,7 +8,9 @@ An ONNX model goes the way of masks (`onnx_files/pruning.py`).
 """
 
 from collections.abc import Iterable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
+
+from torch import nn
 
 from .channels.api import prune_channels
 from .onnx_files.pruning import prune_onnx
@@ -48,8 +50,8 @@ def prune(
     before go on with what they keep of the channels that stay.
 
     Args:
-        model: any `torch.nn.Module`. Or ONNX, the path of a file, its bytes or an onnx.ModelProto, which is left as it is: a pruned
-            onnx.ModelProto is returned, by criteria that need no data.
+        model: any `torch.nn.Module`. Or ONNX, the path of a file, its bytes or an onnx.ModelProto, which is left as it is: a
+            pruned onnx.ModelProto is returned, by criteria that need no data.
         spec: what to remove; see `Spec`. Counts are exact: round(sparsity · n) single weights go; of groups as many
             stay as fit. Which of equal scores stay is fixed, and spread evenly over rows, columns and layers.
         data: batches for the criteria that look at data: inputs, or (inputs, target) pairs. Inputs are a tensor, a tuple of
@@ -70,13 +72,13 @@ def prune(
     if is_onnx(model):
         if data is not None or loss is not None or example_inputs is not None:
             raise ValueError("data, loss and example_inputs are for torch models; an ONNX model is pruned by its weights alone")
-        pruned: Model = prune_onnx(model, spec)
-        return pruned
+        return cast(Model, prune_onnx(model, spec))
     check_types(model, spec)
+    module = cast(nn.Module, model)
     if isinstance(spec.granularity, Channels):
-        prune_channels(model, spec, data=data, loss=loss, example_inputs=example_inputs)
+        prune_channels(module, spec, data=data, loss=loss, example_inputs=example_inputs)
     elif criterion_of(spec.criterion).moves_weights:
-        prune_sparsegpt(model, spec, data=data)
+        prune_sparsegpt(module, spec, data=data)
     else:
-        prune_masks(model, spec, data=data, loss=loss, example_inputs=example_inputs)
+        prune_masks(module, spec, data=data, loss=loss, example_inputs=example_inputs)
     return model

@@ -39,8 +39,8 @@ def compile(model: Any, example_inputs: Any = None, *, threads: int = 0) -> Comp
         threads: of one call; 0 for as many as `engine.runtime` says.
     Raises:
         UnsupportedModel: operations that are not covered, all of them, with where they stand. ValueError: a model in training
-            mode, with hooks, on another device, of another dtype, or one whose compiled outputs differ from its own; an ONNX file
-            that is damaged. ModuleNotFoundError: ONNX without the package onnx.
+            mode, with hooks, on another device, of another dtype, or one whose compiled outputs differ from its own; an ONNX
+            file that is damaged. ModuleNotFoundError: ONNX without the package onnx.
     """
     if is_onnx(model):
         return _compile_onnx(model, example_inputs, threads)

@@ -11,6 +11,7 @@ from ..onnx_files.reading import Input, OnnxFile, inputs_of, read_onnx
 from .onnx_module import OnnxModule
 from .unsupported import Refused, UnsupportedModel
 
+
 def module_of(source: Any) -> tuple[OnnxModule, OnnxFile]:
     """What a file computes, in eval mode. Raises as `read_onnx` does, and UnsupportedModel."""
     file = read_onnx(source)
@@ -56,8 +57,8 @@ def _sizes(wanted: Input) -> list[int]:
     left = [size for size in sizes if not isinstance(size, int)]
     if left:
         raise ValueError(
-            f"the file leaves sizes of its input {wanted.name!r} open, {wanted.shape}: give example_inputs, whose sizes the program "
-            f"is made for"
+            f"the file leaves sizes of its input {wanted.name!r} open, {wanted.shape}: give example_inputs, whose sizes the "
+            f"program is made for"
         )
     return [size for size in sizes if isinstance(size, int)]
 

@@ -105,9 +105,9 @@ class Capture(Translation):
             elif node.op == "output":
                 returned: Any = node.args[0]
                 for made in returned:
-                    if isinstance(made, fx.Node) and isinstance(made.meta.get("val"), Tensor):
-                        if made.meta["val"].dtype != torch.float32:
-                            self._refuse(f"an output of {made.meta['val'].dtype}", path_of(made), "outputs are float32")
+                    kept = made.meta.get("val") if isinstance(made, fx.Node) else None
+                    if isinstance(kept, Tensor) and kept.dtype != torch.float32:
+                        self._refuse(f"an output of {kept.dtype}", path_of(made), "outputs are float32")
                 outputs = [self.value(v) for v in returned if isinstance(v, fx.Node)]
         if self._refused:
             raise UnsupportedModel(self._refused)

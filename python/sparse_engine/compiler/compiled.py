@@ -55,6 +55,11 @@ class CompiledModel:
         """Threads of one call."""
         return self._open().threads
 
+    @property
+    def nodes(self) -> list[dict[str, Any]]:
+        """What it consists of, in the order it runs: for each a mapping with "operation", "name", "shape", "weight" and more."""
+        return list(self._program.nodes)
+
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """The model's outputs.
 

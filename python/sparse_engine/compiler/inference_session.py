@@ -37,7 +37,7 @@ class InferenceSession:
     ) -> None:
         """
         Args:
-            path_or_bytes: an ONNX model, which is compiled first (that needs torch and onnx), or what `CompiledModel.save` wrote.
+            path_or_bytes: an ONNX model, which is compiled first (with torch and onnx), or what `CompiledModel.save` wrote.
             sess_options: of its attributes `intra_op_num_threads` counts, 0 for as many as `engine.runtime` says.
             providers, other: taken for the sake of programs that give them; everything runs on the CPU.
         Raises:

@@ -9,12 +9,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ..onnx_files.reading import OnnxFile, inputs_of, plain
-from .onnx_rules import RULES, Call, Known
+from .onnx_rules import CONSTANTS, RULES, Call, Known
 from .rules import RefusedError
 from .unsupported import Refused, UnsupportedModel
 
 FLOATS = (1, 10, 16)  # ONNX's float, half and bfloat16
 RESHAPED = ("Shape", "Size")  # known whenever a shape is
+BY_RULE = ("LRN", "Softmax", "LogSoftmax")  # of constants too: onnx's reference knows their newest form alone, or is wrong
 HELD_FROM = 64  # elements from which a constant is a buffer
 Values = dict[str, "Tensor | Known | None"]
 
@@ -22,8 +23,8 @@ Values = dict[str, "Tensor | Known | None"]
 class OnnxModule(nn.Module):
     """Computes what an ONNX graph does, in float32.
 
-    What depends on the file and on shapes alone is computed by onnx's reference implementation, once for each call; all else by the
-    rules of `onnx_rules`.
+    What depends on the file and on shapes alone is computed by onnx's reference implementation, once for each call; all else
+    by the rules of `onnx_rules`.
 
     Attributes:
         input_names, output_names: of the graph.
@@ -52,18 +53,20 @@ class OnnxModule(nn.Module):
             operation: Any = getattr(self, step)
             given = [values[name] for name in reads]
             if all(value is None or isinstance(value, Known) for value in given):
-                made: Sequence[Any] = operation.known(given)
+                results: Sequence[Any] = operation.known(given)
             elif operation.op in RESHAPED:
-                made = [operation.of_shape(given[0])]
+                results = [operation.of_shape(given[0])]
             else:
-                made = operation(*given)
-            values |= dict(zip(makes, made, strict=False))
-        outputs = []
+                results = operation(*given)
+            values |= dict(zip(makes, results, strict=False))
+        outputs: list[Tensor] = []
         for name in self.output_names:
             value = values.get(name)
             if value is None:
                 raise UnsupportedModel([Refused("an output", name, "nothing makes it")])
-            outputs.append(value.tensor if isinstance(value, Known) else value)
+            made = value.tensor if isinstance(value, Known) else value
+            again = any(made is other for other in (*inputs, *outputs))
+            outputs.append(made.clone() if again else made)  # each has a name of its own
         return tuple(outputs)
 
     def _fold(self, graph: Any) -> None:
@@ -148,11 +151,18 @@ class OnnxOperation(nn.Module):
 
         if self.op in ("RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Bernoulli", "Multinomial"):
             raise UnsupportedModel([Refused(self.title, self._node.name, "is random")])
+        if self.op in BY_RULE:
+            return [Known(made.numpy()) for made in self.forward(*[v if v is None else v.tensor for v in inputs])]
+        if self.op in CONSTANTS:
+            return [Known(CONSTANTS[self.op]([v if v is None else v.array for v in inputs], self._attributes))]
         feeds = {name: value.array for name, value in zip(self._node.input, inputs, strict=True) if name}
         graph = helper.make_graph(
             [self._node],
             "one",
-            [helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(a.dtype), a.shape) for name, a in feeds.items()],
+            [
+                helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(a.dtype), a.shape)
+                for name, a in feeds.items()
+            ],
             [helper.make_empty_tensor_value_info(name) for name in self._node.output if name],
         )
         opsets = [helper.make_opsetid("", self.opset)]

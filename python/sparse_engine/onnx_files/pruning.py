@@ -15,7 +15,7 @@ MULTIPLY = {"Conv": 1, "Gemm": 1, "MatMul": 1}  # which input is the weight
 
 
 class OnnxWeight(NamedTuple):
-    """A weight of a file: the tensor that holds it, the first operation that multiplies by it, and whether it lies transposed."""
+    """A weight of a file: the tensor that holds it, the first operation that multiplies by it, and whether it is transposed."""
 
     tensor: Any
     node: Any
@@ -41,7 +41,7 @@ def prune_onnx(source: Any, spec: Spec) -> Any:
     if not weights:
         raise ValueError("the model has no Conv, Gemm or MatMul with a weight of its own: nothing can be pruned")
     holder = _Layers()
-    layers = {name: holder.hold(name, weight) for name, weight in weights.items()}
+    layers: dict[str, Any] = {name: holder.hold(name, weight) for name, weight in weights.items()}
     prune_masks(holder, spec)
     for name, layer in layers.items():
         _write(weights[name], layer.weight.detach().numpy())
@@ -54,7 +54,9 @@ def weights_of(model: Any) -> dict[str, OnnxWeight]:
     held = {tensor.name: tensor for tensor in graph.initializer}
     for node in graph.node:
         if node.op_type == "Constant":
-            held.update({node.output[0]: a.t for a in node.attribute if a.name == "value"})
+            for attribute in node.attribute:
+                if attribute.name == "value":
+                    held[node.output[0]] = attribute.t
     found: dict[str, OnnxWeight] = {}
     for node in graph.node:
         index = MULTIPLY.get(node.op_type)

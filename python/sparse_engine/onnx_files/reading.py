@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-OPSETS = range(7, 27)
+OPSETS = range(7, 29)
 DOMAINS = ("", "ai.onnx", "com.microsoft")
 
 
@@ -33,7 +33,7 @@ class OnnxFile(NamedTuple):
 
 
 class Input(NamedTuple):
-    """An input of a file: its name, its element type as ONNX counts them, and its shape, where a size may be a name or unknown."""
+    """An input of a file: its name, its element type as ONNX counts them, and its shape; a size may be a name, or unknown."""
 
     name: str
     element_type: int
@@ -75,7 +75,8 @@ def read_onnx(source: "str | os.PathLike[str] | bytes | Any") -> OnnxFile:
     opset = versions.get("", versions.get("ai.onnx", 0))
     if opset not in OPSETS:
         raise ValueError(
-            f"{name} follows opset {opset} of ONNX; {OPSETS[0]} to {OPSETS[-1]} are covered: convert it with onnx.version_converter"
+            f"{name} follows opset {opset} of ONNX; {OPSETS[0]} to {OPSETS[-1]} are covered: convert it with "
+            f"onnx.version_converter"
         )
     constants = {}
     for tensor in model.graph.initializer:
@@ -113,11 +114,15 @@ def inputs_of(file: OnnxFile) -> list[Input]:
         tensor = value.type.tensor_type
         shape = None
         if tensor.HasField("shape"):
-            shape = tuple(
-                d.dim_value if d.HasField("dim_value") else d.dim_param if d.HasField("dim_param") else None for d in tensor.shape.dim
-            )
+            shape = tuple(_size(d) for d in tensor.shape.dim)
         found.append(Input(value.name, tensor.elem_type, shape))
     return found
+
+
+def _size(dimension: Any) -> "int | str | None":
+    if dimension.HasField("dim_value"):
+        return int(dimension.dim_value)
+    return str(dimension.dim_param) if dimension.HasField("dim_param") else None
 
 
 def _array(tensor: Any, folder: str, name: str) -> NDArray[Any]:

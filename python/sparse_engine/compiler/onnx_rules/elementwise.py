@@ -1,15 +1,16 @@
 """Functions of every element, of one tensor or of several with broadcast."""
 
+from collections.abc import Callable
 from functools import reduce
 from math import isclose
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F  # noqa: N812 (torch's own name for it)
+from torch.nn import functional as F
 
 from .registry import Call, Known, RefusedError, rule
 
-_UNARY = {
+_UNARY: dict[str, Callable[[Tensor], Tensor]] = {
     "Abs": torch.abs,
     "Exp": torch.exp,
     "HardSwish": F.hardswish,
@@ -20,13 +21,12 @@ _UNARY = {
     "Neg": torch.neg,
     "Reciprocal": torch.reciprocal,
     "Relu": torch.relu,
-    "Selu": F.selu,
     "Sigmoid": torch.sigmoid,
     "Softplus": F.softplus,
     "Sqrt": torch.sqrt,
     "Tanh": torch.tanh,
 }
-_PAIRS = {"Add": torch.add, "Sub": torch.sub, "Mul": torch.mul, "Div": torch.div}
+_PAIRS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"Add": torch.add, "Sub": torch.sub, "Mul": torch.mul, "Div": torch.div}
 
 
 @rule(*_UNARY)
@@ -37,7 +37,8 @@ def _unary(c: Call) -> Tensor:
 @rule("Selu")
 def _selu(c: Call) -> Tensor:
     alpha, gamma = c.get("alpha", 1.6732632423543772), c.get("gamma", 1.0507009873554805)
-    return F.elu(c.x(), alpha) * gamma
+    negative: Tensor = F.elu(c.x(), alpha)
+    return negative * gamma
 
 
 @rule(*_PAIRS)
@@ -214,5 +215,3 @@ def _quick_gelu(c: Call) -> Tensor:
 def _fast_gelu(c: Call) -> Tensor:
     x = c.x() + c.x(1) if c.has(1) else c.x()
     return F.gelu(x, approximate="tanh")
-
-

@@ -1,9 +1,11 @@
 """What only moves elements: views, permutations, parts, padding, repetition, concatenation, resizing."""
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F  # noqa: N812 (torch's own name for it)
+from torch.nn import functional as F
 
 from .registry import Call, RefusedError, rule
 
@@ -138,12 +140,11 @@ def _pad(c: Call) -> Tensor:
 
 def _mirrored(length: int, before: int, after: int, mode: str) -> "np.ndarray[tuple[int, ...], np.dtype[np.int64]]":
     """The elements of an axis with what is filled in around it."""
-    names = {"reflect": "reflect", "edge": "edge", "wrap": "wrap"}
-    if mode not in names or before < 0 or after < 0:
+    if mode not in ("reflect", "edge", "wrap") or before < 0 or after < 0:
         raise RefusedError(f"in mode {mode!r} by {before} and {after}")
-    kinds = {"reflect": np.pad(np.arange(length), (before, after), "reflect")} if mode == "reflect" else {}
-    made = kinds[mode] if kinds else np.pad(np.arange(length), (before, after), "edge" if mode == "edge" else "wrap")
-    return made.astype(np.int64)
+    padded: Any = np.pad  # numpy's types ask for a literal mode
+    made: np.ndarray[tuple[int, ...], np.dtype[np.int64]] = padded(np.arange(length), (before, after), mode)
+    return made
 
 
 @rule("DepthToSpace")
@@ -171,7 +172,9 @@ def _resize(c: Call) -> Tensor:
     scales, sizes = _scales_and_sizes(c, x)
     mode = c.get("mode", "nearest")
     mode = mode if isinstance(mode, str) else mode.decode()
-    coordinates = _text(c, "coordinate_transformation_mode", "half_pixel" if c.op == "Resize" and c.opset > 10 else "asymmetric")
+    coordinates = _text(
+        c, "coordinate_transformation_mode", "half_pixel" if c.op == "Resize" and c.opset > 10 else "asymmetric"
+    )
     if all(new == old for old, new in zip(x.shape, sizes, strict=True)):
         return x
     if coordinates == "tf_crop_and_resize" or c.get("antialias", 0) or mode not in ("nearest", "linear"):
@@ -180,10 +183,7 @@ def _resize(c: Call) -> Tensor:
         if old == new:
             continue
         where = _coordinates(old, new, scale, coordinates)
-        if mode == "nearest":
-            x = _nearest(c, x, axis, where, coordinates)
-        else:
-            x = _between(x, axis, where)
+        x = _nearest(c, x, axis, where) if mode == "nearest" else _between(x, axis, where)
     return x
 
 
@@ -221,7 +221,7 @@ def _coordinates(old: int, new: int, scale: float, mode: str) -> "np.ndarray[tup
     if mode == "asymmetric":
         return at / scale
     if mode == "align_corners":
-        return at * (old - 1) / max(1, new - 1)
+        return at * (old - 1) / (old * scale - 1) if new > 1 else at * 0
     if mode == "pytorch_half_pixel":
         return (at + 0.5) / scale - 0.5 if new > 1 else at * 0
     if mode == "half_pixel_symmetric":
@@ -231,15 +231,11 @@ def _coordinates(old: int, new: int, scale: float, mode: str) -> "np.ndarray[tup
     raise RefusedError(f"with coordinates {mode!r}")
 
 
-def _nearest(c: Call, x: Tensor, axis: int, where: "np.ndarray[tuple[int, ...], np.dtype[np.float64]]", mode: str) -> Tensor:
+def _nearest(c: Call, x: Tensor, axis: int, where: "np.ndarray[tuple[int, ...], np.dtype[np.float64]]") -> Tensor:
     rounding = _text(c, "nearest_mode", "round_prefer_floor" if c.op == "Resize" and c.opset > 10 else "floor")
-    functions = {
-        "round_prefer_floor": lambda v: np.ceil(v - 0.5),
-        "round_prefer_ceil": lambda v: np.floor(v + 0.5),
-        "floor": np.floor,
-        "ceil": np.ceil,
-    }
-    chosen = np.clip(functions[rounding](where), 0, x.shape[axis] - 1).astype(np.int64)
+    shifted = {"round_prefer_floor": np.ceil(where - 0.5), "round_prefer_ceil": np.floor(where + 0.5)}
+    shifted |= {"floor": np.floor(where), "ceil": np.ceil(where)}
+    chosen = np.clip(shifted[rounding], 0, x.shape[axis] - 1).astype(np.int64)
     times, rest = divmod(len(chosen), x.shape[axis])
     if rest == 0 and np.array_equal(chosen, np.repeat(np.arange(x.shape[axis]), times)):
         kept = list(x.shape)

@@ -2,7 +2,7 @@
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F  # noqa: N812 (torch's own name for it)
+from torch.nn import functional as F
 
 from .elementwise import power
 from .registry import Call, RefusedError, rule
@@ -29,12 +29,16 @@ def _group_norm(c: Call) -> Tensor:
 
 
 @rule("LayerNormalization")
-def _layer_norm(c: Call) -> Tensor:
-    if c.outputs > 1:
-        raise RefusedError("its mean or deviation is read")
-    x, axis = c.x(0), c.get("axis", -1) % c.x(0).ndim
-    y = F.layer_norm(x, list(x.shape[axis:]), None, None, c.get("epsilon", 1e-5)) * c.x(1)
-    return y + c.x(2) if c.has(2) else y
+def _layer_norm(c: Call) -> list[Tensor]:
+    x, axis, epsilon = c.x(0), c.get("axis", -1) % c.x(0).ndim, c.get("epsilon", 1e-5)
+    y = F.layer_norm(x, list(x.shape[axis:]), None, None, epsilon) * c.x(1)
+    y = y + c.x(2) if c.has(2) else y
+    if c.outputs == 1:
+        return [y]
+    axes = tuple(range(axis, x.ndim))
+    mean = x.mean(axes, keepdim=True)
+    apart = x - mean
+    return [y, mean, torch.reciprocal(torch.sqrt((apart * apart).mean(axes, keepdim=True) + epsilon))]
 
 
 @rule("RMSNormalization", "SimplifiedLayerNormalization")
@@ -67,6 +71,5 @@ def _local_response(c: Call) -> Tensor:
 @rule("LpNormalization")
 def _lp_norm(c: Call) -> Tensor:
     x, axis, p = c.x(), c.get("axis", -1), c.get("p", 2)
-    if p == 1:
-        return x / torch.abs(x).sum(axis, keepdim=True)
-    return x / torch.sqrt((x * x).sum(axis, keepdim=True))
+    norm = torch.abs(x).sum(axis, keepdim=True) if p == 1 else torch.sqrt((x * x).sum(axis, keepdim=True))
+    return torch.where(norm == 0, 0.0, x / norm)

@@ -4,12 +4,14 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F  # noqa: N812 (torch's own name for it)
+from torch.nn import functional as F
 
 from .registry import Call, RefusedError, rule
 
 
-def around(c: Call, x: Tensor, kernel: Sequence[int], stride: Sequence[int], dilation: Sequence[int]) -> tuple[list[int], list[int]]:
+def around(
+    c: Call, x: Tensor, kernel: Sequence[int], stride: Sequence[int], dilation: Sequence[int]
+) -> tuple[list[int], list[int]]:
     """Padding before and after each axis of the plane, as `pads` or `auto_pad` gives it."""
     auto = c.get("auto_pad", "NOTSET")
     auto = auto if isinstance(auto, str) else auto.decode()

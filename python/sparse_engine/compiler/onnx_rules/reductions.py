@@ -3,15 +3,18 @@
 import torch
 from torch import Tensor
 
-from .registry import Call, rule
+from .registry import Call, RefusedError, rule
 
 
 def _axes(c: Call) -> "tuple[int, ...] | None":
     """The axes that are reduced; None for none."""
     axes = c.listed("axes", 1, "axes")
-    if axes:
-        return tuple(a % c.x().ndim for a in axes)
-    return None if c.get("noop_with_empty_axes", 0) else tuple(range(c.x().ndim))
+    if axes or not c.get("noop_with_empty_axes", 0):
+        found = tuple(a % c.x().ndim for a in axes) if axes else tuple(range(c.x().ndim))
+        if any(c.x().shape[a] == 0 for a in found):
+            raise RefusedError("over nothing")
+        return found
+    return None
 
 
 @rule("ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin", "ReduceL1", "ReduceL2", "ReduceSumSquare", "ReduceLogSum")

@@ -82,7 +82,7 @@ class Call:
         return self.attributes.get(name, default)
 
     def listed(self, name: str, index: int, what: str) -> "list[int] | None":
-        """Integers that are an attribute in old versions of an operation and an input in new ones; None where neither is given."""
+        """Integers that are an attribute in old versions of an operation, an input in new ones; None where neither is given."""
         if self.has(index):
             return self.integers(index, what)
         given = self.get(name)

@@ -1,8 +1,8 @@
 """Weights that cannot matter go: those that read a channel which is the same for every input, and those that make one unread.
 
 A row without weights makes act(bias) of everything. Where that is 0 its readers' weights for the channel go; another constant
-becomes part of their bias, unless a convolution's padding, which is 0, lies beside it. And a channel that no reader has a weight
-for needs none of its own. One leads to the next, so it is repeated until nothing changes.
+becomes part of their bias, unless a convolution's padding, which is 0, lies beside it. And a channel that no reader has a
+weight for needs none of its own. One leads to the next, so it is repeated until nothing changes.
 """
 
 import numpy as np

@@ -3,4 +3,15 @@
 from . import activations, arithmetic, comparisons, moves, norms, pools, products, reductions
 from .registry import RULES, RefusedError
 
-__all__ = ["RULES", "RefusedError", "activations", "arithmetic", "comparisons", "moves", "norms", "pools", "products", "reductions"]
+__all__ = [
+    "RULES",
+    "RefusedError",
+    "activations",
+    "arithmetic",
+    "comparisons",
+    "moves",
+    "norms",
+    "pools",
+    "products",
+    "reductions",
+]

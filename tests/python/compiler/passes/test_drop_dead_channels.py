@@ -73,10 +73,10 @@ def test_weights_that_others_use_or_results_that_others_read_stay():
 
 
 def test_weights_of_a_smooth_activation_and_below_a_residual_stay():
-    x, h, y, first, last = hidden("sigmoid")
+    x, _, y, first, last = hidden("sigmoid")
     before = last.weight.copy()
     same_after(graph([x], [y], first, last), drop_dead_channels, X)
-    x, h, y, first, last = hidden()
+    x, _, y, first, last = hidden()
     first.residual = x
     same_after(graph([x], [y], first, last), drop_dead_channels, X)
     assert np.array_equal(last.weight, before)
