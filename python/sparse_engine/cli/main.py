@@ -16,15 +16,17 @@ from .output import UserError, importable, print_json, threads, whole_number, wr
 DESCRIPTION = "Prune a PyTorch model with one call and run it faster on an ordinary CPU."
 EPILOG = """\
 examples:
-  sparse-engine inspect model.onnx --what-if 0.9            what it is made of, and what pruning would gain here
-  sparse-engine prune model.onnx --sparsity 0.8 -o p.onnx   by magnitude, without the training code
-  sparse-engine compile p.onnx -o p.sparse                  one file, which needs numpy only to run
-  sparse-engine bench p.onnx --batch 1,16 --threads 1,2     in turns with ONNX Runtime and OpenVINO, where installed
-  sparse-engine profile p.sparse --html profile.html        what each node takes
-  sparse-engine info                          versions, instruction set, threads
-  sparse-engine info --json                   the same for programs, and for bug reports
-  sparse-engine demo                          table and plot from real images, in about two minutes
-  sparse-engine demo --quick --output a.png   the same in seconds, too short to learn much
+  sparse-engine inspect model.onnx --what-if 0.9   what it is made of, and what pruning would gain
+  sparse-engine prune model.onnx --sparsity 0.8 -o p.onnx
+                                                   by magnitude, without the training code
+  sparse-engine compile p.onnx -o p.sparse         one file, which needs numpy only to run
+  sparse-engine bench p.onnx --batch 1,16 --threads 1,2
+                                                   in turns with other engines that are installed
+  sparse-engine profile p.sparse --html p.html     what each node takes
+  sparse-engine info                               versions, instruction set, threads
+  sparse-engine info --json                        the same for programs, and for bug reports
+  sparse-engine demo                               table and plot from real images, in minutes
+  sparse-engine demo --quick --output a.png        the same in seconds, too short to learn much
 
 environment:
   SPARSE_ENGINE_ISA           kernels to use, one of those that `sparse-engine info` lists

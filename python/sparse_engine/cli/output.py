@@ -37,7 +37,7 @@ def writable(value: str) -> str:
     """A path that a file can be written at, for argparse."""
     path = Path(value)
     if path.is_dir():
-        raise argparse.ArgumentTypeError(f"{value} is a directory; give a file, such as {path / 'result'}")
+        raise argparse.ArgumentTypeError(f"{value} is a directory; give a file in it")
     if not path.absolute().parent.is_dir():
         raise argparse.ArgumentTypeError(f"the directory {path.absolute().parent} does not exist; make it first")
     if not os.access(path.absolute().parent, os.W_OK):

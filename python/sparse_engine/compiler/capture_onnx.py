@@ -64,7 +64,7 @@ def _sizes(wanted: Input) -> list[int]:
 
 
 def _checked(value: Any, wanted: Input) -> Tensor:
-    tensor = value if isinstance(value, Tensor) else torch.from_numpy(np.ascontiguousarray(value))
+    tensor = value if isinstance(value, Tensor) else torch.from_numpy(np.array(value, order="C"))
     if tensor.dtype != torch.float32:
         raise UnsupportedModel([Refused(f"an input of {tensor.dtype}", wanted.name, "inputs are float32")])
     if wanted.shape is not None:

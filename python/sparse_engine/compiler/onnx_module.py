@@ -1,6 +1,6 @@
 """An ONNX graph as a torch module: a module for each operation, so that torch.export follows it and names it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -71,8 +71,9 @@ class OnnxModule(nn.Module):
 
     def _fold(self, graph: Any) -> None:
         """Operations on constants alone are computed now; of the others a module is made."""
+        read = {name for node in graph.node for name in node.input if name} | set(self.output_names)
         for index, node in enumerate(graph.node):
-            operation = OnnxOperation(node, self.opset)
+            operation = OnnxOperation(node, self.opset, read)
             reads = list(node.input)
             if all(name == "" or name in self._constants for name in reads) and not operation.has_graphs:
                 given = [Known(self._constants[name]) if name else None for name in reads]
@@ -121,14 +122,16 @@ class OnnxOperation(nn.Module):
     Attributes:
         op: its name in ONNX.
         title: the same with the domain, where that is not ONNX's own.
+        outputs: how many results there are up to the last that is read.
     """
 
-    def __init__(self, node: Any, opset: int) -> None:
+    def __init__(self, node: Any, opset: int, read: Container[str]) -> None:
         import onnx
 
         super().__init__()
         self.op, self.opset, self._node = node.op_type, opset, node
         self.title = node.op_type if node.domain in ("", "ai.onnx") else f"{node.domain}.{node.op_type}"
+        self.outputs = max((i + 1 for i, name in enumerate(node.output) if name in read), default=0)
         self._attributes = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
         self.has_graphs = any(a.type in (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS) for a in node.attribute)
 
@@ -137,9 +140,8 @@ class OnnxOperation(nn.Module):
         found = RULES.get(self.op)
         if found is None:
             raise UnsupportedModel([Refused(self.title, self._node.name)])
-        outputs = len([name for name in self._node.output if name])
         try:
-            made = found(Call(self.op, self._attributes, inputs, outputs, self.opset))
+            made = found(Call(self.op, self._attributes, inputs, self.outputs, self.opset))
         except RefusedError as refusal:
             raise UnsupportedModel([Refused(self.title, self._node.name, str(refusal))]) from refusal
         return made if isinstance(made, list) else [made]

@@ -121,7 +121,7 @@ def inputs_of(file: OnnxFile) -> list[Input]:
 
 def _size(dimension: Any) -> "int | str | None":
     if dimension.HasField("dim_value"):
-        return int(dimension.dim_value)
+        return int(dimension.dim_value) if dimension.dim_value >= 0 else None  # some exporters write −1 for an open size
     return str(dimension.dim_param) if dimension.HasField("dim_param") else None
 
 

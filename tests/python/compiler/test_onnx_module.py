@@ -35,7 +35,10 @@ def test_a_weight_that_two_operations_read_is_held_once():
 
 
 def test_modules_have_the_names_of_the_files_nodes_and_no_two_the_same():
-    nodes = [helper.make_node("Relu", ["x"], ["a"], name="block.0/act"), helper.make_node("Relu", ["a"], ["y"], name="block.0/act")]
+    nodes = [
+        helper.make_node("Relu", ["x"], ["a"], name="block.0/act"),
+        helper.make_node("Relu", ["a"], ["y"], name="block.0/act"),
+    ]
     names = [name for name, _ in module_of(model_of(nodes, {"x": ("N", 4)}, ["y"])).named_children()]
     assert names == ["block_0/act", "block_0/act_1"]
 
@@ -61,7 +64,9 @@ def test_every_unknown_operation_is_named_with_its_domain():
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, ("N",))],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17), helper.make_opsetid("org.example", 1)])
-    with pytest.raises(engine.UnsupportedModel, match=r"Det \(2×, in first, third\).*org\.example\.Mine \(1×, in second\)") as caught:
+    with pytest.raises(
+        engine.UnsupportedModel, match=r"Det \(2×, in first, third\).*org\.example\.Mine \(1×, in second\)"
+    ) as caught:
         engine.compile(model, reals(2, 3, 3))
     assert [one.path for one in caught.value.refused] == ["first", "second", "third"]
 
@@ -83,7 +88,7 @@ def test_quantized_operations_are_refused_by_name_and_quantized_weights_are_not(
     weight = np.random.default_rng(0).integers(0, 256, (16, 8)).astype(np.uint8)
     weight[:, ::2] = 128  # zeros are the zero point
     nodes = [helper.make_node("DequantizeLinear", ["w", "s", "z"], ["d"]), helper.make_node("MatMul", ["x", "d"], ["y"])]
-    model = model_of(nodes, {"x": ("N", 16)}, ["y"], {"w": weight, "s": scale, "z": zero})
+    model = model_of(nodes, {"x": ("N", 16)}, ["y"], {"w": weight, "s": scale, "z": zero}, opset=21)
     compiled = check(model, reals(2, 16), rtol=1e-3, atol=1e-3)
     assert compiled.nodes[0]["weight"][2] <= 64
     with pytest.raises(engine.UnsupportedModel, match="QuantizeLinear"):
@@ -108,3 +113,10 @@ def test_an_input_that_is_an_output_and_an_output_given_twice_keep_their_names()
                       helper.make_node("Identity", ["a"], ["c"])], {"x": ("N", 4)}, ["a", "b", "c"])  # fmt: skip
     compiled = check(model, reals(2, 4))
     assert [t.name for t in (*compiled.inputs, *compiled.outputs)] == ["x", "a", "b", "c"]
+
+
+def test_a_result_that_nothing_reads_is_in_nobodys_way():
+    nodes = [helper.make_node("Dropout", ["x"], ["a", "mask"]), helper.make_node("Relu", ["a"], ["y"])]
+    check(model_of(nodes, {"x": ("N", 4)}, ["y"]), reals(2, 4))
+    with pytest.raises(engine.UnsupportedModel, match="Dropout.*its mask is read"):
+        engine.compile(model_of(nodes, {"x": ("N", 4)}, {"y": 1, "mask": 9}), reals(2, 4))

@@ -127,8 +127,7 @@ def _pad(c: Call) -> Tensor:
     axes = [a % x.ndim for a in (c.integers(3, "axes") if c.has(3) else range(x.ndim))]
     number = float(c.known(2, "value").item()) if c.has(2) else float(c.get("value", 0.0))
     around = {axis: (pads[i], pads[i + len(axes)]) for i, axis in enumerate(axes)}
-    mode = c.get("mode", "constant")
-    mode = mode.decode() if isinstance(mode, bytes) else mode
+    mode = _text(c, "mode", "constant")
     if mode == "constant":
         flat = [n for axis in range(x.ndim - 1, -1, -1) for n in around.get(axis, (0, 0))]
         return F.pad(x, flat, value=number)
@@ -151,8 +150,7 @@ def _mirrored(length: int, before: int, after: int, mode: str) -> "np.ndarray[tu
 def _depth_to_space(c: Call) -> Tensor:
     x, r = c.x(), c.get("blocksize")
     n, channels, height, width = x.shape
-    mode = c.get("mode", "DCR")
-    if (mode if isinstance(mode, str) else mode.decode()) == "CRD":
+    if _text(c, "mode", "DCR") == "CRD":
         return F.pixel_shuffle(x, r)
     apart = x.reshape(n, r, r, channels // r**2, height, width).permute(0, 3, 4, 1, 5, 2)
     return apart.reshape(n, channels // r**2, height * r, width * r)
@@ -162,7 +160,10 @@ def _depth_to_space(c: Call) -> Tensor:
 def _space_to_depth(c: Call) -> Tensor:
     x, r = c.x(), c.get("blocksize")
     n, channels, height, width = x.shape
-    apart = x.reshape(n, channels, height // r, r, width // r, r).permute(0, 3, 5, 1, 2, 4)
+    apart = x.reshape(n, channels, height // r, r, width // r, r)
+    if _text(c, "mode", "DCR") == "CRD":
+        return apart.permute(0, 1, 3, 5, 2, 4).reshape(n, channels * r**2, height // r, width // r)
+    apart = apart.permute(0, 3, 5, 1, 2, 4)
     return apart.reshape(n, channels * r**2, height // r, width // r)
 
 
@@ -170,8 +171,7 @@ def _space_to_depth(c: Call) -> Tensor:
 def _resize(c: Call) -> Tensor:
     x = c.x()
     scales, sizes = _scales_and_sizes(c, x)
-    mode = c.get("mode", "nearest")
-    mode = mode if isinstance(mode, str) else mode.decode()
+    mode = _text(c, "mode", "nearest")
     coordinates = _text(
         c, "coordinate_transformation_mode", "half_pixel" if c.op == "Resize" and c.opset > 10 else "asymmetric"
     )

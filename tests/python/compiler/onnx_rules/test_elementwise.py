@@ -44,7 +44,9 @@ def test_functions_with_parameters(op, attributes):
 @pytest.mark.parametrize("first", [True, False])
 def test_constants_on_either_side_are_broadcast(op, shape, first):
     reads = ["c", "x"] if first else ["x", "c"]
-    model = model_of([helper.make_node(op, reads, ["y"])], {"x": ("N", 3, 4)}, ["y"], {"c": np.abs(reals(*shape, seed=1)) + 0.5})
+    model = model_of(
+        [helper.make_node(op, reads, ["y"])], {"x": ("N", 3, 4)}, ["y"], {"c": np.abs(reals(*shape, seed=1)) + 0.5}
+    )
     check(model, X + 3)
 
 

@@ -27,7 +27,12 @@ def test_windows(op, attributes):
 @pytest.mark.parametrize("attributes", [{}, {"ceil_mode": 1}, {"pads": [0, 1, 2, 0]}])
 def test_averages_that_count_their_padding(attributes):
     given = {"pads": [1, 1, 1, 1], **attributes}
-    check(single("AveragePool", shape=("N", 3, 9, 8), opset=19, kernel_shape=[3, 3], strides=[2, 2], count_include_pad=1, **given), X)
+    check(
+        single(
+            "AveragePool", shape=("N", 3, 9, 8), opset=19, kernel_shape=[3, 3], strides=[2, 2], count_include_pad=1, **given
+        ),
+        X,
+    )
 
 
 def test_pools_over_one_axis_and_over_all():

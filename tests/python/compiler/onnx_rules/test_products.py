@@ -49,7 +49,8 @@ def test_matmul_by_a_weight_and_a_refusal_of_two_computed_values():
 
 
 @pytest.mark.parametrize(
-    ("equation", "weight"), [("nij,jk->nik", (4, 5)), ("nij,kj->nik", (5, 4)), ("nij,ijk->nk", (3, 4, 5)), ("nij,jkl->nikl", (4, 2, 5))]
+    ("equation", "weight"),
+    [("nij,jk->nik", (4, 5)), ("nij,kj->nik", (5, 4)), ("nij,ijk->nk", (3, 4, 5)), ("nij,jkl->nikl", (4, 2, 5))],
 )
 def test_einsum_that_is_a_product(equation, weight):
     check(single("Einsum", reals(*weight, seed=1), shape=("N", 3, 4), equation=equation), reals(2, 3, 4))

@@ -14,7 +14,9 @@ CHOICES = {
     "logical words": lambda x: torch.where(torch.logical_and(x < 1, torch.logical_not(x < -1)), x, OTHER),
     "masked fill": lambda x: x.masked_fill(x > 0, 4.0),
     "a truth value as a number": lambda x: (x > 0).float() * x,
-    "infinities on the way": lambda x: torch.where(x > 0, x, float("-inf")).clamp(min=-5) + torch.where(x > 0, 1 / x.relu(), 1.0),
+    "infinities on the way": lambda x: (
+        torch.where(x > 0, x, float("-inf")).clamp(min=-5) + torch.where(x > 0, 1 / x.relu(), 1.0)
+    ),
 }
 
 
