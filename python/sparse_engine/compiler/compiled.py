@@ -57,7 +57,7 @@ class CompiledModel:
 
     @property
     def nodes(self) -> list[dict[str, Any]]:
-        """What it consists of, in the order it runs: for each a mapping with "operation", "name", "shape", "weight" and more."""
+        """What it consists of, in the order it runs: mappings with "operation", "name", "shape", "weight" and more."""
         return list(self._program.nodes)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:

@@ -37,8 +37,8 @@ def _unary(c: Call) -> Tensor:
 @rule("Selu")
 def _selu(c: Call) -> Tensor:
     alpha, gamma = c.get("alpha", 1.6732632423543772), c.get("gamma", 1.0507009873554805)
-    negative: Tensor = F.elu(c.x(), alpha)
-    return negative * gamma
+    y: Tensor = F.elu(c.x(), alpha) * gamma
+    return y
 
 
 @rule(*_PAIRS)

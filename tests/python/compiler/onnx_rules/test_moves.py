@@ -87,7 +87,7 @@ def test_resizes_by_scales_as_exporters_write_them():
 
 
 def test_cubic_resizes_and_selections_of_the_batch_are_refused():
-    with pytest.raises(engine.UnsupportedModel, match="Resize.*cubic"):
+    with pytest.raises(engine.UnsupportedModel, match=r"Resize.*cubic"):
         engine.compile(single("Resize", None, np.array([1, 1, 2, 2], np.float32), shape=SHAPE, mode="cubic"), X)
     with pytest.raises(engine.UnsupportedModel, match="of the batch"):
         engine.compile(single("Gather", integers(1, 0), shape=SHAPE, axis=0), X)

@@ -42,7 +42,7 @@ def test_pools_over_one_axis_and_over_all():
 
 
 def test_dilation_and_three_axes_are_refused():
-    with pytest.raises(engine.UnsupportedModel, match="MaxPool.*dilation"):
+    with pytest.raises(engine.UnsupportedModel, match=r"MaxPool.*dilation"):
         engine.compile(single("MaxPool", shape=("N", 3, 9, 8), kernel_shape=[2, 2], dilations=[2, 2]), X)
-    with pytest.raises(engine.UnsupportedModel, match="MaxPool.*3 axes"):
+    with pytest.raises(engine.UnsupportedModel, match=r"MaxPool.*3 axes"):
         engine.compile(single("MaxPool", shape=("N", 3, 5, 5, 5), kernel_shape=[2, 2, 2]), reals(1, 3, 5, 5, 5))

@@ -26,7 +26,7 @@ def test_convolutions(attributes, weight):
 
 def test_convolutions_over_one_axis_and_a_refusal_over_three():
     check(single("Conv", reals(5, 4, 3, seed=1), shape=("N", 4, 9), pads=[1, 1]), reals(2, 4, 9))
-    with pytest.raises(engine.UnsupportedModel, match="Conv.*3 axes"):
+    with pytest.raises(engine.UnsupportedModel, match=r"Conv.*3 axes"):
         engine.compile(single("Conv", reals(5, 4, 3, 3, 3), shape=("N", 4, 5, 5, 5)), reals(2, 4, 5, 5, 5))
 
 
@@ -57,7 +57,7 @@ def test_einsum_that_is_a_product(equation, weight):
 
 
 def test_other_einsums_are_refused():
-    with pytest.raises(engine.UnsupportedModel, match="Einsum.*ij,ij->ij"):
+    with pytest.raises(engine.UnsupportedModel, match=r"Einsum.*ij,ij->ij"):
         engine.compile(single("Einsum", reals(3, 4), shape=(3, 4), equation="ij,ij->ij"), reals(3, 4))
 
 

@@ -8,7 +8,7 @@ CHOICES = {
     "less": lambda x: torch.where(x < 0.2, x, -x),
     "at most": lambda x: torch.where(x <= OTHER, x, 2.0),
     "greater": lambda x: torch.where(x > 0.2, 1.0, x),
-    "at least, turned": lambda x: torch.where(OTHER >= x, x, x * x),
+    "at least, turned": lambda x: torch.where(x <= OTHER, x, x * x),
     "equal and not": lambda x: torch.where(x.relu() == 0, 7.0, 1.0) + torch.where(x.relu() != 0, 3.0, 0.5),
     "and, or, xor, not": lambda x: torch.where(((x < 0) & (x > -1)) | ((x > 0.5) ^ ~(x > 0.7)), x, 0.0),
     "logical words": lambda x: torch.where(torch.logical_and(x < 1, torch.logical_not(x < -1)), x, OTHER),
