@@ -106,7 +106,7 @@ class Capture(Translation):
                 returned: Any = node.args[0]
                 for made in returned:
                     kept = made.meta.get("val") if isinstance(made, fx.Node) else None
-                    if isinstance(kept, Tensor) and kept.dtype != torch.float32:
+                    if isinstance(kept, Tensor) and kept.dtype != torch.float32 and not self._refused:
                         self._refuse(f"an output of {kept.dtype}", path_of(made), "outputs are float32")
                 outputs = [self.value(v) for v in returned if isinstance(v, fx.Node)]
         if self._refused:

@@ -25,7 +25,7 @@ X = reals(2, 3, 4)
         "Softplus",
         "Softsign",
         "Tanh",
-    ],  # fmt: skip
+    ],
 )
 def test_functions_of_one_element(op):
     check(single(op, opset=22), X)
