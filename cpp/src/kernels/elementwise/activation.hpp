@@ -7,8 +7,8 @@
 // Cost     per vector: 15 to 40 operations, one or two of them divisions; none, relu and relu6 are a comparison each.
 // Error    against the exact function of the same float, in units of its last place (2⁻¹⁴⁹ among subnormals):
 //          hardsigmoid 1, hardswish 2, tanh 2, sigmoid 3, elu 3, exp 3, softplus 3, silu 4, mish 4, gelu 6 (one float in 97 of
-//          all there are was compared), log 3; none, relu, relu6, leaky_relu and sqrt are exact but for their one rounding, floor
-//          is exact.
+//          all there are was compared), log 3; none, relu, relu6, leaky_relu and sqrt are exact but for their one rounding,
+//          floor is exact.
 // A lane's result depends on that lane only, so a single float takes the same way.
 #pragma once
 
@@ -138,7 +138,8 @@ inline Vec log(Vec v) {
   const Vec low = fma(mul(twice, square), p, mul(n, splat(-2.121944400e-4f)));
   const Vec y = add(mul(n, splat(0x1.63p-1f)), add(twice, low));
   const Vec finite = where(less(v, bits(0x7f800000)), y, v);  // infinity and NaN are their own
-  return where(less(splat(0.0f), v), finite, where(equal(v, splat(0.0f)), bits(0xff800000), where(less(v, splat(0.0f)), bits(0x7fc00000), v)));
+  return where(less(splat(0.0f), v), finite,
+               where(equal(v, splat(0.0f)), bits(0xff800000), where(less(v, splat(0.0f)), bits(0x7fc00000), v)));
 }
 
 // Adding 2²³ rounds to an integer, which may be the next one.

@@ -2,7 +2,8 @@
 //
 // Method   a vector at a time.
 // Cost     two loads and a store for each element.
-// Error    that of one operation, u = 2⁻²⁴, and of the activation (activation.hpp). Maxima and minima are exact, and NaN where an
+// Error    that of one operation, u = 2⁻²⁴, and of the activation (activation.hpp). Maxima and minima are exact, and NaN where
+// an
 //          operand is. Comparisons give 1 or 0, which is 0 with NaN; `keep` is a where b is not 0, else 0.
 #pragma once
 

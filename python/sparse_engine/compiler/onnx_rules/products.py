@@ -46,6 +46,33 @@ def _conv(c: Call) -> Tensor:
     return function(x, weight, c.x(2) if c.has(2) else None, stride, before, dilation, c.get("group", 1))
 
 
+@rule("ConvTranspose")
+def _conv_transpose(c: Call) -> Tensor:
+    x, weight = c.x(0), c.x(1)
+    axes = weight.ndim - 2
+    if axes not in (1, 2):
+        raise RefusedError(f"over {axes} axes; one and two are covered")
+    stride, dilation = (list(c.get(name, [1] * axes)) for name in ("strides", "dilations"))
+    extra = list(c.get("output_padding", [0] * axes))
+    kernel = list(weight.shape[2:])
+    pads = list(c.get("pads", [0] * 2 * axes))
+    auto = c.get("auto_pad", "NOTSET")
+    auto = auto if isinstance(auto, str) else auto.decode()
+    whole = [
+        s * (n - 1) + e + (k - 1) * d + 1 for n, s, e, k, d in zip(x.shape[2:], stride, extra, kernel, dilation, strict=True)
+    ]
+    wanted = c.get("output_shape")
+    if wanted is not None or auto in ("SAME_UPPER", "SAME_LOWER"):
+        wanted = list(wanted)[-axes:] if wanted is not None else [n * s for n, s in zip(x.shape[2:], stride, strict=True)]
+        rest = [w - n for w, n in zip(whole, wanted, strict=True)]
+        less, more = [n // 2 for n in rest], [n - n // 2 for n in rest]
+        pads = [*less, *more] if auto == "SAME_UPPER" else [*more, *less]
+    function = F.conv_transpose1d if axes == 1 else F.conv_transpose2d
+    y = function(x, weight, c.x(2) if c.has(2) else None, stride, [0] * axes, 0, c.get("group", 1), dilation)
+    around = [(-pads[i], extra[i] - pads[axes + i]) for i in range(axes - 1, -1, -1)]
+    return F.pad(y, [n for pair in around for n in pair]) if any(n for pair in around for n in pair) else y
+
+
 @rule("MatMul")
 def _matmul(c: Call) -> Tensor:
     return torch.matmul(c.x(0), c.x(1))

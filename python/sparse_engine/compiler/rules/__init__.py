@@ -1,6 +1,6 @@
 """What becomes of each of torch's operations: a function for each, found by name."""
 
-from . import activations, arithmetic, comparisons, moves, norms, pools, products, reductions
+from . import activations, arithmetic, comparisons, moves, norms, pools, products, reductions, transposed
 from .registry import RULES, RefusedError
 
 __all__ = [
@@ -14,4 +14,5 @@ __all__ = [
     "pools",
     "products",
     "reductions",
+    "transposed",
 ]

@@ -25,9 +25,9 @@ double exact(BinaryOp op, double a, double b) {
 
 TEST(Binary, ComputesEveryElementWithinARoundingAndWritesNoOther) {
   for_each_isa([&] {
-    for (const BinaryOp op : {BinaryOp::add, BinaryOp::subtract, BinaryOp::multiply, BinaryOp::divide, BinaryOp::maximum,
-                              BinaryOp::minimum, BinaryOp::less, BinaryOp::less_equal, BinaryOp::equal, BinaryOp::keep,
-                              BinaryOp::first})
+    for (const BinaryOp op :
+         {BinaryOp::add, BinaryOp::subtract, BinaryOp::multiply, BinaryOp::divide, BinaryOp::maximum, BinaryOp::minimum,
+          BinaryOp::less, BinaryOp::less_equal, BinaryOp::equal, BinaryOp::keep, BinaryOp::first})
       for (const Activation activation : kExactActivations)
         for (const bool number : {false, true})
           for (const Index count : {0, 1, 3, 7, 8, 9, 16, 33, 100}) {

@@ -65,3 +65,20 @@ def test_weights_of_16_bits_are_computed_in_float32():
     weight = reals(5, 4, seed=1).astype(np.float16)
     nodes = [helper.make_node("Cast", ["w"], ["v"], to=1), helper.make_node("MatMul", ["x", "v"], ["y"])]
     check(model_of(nodes, {"x": ("N", 5)}, ["y"], {"w": weight}), reals(2, 5))
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        {},
+        {"strides": [2, 2]},
+        {"strides": [2, 2], "pads": [1, 1, 1, 1], "output_padding": [1, 1]},
+        {"strides": [2, 2], "pads": [0, 1, 1, 0]},
+        {"strides": [3, 2], "output_shape": [27, 17]},
+        {"strides": [2, 2], "auto_pad": "SAME_UPPER"},
+        {"dilations": [2, 2]},
+    ],
+)
+def test_transposed_convolutions(attributes):
+    weight = reals(4, 3, 3, 3, seed=1)
+    check(single("ConvTranspose", weight, reals(3, seed=2), shape=("N", 4, 9, 8), **attributes), reals(2, 4, 9, 8))
