@@ -156,7 +156,9 @@ def include_allowed(layer, path, root, name, system):
     if name in THREAD_HEADERS or name in PARALLEL_SYSTEM:
         return where in THREADED
     if system:
-        return STANDARD.match(name) is not None or name in C_SYSTEM.get(path.name, ()) or (layer == "bindings" and name.startswith("pybind11/"))
+        if name in C_SYSTEM.get(path.name, ()):
+            return True
+        return STANDARD.match(name) is not None or (layer == "bindings" and name.startswith("pybind11/"))
     if name.startswith("sparse_engine/"):
         return layer in {"include", "bindings"} or name != "sparse_engine/sparse_engine.hpp"
     if layer in LAYERS:
