@@ -187,18 +187,19 @@ def _array(value: Any, name: str) -> NDArray[np.float32]:
     return np.require(value, np.float32, ["C", "A"])
 
 
-def load_compiled(path: "str | os.PathLike[str]", *, threads: int = 0) -> CompiledModel:
+def load_compiled(file: "str | os.PathLike[str] | bytes", *, threads: int = 0) -> CompiledModel:
     """Read what `CompiledModel.save` wrote. Needs numpy only.
 
     Args:
-        path: the file; it is checked like untrusted input, and nothing in it is executed.
+        file: its path, or its content. It is checked like untrusted input, and nothing in it is executed.
         threads: of one call; 0 for as many as `engine.runtime` says.
     Raises:
         ValueError: the file is damaged or of another kind. OSError: it cannot be read.
     """
-    content = Path(path).read_bytes()
+    content = file if isinstance(file, bytes) else Path(file).read_bytes()
     try:
         program = _core.Program.from_bytes(content)
     except ValueError as error:
-        raise ValueError(f"{os.fspath(path)!r} is no compiled model: {error}") from error
+        name = f"content of {len(file)} bytes" if isinstance(file, bytes) else repr(os.fspath(file))
+        raise ValueError(f"{name} is no compiled model: {error}") from error
     return CompiledModel(program, threads)
