@@ -1,4 +1,4 @@
-"""A compiled model as a KServe predictor: the Open Inference Protocol (V2), inputs and outputs by name, by REST and gRPC.
+"""A compiled model as a KServe predictor: the Open Inference Protocol (V2), inputs and outputs by name.
 
     python kserve_model.py --model_name mlp --model model.sparse --http_port 8080
 

@@ -50,9 +50,8 @@ def needs(*modules):
 
 
 def variables(folder):
-    """The environment of a process that imports from `folder`, and the package from where it is here."""
-    before = [os.environ["PYTHONPATH"]] if os.environ.get("PYTHONPATH") else []
-    path = os.pathsep.join([str(folder), str(Path(engine.__file__).parents[1]), *before])
+    """The environment of a process that imports from `folder` too."""
+    path = os.pathsep.join([str(folder), *filter(None, [os.environ.get("PYTHONPATH")])])
     return os.environ | {"PYTHONPATH": path, "PYTHONUNBUFFERED": "1", "RAY_USAGE_STATS_ENABLED": "0"}
 
 
