@@ -98,7 +98,7 @@ def test_the_content_of_a_file_is_loaded_like_the_file(two, tmp_path):
     loaded = engine.load_compiled(content, threads=1)
     for a, b in zip(loaded(left, right), compiled(left, right), strict=True):
         np.testing.assert_array_equal(a, b)
-    with pytest.raises(ValueError, match="content of 9 bytes is no compiled model"):
+    with pytest.raises(ValueError, match="9 bytes, is no compiled model"):
         engine.load_compiled(content[:9])
 
 
