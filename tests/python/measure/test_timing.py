@@ -5,7 +5,7 @@ import pytest
 torch = pytest.importorskip("torch")
 from torch import nn  # noqa: E402
 
-from sparse_engine.measure import turns  # noqa: E402
+from sparse_engine.measure import timing, turns  # noqa: E402
 from sparse_engine.measure.settling import is_settling  # noqa: E402
 from sparse_engine.measure.timing import interleaved, time_alternating  # noqa: E402
 
