@@ -8,8 +8,7 @@ median over the rounds of the median call and of the 99th percentile, in millise
 parallel operations before every call, which is not timed: its workers are still spinning then. Outputs are compared with the
 dense model's under the same mask. ONNX Runtime's threads do not spin between calls, or the next contestant would suffer.
 
-Of the compiled model the last lines are throughput, in calls a second: one caller with all threads, two callers at once with
-one thread each, and one of these alone.
+What several callers at once get is in bench/concurrency.py.
 """
 
 import argparse
@@ -19,7 +18,6 @@ import signal
 import statistics
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -161,40 +159,6 @@ def model_tables(options: argparse.Namespace) -> None:
                 check(f"{options.model}, {name}", contestant.call(), expected)
             title = f"{options.model}, {SPARSITY:.0%} removed, batch {batch}"
             print_times(title, contestants, (0, 1, 2), beside, options)
-            rates: dict[str, list[float]] = {}
-            for _ in range(options.rounds):
-                for name, callers, session in (
-                    (f"1 caller × {threads} threads", 1, compiled),
-                    ("2 callers × 1 thread", 2, alone),
-                    ("1 caller × 1 thread", 1, alone),
-                ):
-                    rate = calls_a_second(lambda x=x, session=session: session(x), callers, options.seconds)
-                    rates.setdefault(name, []).append(rate)
-            for name, values in rates.items():
-                print(f"{name:34}{statistics.median(values):14.1f} calls/s, idle")
-
-
-def calls_a_second(call: Callable[[], object], callers: int, seconds: float) -> float:
-    """Of all callers together; a first call of each is not counted."""
-    counts = [0] * callers
-    together = threading.Barrier(callers + 1)
-
-    def work(number: int) -> None:
-        call()
-        together.wait()
-        end = time.perf_counter() + seconds
-        while time.perf_counter() < end:
-            call()
-            counts[number] += 1
-
-    threads = [threading.Thread(target=work, args=(i,)) for i in range(callers)]
-    for thread in threads:
-        thread.start()
-    together.wait()
-    begin = time.perf_counter()
-    for thread in threads:
-        thread.join()
-    return sum(counts) / (time.perf_counter() - begin)
 
 
 def main() -> None:

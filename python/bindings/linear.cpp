@@ -66,7 +66,9 @@ void bind_linear(pybind11::module_& m) {
       .value("mish", Activation::mish)
       .value("softplus", Activation::softplus)
       .value("exp", Activation::exp)
-      .value("sqrt", Activation::sqrt);
+      .value("sqrt", Activation::sqrt)
+      .value("log", Activation::log)
+      .value("floor", Activation::floor);
   m.def(
       "multiply",
       [](const Matrix& w, const Floats& x, Floats& y) {

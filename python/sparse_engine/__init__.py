@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from .compiler.api import compile as compile
     from .compiler.compiled import CompiledModel as CompiledModel
     from .compiler.compiled import load_compiled as load_compiled
+    from .compiler.inference_session import InferenceSession as InferenceSession
     from .compiler.unsupported import UnsupportedModel as UnsupportedModel
     from .io.checkpoint import load as load
     from .io.checkpoint import save as save
@@ -58,6 +59,7 @@ _HOMES = {
     "Blocks": "pruning.blocks",
     "CSRMatrix": "matrices.csr",
     "CompiledModel": "compiler.compiled",
+    "InferenceSession": "compiler.inference_session",
     "NMMatrix": "matrices.nm",
     "NofM": "pruning.granularity",
     "Pruner": "pruning.pruner",

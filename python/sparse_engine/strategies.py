@@ -3,14 +3,18 @@
 - masks: layers are scored, the least weights held at zero (`pruning/mask_strategy.py`);
 - sparsegpt: layers are solved one after another, the weights that stay move (`pruning/sparsegpt.py`);
 - channels: tensors become smaller (`channels/api.py`).
+
+An ONNX model goes the way of masks (`onnx_files/pruning.py`).
 """
 
 from collections.abc import Iterable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from torch import nn
 
 from .channels.api import prune_channels
+from .onnx_files.pruning import prune_onnx
+from .onnx_files.reading import is_onnx
 from .pruning.calibration import Loss
 from .pruning.criteria import criterion_of
 from .pruning.granularity import Channels
@@ -18,7 +22,7 @@ from .pruning.mask_strategy import check_types, prune_masks
 from .pruning.sparsegpt import prune_sparsegpt
 from .pruning.spec import Spec
 
-Model = TypeVar("Model", bound=nn.Module)
+Model = TypeVar("Model")
 
 
 def prune(
@@ -46,7 +50,8 @@ def prune(
     before go on with what they keep of the channels that stay.
 
     Args:
-        model: any `torch.nn.Module`.
+        model: any `torch.nn.Module`. Or ONNX, the path of a file, its bytes or an onnx.ModelProto, which is left as it is: a
+            pruned onnx.ModelProto is returned, by criteria that need no data.
         spec: what to remove; see `Spec`. Counts are exact: round(sparsity · n) single weights go; of groups as many
             stay as fit. Which of equal scores stay is fixed, and spread evenly over rows, columns and layers.
         data: batches for the criteria that look at data: inputs, or (inputs, target) pairs. Inputs are a tensor, a tuple of
@@ -57,18 +62,23 @@ def prune(
             labels, is its own target.
         example_inputs: for `Spec(macs=...)`, `latency_ms` and granularity "channel": inputs of one call, as in `data`.
     Returns:
-        `model`.
+        `model`; of ONNX the pruned model, for `onnx.save` and `engine.compile`.
     Raises:
         ValueError: no layer is selected, or every one is left alone; a weight or score is NaN; a budget that cannot be met.
             The model is unchanged then.
         TypeError: `model` is not a Module or `spec` not a Spec.
     Source: Han, Pool, Tran, Dally, "Learning both Weights and Connections", NeurIPS 2015.
     """
+    if is_onnx(model):
+        if data is not None or loss is not None or example_inputs is not None:
+            raise ValueError("data, loss and example_inputs are for torch models; an ONNX model is pruned by its weights alone")
+        return cast(Model, prune_onnx(model, spec))
     check_types(model, spec)
+    module = cast(nn.Module, model)
     if isinstance(spec.granularity, Channels):
-        prune_channels(model, spec, data=data, loss=loss, example_inputs=example_inputs)
+        prune_channels(module, spec, data=data, loss=loss, example_inputs=example_inputs)
     elif criterion_of(spec.criterion).moves_weights:
-        prune_sparsegpt(model, spec, data=data)
+        prune_sparsegpt(module, spec, data=data)
     else:
-        prune_masks(model, spec, data=data, loss=loss, example_inputs=example_inputs)
+        prune_masks(module, spec, data=data, loss=loss, example_inputs=example_inputs)
     return model

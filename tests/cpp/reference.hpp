@@ -180,6 +180,8 @@ inline double activated(double v, Activation activation) {
     case Activation::softplus: return std::max(v, 0.0) + std::log1p(std::exp(-std::abs(v)));
     case Activation::exp: return std::exp(v);
     case Activation::sqrt: return std::sqrt(v);
+    case Activation::log: return std::log(v);
+    case Activation::floor: return std::floor(v);
   }
   return kNaN;
 }
@@ -203,6 +205,7 @@ inline double activation_ulps(Activation activation) {
     case Activation::silu: return 4;
     case Activation::elu:
     case Activation::exp:
+    case Activation::log:
     case Activation::softplus:
     case Activation::sigmoid: return 3;
     case Activation::tanh:

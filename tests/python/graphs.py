@@ -20,9 +20,11 @@ def linear(x, out, rows, seed=0, **attributes):
 
 
 def activated(array, activation):
-    """relu, or nothing."""
-    assert activation in ("none", "relu")
-    return np.maximum(array, 0) if activation == "relu" else array
+    """relu, relu6, sigmoid, or nothing."""
+    assert activation in ("none", "relu", "relu6", "sigmoid")
+    if activation == "sigmoid":
+        return 1 / (1 + np.exp(-array))
+    return array if activation == "none" else np.clip(array, 0, 6 if activation == "relu6" else None)
 
 
 def computed(graph, *arrays):

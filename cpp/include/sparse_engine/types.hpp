@@ -35,9 +35,11 @@ struct Activation {
     mish,
     softplus,
     exp,
-    sqrt
+    sqrt,
+    log,
+    floor
   };
-  static constexpr Kind kLast = sqrt;
+  static constexpr Kind kLast = floor;
 
   Kind kind = none;
   float slope = 0.0f;  // of leaky_relu and elu

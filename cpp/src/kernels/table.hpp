@@ -194,7 +194,7 @@ struct UnpackArgs {
 };
 
 // Two arrays element by element, see binary.hpp; `first`: a alone, for its activation.
-enum class BinaryOp { add, subtract, multiply, divide, maximum, minimum, first };
+enum class BinaryOp { add, subtract, multiply, divide, maximum, minimum, less, less_equal, equal, keep, first };
 
 struct BinaryArgs {
   BinaryOp op;

@@ -143,7 +143,7 @@ Conv2dParams conv_params(const NodeInfo& node) {
 }
 
 bool is_elementwise(Operation operation) {
-  return (operation >= Operation::add && operation <= Operation::minimum) || operation == Operation::activation;
+  return (operation >= Operation::add && operation <= Operation::keep) || operation == Operation::activation;
 }
 
 std::optional<BroadcastAxes> broadcast_axes(const std::vector<Size>& x, const std::vector<Size>& b) {
@@ -188,6 +188,10 @@ std::vector<Size> result_shape(const NodeInfo& node, const std::vector<std::vect
     case Operation::divide:
     case Operation::maximum:
     case Operation::minimum:
+    case Operation::less:
+    case Operation::less_equal:
+    case Operation::equal:
+    case Operation::keep:
       needs(2);
       check(broadcast_axes(inputs[0], inputs[1]).has_value(), name_of(node.operation), " ", node.name,
             " has a second operand that is not broadcast along whole leading and trailing axes");

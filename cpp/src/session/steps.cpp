@@ -71,6 +71,10 @@ class Planner {
       case Operation::divide: binary(BinaryOp::divide); break;
       case Operation::maximum: binary(BinaryOp::maximum); break;
       case Operation::minimum: binary(BinaryOp::minimum); break;
+      case Operation::less: binary(BinaryOp::less); break;
+      case Operation::less_equal: binary(BinaryOp::less_equal); break;
+      case Operation::equal: binary(BinaryOp::equal); break;
+      case Operation::keep: binary(BinaryOp::keep); break;
       case Operation::activation: binary(BinaryOp::first); break;
       case Operation::concat: concat(); break;
       case Operation::reshape: break;

@@ -1,7 +1,6 @@
 """`sensitivity` for channels: one layer's channels removed at a time, and what is left of the model by exact count."""
 
 from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,9 +11,9 @@ from ..channels.scores import unit_scores
 from ..channels.select import selected_groups, smallest
 from ..channels.surgery import shrink
 from ..measure.eval_mode import eval_mode
-from ..measure.progress import Progress
 from ..pruning.spec import Spec
-from .sensitivity_result import Sensitivity, begin, keep
+from .scan_tasks import Map, Task, Undo, noted, run_tasks
+from .sensitivity_result import Sensitivity, begin
 
 
 def scan_channels(
@@ -27,6 +26,7 @@ def scan_channels(
     loss: Any,
     resume: Any,
     progress: bool,
+    map: Map,
 ) -> Sensitivity:
     """Score `model` without a share of the channels of one layer, and of those that must go with them, at a time."""
     inputs = arguments(example_inputs)
@@ -40,22 +40,18 @@ def scan_channels(
         result = begin(resume, model, evaluate, {name: parameters for name, (parameters, _) in saved.items()})
         result.uses = {name: macs / max(1, parameters) for name, (parameters, macs) in saved.items()}
         result.channels = costs
-        bar = Progress(len(layers) * len(shares)) if progress else None
+        tasks = []
         for name, found in layers.items():
             for share in shares:
                 if share not in result.scores[name]:
                     removed = dependencies.none_removed()
                     for group in found:
                         removed[smallest(group, scores, share, dependencies.multiple(group, spec.round_to))] = True
-                    restore = shrink(model, dependencies.indices(removed))
-                    try:
-                        result.scores[name][share] = float(evaluate(model))
-                    finally:
-                        restore()
-                    if resume is not None:
-                        keep(Path(resume), result)
-                if bar is not None:
-                    bar.advance(f"{name} at {share:.0%}")
-        if bar is not None:
-            bar.close()
+                    tasks.append(Task(name, share, dependencies.indices(removed)))
+        with noted(result, len(tasks), resume, progress) as note:
+            run_tasks(result, tasks, model, evaluate, _shrink, map, note)
     return result
+
+
+def _shrink(model: nn.Module, task: Task) -> Undo:
+    return shrink(model, task.details)

@@ -13,6 +13,7 @@ from torch import nn
 from ..channels.groups import ChannelCost
 from ..io.atomic_write import write_atomically
 from ..measure.text_table import table
+from ..nn.fallback import dense_only
 
 
 @dataclass
@@ -104,7 +105,9 @@ def begin(resume: Any, model: nn.Module, evaluate: Callable[[nn.Module], float],
         if found.weights != weights:
             raise ValueError(f"resume = {os.fspath(resume)!r} holds the scan of another model; delete it or name another file")
         return found
-    return Sensitivity(float(evaluate(model)), {n: {} for n in weights}, weights, {}, {n: {} for n in weights})
+    with dense_only():
+        baseline = float(evaluate(model))
+    return Sensitivity(baseline, {n: {} for n in weights}, weights, {}, {n: {} for n in weights})
 
 
 def keep(path: Path, result: Sensitivity) -> None:

@@ -1,8 +1,7 @@
-"""The command line: `sparse-engine demo` and `sparse-engine info`."""
+"""The command line: a file for each command but `info` and `demo`."""
 
 import argparse
 import importlib
-import json
 import os
 import sys
 from collections.abc import Sequence
@@ -11,14 +10,23 @@ from typing import Any
 
 from .. import runtime
 from ..version import __version__
+from . import bench, compiling, inspection, profiling, pruning
+from .output import UserError, importable, print_json, threads, whole_number, writable
 
 DESCRIPTION = "Prune a PyTorch model with one call and run it faster on an ordinary CPU."
 EPILOG = """\
 examples:
-  sparse-engine info                          versions, instruction set, threads
-  sparse-engine info --json                   the same for programs, and for bug reports
-  sparse-engine demo                          table and plot from real images, in about two minutes
-  sparse-engine demo --quick --output a.png   the same in seconds, too short to learn much
+  sparse-engine inspect model.onnx --what-if 0.9   what it is made of, and what pruning would gain
+  sparse-engine prune model.onnx --sparsity 0.8 -o p.onnx
+                                                   by magnitude, without the training code
+  sparse-engine compile p.onnx -o p.sparse         one file, which needs numpy only to run
+  sparse-engine bench p.onnx --batch 1,16 --threads 1,2
+                                                   in turns with other engines that are installed
+  sparse-engine profile p.sparse --html p.html     what each node takes
+  sparse-engine info                               versions, instruction set, threads
+  sparse-engine info --json                        the same for programs, and for bug reports
+  sparse-engine demo                               table and plot from real images, in minutes
+  sparse-engine demo --quick --output a.png        the same in seconds, too short to learn much
 
 environment:
   SPARSE_ENGINE_ISA           kernels to use, one of those that `sparse-engine info` lists
@@ -49,17 +57,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="replace")  # a terminal without "×" gets "?", not a traceback
     try:
         return int(options.run(options))
-    except _UserError as failure:
+    except UserError as failure:
         return _fail(str(failure))
     except BrokenPipeError:  # the reader has gone, as in `sparse-engine info | head -1`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except KeyboardInterrupt:
         return _fail("interrupted")
-
-
-class _UserError(Exception):
-    """Something the user can put right; the message says how."""
 
 
 def _fail(message: str) -> int:
@@ -85,11 +89,19 @@ def _parser() -> argparse.ArgumentParser:
     )
     demo.set_defaults(run=_demo)
     demo.add_argument(
-        "--output", type=_writable, default="sparse-engine-demo.png", metavar="PATH", help="the plot (default: %(default)s)"
+        "--output", type=writable, default="sparse-engine-demo.png", metavar="PATH", help="the plot (default: %(default)s)"
     )
     demo.add_argument("--quick", action="store_true", help="few images, one epoch, two sparsities: seconds, to try it out")
-    demo.add_argument("--seed", type=_seed, default=0, metavar="N", help="all but times depends on it (default: %(default)s)")
-    demo.add_argument("--threads", type=_threads, metavar="N", help="threads to use (default: torch's own choice)")
+    demo.add_argument(
+        "--seed",
+        type=whole_number(0, 2**63 - 1),
+        default=0,
+        metavar="N",
+        help="all but times depends on it (default: %(default)s)",
+    )
+    demo.add_argument("--threads", type=threads, metavar="N", help="threads to use (default: torch's own choice)")
+    for module in (inspection, pruning, compiling, bench, profiling):
+        module.add(commands)
     for command in (info, demo):
         command.add_argument("--json", action="store_true", help="print JSON, and nothing else, on standard output")
     return parser
@@ -99,7 +111,7 @@ def _info(options: argparse.Namespace) -> int:
     """Show versions, instruction set and threads. Works without torch."""
     config = _config()
     if options.json:
-        _print_json(config)
+        print_json(config)
         return 0
     width = max(map(len, config))
     for name, value in config.items():
@@ -109,9 +121,9 @@ def _info(options: argparse.Namespace) -> int:
 
 
 def _demo(options: argparse.Namespace) -> int:
-    missing = [name for name in DEMO_PACKAGES if not _importable(name)]
+    missing = [name for name in DEMO_PACKAGES if not importable(name)]
     if missing:
-        raise _UserError(f"the demo needs {', '.join(missing)}: pip install 'sparse-engine[demo]'")
+        raise UserError(f"the demo needs {', '.join(missing)}: pip install 'sparse-engine[demo]'")
     _config()  # before minutes of work: a wrong environment is reported now
     if options.threads is not None:
         importlib.import_module("torch").set_num_threads(options.threads)
@@ -123,13 +135,13 @@ def _demo(options: argparse.Namespace) -> int:
     result = demo.run(settings)
     path = Path(options.output).resolve()
     if options.json:
-        _print_json({**result.to_dict(), "plot": str(path)})
+        print_json({**result.to_dict(), "plot": str(path)})
     else:
         print(demo.text(result), flush=True)
     try:
         demo_plot.plot(result, path)
     except OSError as error:
-        raise _UserError(f"cannot write the plot: {error}; choose another place with --output") from error
+        raise UserError(f"cannot write the plot: {error}; choose another place with --output") from error
     if not options.json:
         print(path)
     return 0
@@ -139,45 +151,4 @@ def _config() -> dict[str, Any]:
     try:
         return runtime.show_config()
     except ValueError as error:  # what the environment asks for does not exist
-        raise _UserError(str(error)) from error
-
-
-def _print_json(value: object) -> None:
-    print(json.dumps(value, indent=2), flush=True)
-
-
-def _importable(name: str) -> bool:
-    try:
-        importlib.import_module(name)
-    except ModuleNotFoundError:
-        return False
-    return True
-
-
-def _writable(value: str) -> str:
-    path = Path(value)
-    if path.is_dir():
-        raise argparse.ArgumentTypeError(f"{value} is a directory; give a file, such as {path / 'demo.png'}")
-    if not path.absolute().parent.is_dir():
-        raise argparse.ArgumentTypeError(f"the directory {path.absolute().parent} does not exist; make it first")
-    if not os.access(path.absolute().parent, os.W_OK):
-        raise argparse.ArgumentTypeError(f"the directory {path.absolute().parent} is not writable; choose another")
-    return value
-
-
-def _seed(value: str) -> int:
-    return _integer(value, 0, 2**63 - 1)
-
-
-def _threads(value: str) -> int:
-    return _integer(value, 1, 4096)
-
-
-def _integer(value: str, low: int, high: int) -> int:
-    try:
-        number = int(value)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{value!r} is not a whole number") from None
-    if not low <= number <= high:
-        raise argparse.ArgumentTypeError(f"{number} is outside [{low}, {high}]")
-    return number
+        raise UserError(str(error)) from error

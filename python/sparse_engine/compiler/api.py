@@ -1,4 +1,4 @@
-"""`engine.compile`: a torch module becomes one program that runs without torch."""
+"""`engine.compile`: a torch module or an ONNX file becomes one program that runs without torch."""
 
 import json
 from functools import partial
@@ -10,8 +10,11 @@ from torch import nn
 from ..channels.export import HOOKS, is_of_torch, plain_copy
 from ..measure.model_calls import Arguments, arguments_of
 from ..measure.timing import interleaved
-from .capture_torch import capture
+from ..onnx_files.reading import is_onnx
+from .capture_onnx import example_of, module_of, serves_any_batch
+from .capture_torch import BatchError, capture
 from .compiled import CompiledModel
+from .graph import Graph
 from .lower import lower
 from .passes import PASSES
 from .verification import verify
@@ -19,7 +22,7 @@ from .verification import verify
 ROUNDS, SECONDS = 9, 0.3  # of the calls that are timed: so many, or as many as fit in so long
 
 
-def compile(model: nn.Module, example_inputs: Any, *, threads: int = 0) -> CompiledModel:
+def compile(model: Any, example_inputs: Any = None, *, threads: int = 0) -> CompiledModel:
     """Compile `model`, pruned or not, into one program; it is verified against the model on the example.
 
     What is computed is the model in eval mode with its masks applied. Batch norms are folded, and biases, residuals and
@@ -27,24 +30,58 @@ def compile(model: nn.Module, example_inputs: Any, *, threads: int = 0) -> Compi
     later changes of the model do not reach it.
 
     Args:
-        model: float32, on the CPU, in eval mode, without hooks of yours and without control flow that depends on values.
+        model: a torch module, float32, on the CPU, in eval mode, without hooks of yours and without control flow that depends
+            on values. Or ONNX: the path of a file, its bytes, or an onnx.ModelProto, of opset 7 or later; 16-bit floats are
+            computed in float32, zeros among its weights are found. Where the file fixes the first axis, the program serves that
+            batch alone; other sizes that it leaves open become those of the example.
         example_inputs: a tensor, a tuple of positional arguments or a mapping of keyword arguments; the first axis of each
-            tensor is the batch.
+            tensor is the batch. Of ONNX also arrays, and None for random numbers where the file gives the sizes.
         threads: of one call; 0 for as many as `engine.runtime` says.
     Raises:
         UnsupportedModel: operations that are not covered, all of them, with where they stand. ValueError: a model in training
-            mode, with hooks, on another device, of another dtype, or one whose compiled outputs differ from its own.
+            mode, with hooks, on another device, of another dtype, or one whose compiled outputs differ from its own; an ONNX
+            file that is damaged. ModuleNotFoundError: ONNX without the package onnx.
     """
+    if is_onnx(model):
+        return _compile_onnx(model, example_inputs, threads)
     check_compilable(model)
     arguments = arguments_of(model, example_inputs)
     graph = capture(model, arguments.args, arguments.kwargs)
-    about: dict[str, Any] = {"model": type(model).__name__, "captured": len(graph.nodes), "gone": []}
+    return _finished(graph, model, arguments, threads, {"model": type(model).__name__})
+
+
+def _compile_onnx(source: Any, example_inputs: Any, threads: int) -> CompiledModel:
+    module, file = module_of(source)
+    arguments = Arguments(example_of(file, example_inputs), {})
+    any_batch = serves_any_batch(file)
+    try:
+        graph = capture(module, arguments.args, {}, any_batch)
+    except BatchError:  # sizes written into the file that its shapes do not show
+        any_batch = False
+        graph = capture(module, arguments.args, {}, any_batch)
+    about = {"model": file.name, "source": "ONNX"} | ({} if any_batch else {"batch": "fixed"})
+    return _finished(graph, module, arguments, threads, about, (module.input_names, module.output_names))
+
+
+def _finished(
+    graph: Graph,
+    model: nn.Module,
+    arguments: Arguments,
+    threads: int,
+    about: dict[str, Any],
+    names: "tuple[list[str], list[str]] | None" = None,
+) -> CompiledModel:
+    """Rewritten, verified, made a program and timed; inputs and outputs with `names`."""
+    about |= {"captured": len(graph.nodes), "gone": []}
     for rewrite in PASSES:
         before = len(graph.nodes)
         rewrite(graph)
         about["gone"].append((rewrite.__name__, before - len(graph.nodes)))
-    error = verify(graph, model, arguments.args, arguments.kwargs)
-    compiled = CompiledModel(lower(graph, json.dumps(about | {"error": error})), threads)
+    about["error"] = verify(graph, model, arguments.args, arguments.kwargs)
+    for values, given in zip((graph.inputs, graph.outputs), names or (), strict=False):
+        for value, name in zip(values, given, strict=True):
+            value.name = name
+    compiled = CompiledModel(lower(graph, json.dumps(about)), threads)
     compiled.measured = _measured(compiled, model, arguments)
     return compiled
 

@@ -20,30 +20,42 @@ from .unsupported import Refused, UnsupportedModel
 IGNORED = ("_assert_tensor_metadata",)  # checks of torch's exporter, which make nothing
 
 
-def capture(model: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Graph:
+class BatchError(ValueError):
+    """What is computed depends on the batch size."""
+
+
+def capture(model: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any], any_batch: bool = True) -> Graph:
     """The graph of `model` as it computes in eval mode, its masks applied.
 
     Args:
         model: on the CPU, in eval mode.
         args, kwargs: an example of its inputs. The first axis of each tensor is the batch.
+        any_batch: whether the graph is for every batch size, or for that of the example alone.
     Raises:
         UnsupportedModel: operations that are not covered, all of them.
-        ValueError: what is computed depends on the batch size or on values.
+        BatchError, a ValueError: what is computed depends on the batch size. ValueError: on values.
     """
     copied = plain_copy(model)
+    sizes = [Arguments(tuple(args), dict(kwargs))]
+    if any_batch:
+        sizes = [
+            Arguments(tuple(_resized(a, batch) for a in args), {name: _resized(a, batch) for name, a in kwargs.items()})
+            for batch in BATCHES
+        ]
     programs = []
-    for batch in BATCHES:
-        sized = Arguments(tuple(_resized(a, batch) for a in args), {name: _resized(a, batch) for name, a in kwargs.items()})
+    for sized in sizes:
         try:
             programs.append(exported(copied, sized, training=False))
+        except UnsupportedModel:
+            raise
         except Exception as error:  # torch's exporter raises dozens of kinds
             raise ValueError(
                 f"torch.export cannot follow {type(model).__name__}: {str(error).strip().splitlines()[0]}. Control flow must "
                 f"not depend on values; compile a part of the model that has none"
             ) from error
-    first, second = (list(p.graph.nodes) for p in programs)
+    first, second = (list(programs[i].graph.nodes) for i in (0, -1))
     if _computed(first) != _computed(second):
-        raise ValueError(
+        raise BatchError(
             f"{type(model).__name__} computes something else for a batch of {BATCHES[0]} than for one of {BATCHES[1]}: a "
             f"compiled model serves every batch size with one program"
         )
@@ -92,6 +104,10 @@ class Capture(Translation):
                 self._call(node)
             elif node.op == "output":
                 returned: Any = node.args[0]
+                for made in returned:
+                    kept = made.meta.get("val") if isinstance(made, fx.Node) else None
+                    if isinstance(kept, Tensor) and kept.dtype != torch.float32 and not self._refused:
+                        self._refuse(f"an output of {kept.dtype}", path_of(made), "outputs are float32")
                 outputs = [self.value(v) for v in returned if isinstance(v, fx.Node)]
         if self._refused:
             raise UnsupportedModel(self._refused)

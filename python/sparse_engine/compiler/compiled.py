@@ -17,6 +17,8 @@ from ..measure.reach import reach
 from .description import description, shape_of
 from .profile import Profile, profile_of
 
+MAGIC = b"sparse\x1e\n"  # how a file begins
+
 
 class Tensor(NamedTuple):
     """An input or output: its name, its shape with the batch open ("N" where it grows with it) and its dtype."""
@@ -52,6 +54,11 @@ class CompiledModel:
     def threads(self) -> int:
         """Threads of one call."""
         return self._open().threads
+
+    @property
+    def nodes(self) -> list[dict[str, Any]]:
+        """What it consists of, in the order it runs: mappings with "operation", "name", "shape", "weight" and more."""
+        return list(self._program.nodes)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """The model's outputs.
@@ -187,18 +194,22 @@ def _array(value: Any, name: str) -> NDArray[np.float32]:
     return np.require(value, np.float32, ["C", "A"])
 
 
-def load_compiled(path: "str | os.PathLike[str]", *, threads: int = 0) -> CompiledModel:
+def load_compiled(source: "str | os.PathLike[str] | bytes", *, threads: int = 0) -> CompiledModel:
     """Read what `CompiledModel.save` wrote. Needs numpy only.
 
     Args:
-        path: the file; it is checked like untrusted input, and nothing in it is executed.
+        source: the file, or its bytes; it is checked like untrusted input, and nothing in it is executed.
         threads: of one call; 0 for as many as `engine.runtime` says.
     Raises:
         ValueError: the file is damaged or of another kind. OSError: it cannot be read.
     """
-    content = Path(path).read_bytes()
+    if isinstance(source, (str, os.PathLike)):
+        content, name = Path(source).read_bytes(), repr(os.fspath(source))
+    else:
+        content, name = bytes(source), f"what was given, {len(source)} bytes,"
     try:
         program = _core.Program.from_bytes(content)
     except ValueError as error:
-        raise ValueError(f"{os.fspath(path)!r} is no compiled model: {error}") from error
+        hint = ": an ONNX model is for engine.compile" if name.endswith(".onnx'") else ""
+        raise ValueError(f"{name} is no compiled model{hint}: {error}") from error
     return CompiledModel(program, threads)

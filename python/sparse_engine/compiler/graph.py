@@ -93,7 +93,7 @@ class Node:
 
 
 PRODUCTS = ("conv2d", "linear")
-ELEMENTWISE = ("add", "subtract", "multiply", "divide", "maximum", "minimum")
+ELEMENTWISE = ("add", "subtract", "multiply", "divide", "maximum", "minimum", "less", "less_equal", "equal", "keep")
 # What passes and the program know, and how many inputs each has (None: one or more).
 OPERATIONS: dict[str, int | None] = {
     "conv2d": 1,

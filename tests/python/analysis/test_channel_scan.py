@@ -2,6 +2,7 @@
 
 import copy
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -99,6 +100,14 @@ def test_scans_resume_and_come_back_from_plain_values(scanned, tmp_path):
     resumed = engine.sensitivity(model, evaluate, **options, progress=False)
     assert len(calls) == 5 + 7 * 3 - 3
     assert resumed.scores == found.scores
+
+
+def test_a_scan_on_threads_finds_what_one_in_turn_finds(scanned):
+    model, x, found = scanned
+    with ThreadPoolExecutor(4) as pool:
+        options = {"sparsities": (0.25, 0.5, 0.75), "spec": SPEC, "example_inputs": x[:1], "progress": False}
+        assert engine.sensitivity(model, likeness("resnet20"), map=pool.map, **options).scores == found.scores
+    assert engine.channels.removed_channels(model) == {}
 
 
 def test_what_a_scan_of_channels_cannot_answer_is_refused(scanned):

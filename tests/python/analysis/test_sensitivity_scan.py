@@ -1,4 +1,6 @@
 import csv
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 
 import pytest
 
@@ -7,18 +9,7 @@ import sparse_engine as engine
 torch = pytest.importorskip("torch")
 from torch import nn  # noqa: E402
 
-
-def network():
-    torch.manual_seed(0)
-    return nn.Sequential(nn.Linear(40, 60), nn.ReLU(), nn.Linear(60, 50), nn.ReLU(), nn.Linear(50, 3))
-
-
-X = torch.randn(64, 40, generator=torch.Generator().manual_seed(1))
-TRUTH = network().eval()(X).detach()
-
-
-def evaluate(model):
-    return -float((model(X) - TRUTH).square().mean().detach())
+from scanned import X, evaluate, network  # noqa: E402
 
 
 def scan(model=None, **options):
@@ -47,6 +38,48 @@ def test_the_model_stays_as_it_was_pruned_layers_included():
     assert model.training
 
 
+def test_layers_that_share_the_scanned_weight_stay_as_they_were():
+    model = network()
+    model.add_module("5", nn.ReLU())
+    model.add_module("6", nn.Linear(3, 50))
+    model.add_module("7", nn.Linear(50, 3))
+    model[7].weight = model[4].weight
+    spec = engine.Spec(sparsity=0.5, include=("4",))
+    engine.sensitivity(model, lambda m: float(m(X).sum()), sparsities=(0.5,), spec=spec, progress=False)
+    assert type(model[7]) is type(model[4]) is nn.Linear
+    assert engine.masks(model) == {}
+
+
+def test_no_kernel_is_chosen_for_a_score(monkeypatch):
+    from sparse_engine.nn import dispatch
+
+    def measure(*_):
+        raise AssertionError("timed")
+
+    monkeypatch.setattr(dispatch, "_measure", measure)
+    with pytest.raises(AssertionError, match="timed"), torch.no_grad():
+        evaluate(engine.prune(network(), engine.Spec(sparsity=0.9)).eval())
+    scan()
+
+
+def test_a_scan_on_threads_or_processes_finds_what_one_in_turn_finds(one_thread):
+    spec = engine.Spec(sparsity=0.5, criterion="wanda")
+    model, options = engine.prune(network(), engine.Spec(sparsity=0.3, include=("2",))), {"spec": spec, "data": [X]}
+    expected = scan(model, **options)
+    spawn = multiprocessing.get_context("spawn")
+    with ThreadPoolExecutor(4) as threads, ProcessPoolExecutor(2, spawn, torch.set_num_threads, (1,)) as processes:
+        for pool in (threads, processes):
+            found = scan(model, map=pool.map, **options)
+            assert found == expected
+            assert list(found.scores) == list(expected.scores)
+
+
+def test_layers_are_timed_in_turn_whatever_runs_the_scores():
+    with ThreadPoolExecutor(4) as threads:
+        found = scan(example_inputs=X, map=threads.map)
+    assert all(set(row) == {0.0, 0.5, 0.9} and min(row.values()) > 0 for row in found.seconds.values())
+
+
 def test_a_scan_goes_on_from_its_file_and_refuses_that_of_another_model(tmp_path):
     file, calls = tmp_path / "scan.json", []
 
@@ -61,8 +94,7 @@ def test_a_scan_goes_on_from_its_file_and_refuses_that_of_another_model(tmp_path
     done = len(calls)
     found = engine.sensitivity(network(), counted, sparsities=(0.5, 0.9), resume=file, progress=False)
     assert len(calls) == done + 4
-    for name, row in scan().scores.items():  # which kernel runs is timed anew, and may round otherwise
-        assert found.scores[name] == pytest.approx(row, rel=1e-4)
+    assert found.scores == scan().scores
     with pytest.raises(ValueError, match="another model"):
         engine.sensitivity(nn.Linear(3, 3), lambda m: 0.0, resume=file, progress=False)
 

@@ -145,13 +145,14 @@ def test_version_is_that_of_the_package(capsys):
     ("arguments", "words"),
     [
         ([], "COMMAND"),
-        (["prune"], "invalid choice"),
+        (["shrink"], "invalid choice"),
+        (["prune"], "required: ONNX"),
         (["info", "--quick"], "unrecognized arguments"),
         (["demo", "--threads", "0"], "0 is outside [1, 4096]"),
         (["demo", "--threads", "two"], "'two' is not a whole number"),
         (["demo", "--seed", "-1"], "-1 is outside"),
         (["demo", "--output", "no/such/directory/a.png"], "does not exist; make it first"),
-        (["demo", "--output", "."], ". is a directory; give a file, such as demo.png"),
+        (["demo", "--output", "."], ". is a directory; give a file in it"),
     ],
     ids=lambda value: " ".join(value) or "nothing" if isinstance(value, list) else "",
 )

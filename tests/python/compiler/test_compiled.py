@@ -90,6 +90,18 @@ def test_a_file_holds_all_and_loads_without_torch(two, tmp_path):
     assert float(done.stdout) == float(compiled(left, right)[0].sum())
 
 
+def test_the_content_of_a_file_is_loaded_like_the_file(two, tmp_path):
+    _, compiled = two
+    compiled.save(tmp_path / "model.sparse")
+    content = (tmp_path / "model.sparse").read_bytes()
+    left, right = np.ones((2, 6), np.float32), np.ones((2, 8), np.float32)
+    loaded = engine.load_compiled(content, threads=1)
+    for a, b in zip(loaded(left, right), compiled(left, right), strict=True):
+        np.testing.assert_array_equal(a, b)
+    with pytest.raises(ValueError, match="9 bytes, is no compiled model"):
+        engine.load_compiled(content[:9])
+
+
 def test_no_damaged_file_is_loaded(two, tmp_path):
     _, compiled = two
     path = tmp_path / "model.sparse"

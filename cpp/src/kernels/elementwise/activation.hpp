@@ -7,7 +7,8 @@
 // Cost     per vector: 15 to 40 operations, one or two of them divisions; none, relu and relu6 are a comparison each.
 // Error    against the exact function of the same float, in units of its last place (2⁻¹⁴⁹ among subnormals):
 //          hardsigmoid 1, hardswish 2, tanh 2, sigmoid 3, elu 3, exp 3, softplus 3, silu 4, mish 4, gelu 6 (one float in 97 of
-//          all there are was compared); none, relu, relu6, leaky_relu and sqrt are exact but for their one rounding.
+//          all there are was compared), log 3; none, relu, relu6, leaky_relu and sqrt are exact but for their one rounding,
+//          floor is exact.
 // A lane's result depends on that lane only, so a single float takes the same way.
 #pragma once
 
@@ -122,6 +123,31 @@ inline Vec softplus(Vec v) {
   return fma(fma(mul(z, square), p, z), splat(2 * kUnscale), max(splat(0.0f), v));
 }
 
+// v = 2ⁿ·m with m in [√½, √2): n·ln 2 + 2·artanh((m − 1) / (m + 1)).
+inline Vec log(Vec v) {
+  const Vec subnormal = less(v, splat(0x1p-126f)), x = where(subnormal, mul(v, splat(0x1p23f)), v);
+  const Vec ones = bits_of_either(bits_of_both(x, bits(0x007fffff)), splat(1.0f));  // in [1, 2)
+  const Vec large = less(splat(1.41421356f), ones), m = where(large, mul(ones, splat(0.5f)), ones);
+  const Vec n = add(sub(biased_exponent(magnitude(x)), where(subnormal, splat(127.0f + 23.0f), splat(127.0f))), large);
+  const Vec z = div(sub(m, splat(1.0f)), add(m, splat(1.0f))), square = mul(z, z);
+  Vec p = fma(splat(1.0f / 9), square, splat(1.0f / 7));
+  p = fma(p, square, splat(1.0f / 5));
+  p = fma(p, square, splat(1.0f / 3));
+  const Vec twice = add(z, z);
+  // ln 2 in two pieces: n times the first one is exact.
+  const Vec low = fma(mul(twice, square), p, mul(n, splat(-2.121944400e-4f)));
+  const Vec y = add(mul(n, splat(0x1.63p-1f)), add(twice, low));
+  const Vec finite = where(less(v, bits(0x7f800000)), y, v);  // infinity and NaN are their own
+  return where(less(splat(0.0f), v), finite,
+               where(equal(v, splat(0.0f)), bits(0xff800000), where(less(v, splat(0.0f)), bits(0x7fc00000), v)));
+}
+
+// Adding 2²³ rounds to an integer, which may be the next one.
+inline Vec floor(Vec v) {
+  const Vec t = magnitude(v), rounded = bits_of_either(sub(add(t, splat(0x1p23f)), splat(0x1p23f)), sign(v));
+  return where(less(t, splat(0x1p23f)), bits_of_either(sub(rounded, less(v, rounded)), sign(v)), v);
+}
+
 inline Vec hardsigmoid(Vec v) { return div(min(splat(6.0f), max(splat(0.0f), add(v, splat(3.0f)))), splat(6.0f)); }
 
 inline Vec hardswish(Vec v) {
@@ -145,6 +171,8 @@ inline Vec hardswish(Vec v) {
     case Activation::softplus: return softplus(v);
     case Activation::exp: return exp(v);
     case Activation::sqrt: return sqrt(v);
+    case Activation::log: return log(v);
+    case Activation::floor: return floor(v);
     default: return v;
   }
 }

@@ -4,7 +4,7 @@
 // Cost     two loads and a store for each element.
 // Error    that of one operation, u = 2⁻²⁴, and of the activation (activation.hpp). Maxima and minima are exact, and NaN where
 // an
-//          operand is.
+//          operand is. Comparisons give 1 or 0, which is 0 with NaN; `keep` is a where b is not 0, else 0.
 #pragma once
 
 #include "kernels/elementwise/activation.hpp"
@@ -22,6 +22,10 @@ inline Vec combined(Vec a, Vec b) {
   if constexpr (op == BinaryOp::divide) return div(a, b);
   if constexpr (op == BinaryOp::maximum) return max_or_nan(a, b);
   if constexpr (op == BinaryOp::minimum) return min_or_nan(a, b);
+  if constexpr (op == BinaryOp::less) return less(a, b);
+  if constexpr (op == BinaryOp::less_equal) return less_equal(a, b);
+  if constexpr (op == BinaryOp::equal) return equal(a, b);
+  if constexpr (op == BinaryOp::keep) return where(equal(b, splat(0.0f)), splat(0.0f), a);
   return a;
 }
 
@@ -58,6 +62,10 @@ void binary(const BinaryArgs& args) {
     case BinaryOp::divide: return combine_either<BinaryOp::divide>(args);
     case BinaryOp::maximum: return combine_either<BinaryOp::maximum>(args);
     case BinaryOp::minimum: return combine_either<BinaryOp::minimum>(args);
+    case BinaryOp::less: return combine_either<BinaryOp::less>(args);
+    case BinaryOp::less_equal: return combine_either<BinaryOp::less_equal>(args);
+    case BinaryOp::equal: return combine_either<BinaryOp::equal>(args);
+    case BinaryOp::keep: return combine_either<BinaryOp::keep>(args);
     case BinaryOp::first: {
       const float zero = 0.0f;
       BinaryArgs alone = args;

@@ -1,6 +1,18 @@
 """What becomes of each of torch's operations: a function for each, found by name."""
 
-from . import activations, arithmetic, moves, norms, pools, products, reductions
+from . import activations, arithmetic, comparisons, moves, norms, pools, products, reductions, transposed
 from .registry import RULES, RefusedError
 
-__all__ = ["RULES", "RefusedError", "activations", "arithmetic", "moves", "norms", "pools", "products", "reductions"]
+__all__ = [
+    "RULES",
+    "RefusedError",
+    "activations",
+    "arithmetic",
+    "comparisons",
+    "moves",
+    "norms",
+    "pools",
+    "products",
+    "reductions",
+    "transposed",
+]

@@ -69,10 +69,21 @@ def _negative(c: Translation, node: fx.Node, a: Bound) -> Value:
     return c.emit("multiply", node, [c.value(a["self"]), c.value(-1.0)])
 
 
+@rule("ceil")
+def _ceiling(c: Translation, node: fx.Node, a: Bound) -> Value:
+    x = c.value(a["self"])
+    below = c.emit("activation", node, [_turned(c, node, x)], x.shape, activation="floor")
+    return c.emit("multiply", node, [below, c.value(-1.0)])
+
+
+def _turned(c: Translation, node: fx.Node, x: Value) -> Value:
+    return c.emit("multiply", node, [x, c.value(-1.0)], x.shape)
+
+
 @rule("abs", "absolute")
 def _magnitude(c: Translation, node: fx.Node, a: Bound) -> Value:
     x = c.value(a["self"])
-    return c.emit("maximum", node, [x, c.emit("multiply", node, [x, c.value(-1.0)], x.shape)])
+    return c.emit("maximum", node, [x, _turned(c, node, x)])
 
 
 @rule("clamp", "clip", "clamp_min", "clamp_max", "hardtanh")

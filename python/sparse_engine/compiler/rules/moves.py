@@ -153,6 +153,44 @@ def _select(c: Translation, node: fx.Node, a: Bound) -> Value:
     return _selected(c, node, x, int(a["dim"]) % len(x.shape), int(a["index"]), c.shape(node))
 
 
+MOST_RUNS = 256  # parts that one selection may be put together of
+
+
+@rule("index_select", "flip")
+def _index_select(c: Translation, node: fx.Node, a: Bound) -> Value:
+    x = c.value(a["self"])
+    if "dims" in a:
+        axes = [int(d) % len(x.shape) for d in a["dims"]]
+        for axis in axes:
+            x = taken(c, node, x, axis, list(range(x.shape[axis].fixed))[::-1])
+        return x
+    axis = int(a["dim"]) % len(x.shape)
+    return taken(c, node, x, axis, [int(i) for i in c.parameter(a["index"], "index")])
+
+
+def taken(c: Translation, node: fx.Node, x: Value, axis: int, indices: Sequence[int]) -> Value:
+    """Some elements of an axis, in any order: as few parts as there are runs with one step."""
+    if x.shape[axis].per_item:
+        raise RefusedError("of the batch")
+    runs: list[tuple[int, int, int]] = []  # start, step, length
+    for index in indices:
+        start, step, length = runs[-1] if runs else (0, 0, 0)
+        if length == 1 and index > start:
+            runs[-1] = (start, index - start, 2)
+        elif length > 1 and index == start + length * step:
+            runs[-1] = (start, step, length + 1)
+        else:
+            runs.append((index, 1, 1))
+    if len(runs) > MOST_RUNS:
+        raise RefusedError(f"of {len(runs)} runs of elements; at most {MOST_RUNS} are covered")
+
+    def shape(length: int) -> Shape:
+        return (*x.shape[:axis], Size(length), *x.shape[axis + 1 :])
+
+    parts = [part(c, node, x, shape(length), {axis: (start, step)}) for start, step, length in runs]
+    return parts[0] if len(parts) == 1 else c.emit("concat", node, parts, shape(len(indices)), numbers=(axis,))
+
+
 def _selected(c: Translation, node: fx.Node, x: Value, axis: int, index: int, made: Shape) -> Value:
     shape = (*x.shape[:axis], Size(1), *x.shape[axis + 1 :])
     return c.view(node, part(c, node, x, shape, {axis: (_begin(index, x.shape[axis]), 1)}), made)

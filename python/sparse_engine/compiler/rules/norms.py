@@ -44,7 +44,8 @@ def _group_norm(c: Translation, node: fx.Node, a: Bound) -> Value:
     for op, argument in (("multiply", a["weight"]), ("add", a["bias"])):
         if argument is not None:
             per_channel = c.value(argument)
-            assert per_channel.constant is not None
+            if per_channel.constant is None:
+                raise RefusedError("its weight or bias is computed, not a parameter")
             array = per_channel.constant.reshape(-1, *(1 for _ in plane))
             y = combined(c, node, op, y, Value(per_channel.name, tuple(Size(n) for n in array.shape), array), x.shape)
     return y
@@ -52,8 +53,10 @@ def _group_norm(c: Translation, node: fx.Node, a: Bound) -> Value:
 
 def _standardized(c: Translation, node: fx.Node, x: Value, axes: int, eps: float) -> Value:
     """(x − mean) / sqrt(variance + eps) over the last `axes`."""
-    if axes >= len(x.shape) or any(size.per_item for size in x.shape[-axes:]):
+    if any(size.per_item for size in x.shape[-axes:]):
         raise RefusedError(f"over {axes} axes of {len(x.shape)}; the batch must not be among them")
+    if axes == len(x.shape):
+        return c.view(node, _standardized(c, node, c.view(node, x, (Size(1), *x.shape)), axes, eps), x.shape)
     each: Shape = (*x.shape[:-axes], *(Size(1),) * axes)
     mean = c.emit("mean", node, [x], each, numbers=(axes, 1))
     apart = c.emit("subtract", node, [x, mean], x.shape)

@@ -16,14 +16,16 @@ def _axes(x: Value, dim: "int | list[int] | None") -> list[int]:
     """The axes that are reduced, in order; the batch cannot be one of them."""
     given = [dim] if isinstance(dim, int) else dim or range(len(x.shape))
     axes = sorted(int(d) % len(x.shape) for d in given)
-    if any(x.shape[i].per_item for i in axes) or len(axes) == len(x.shape):
+    if any(x.shape[i].per_item for i in axes):
         raise RefusedError(f"over axes {axes} of {len(x.shape)}, the batch among them")
     return axes
 
 
 def _last(c: Translation, node: fx.Node, x: Value, axes: list[int]) -> tuple[Value, Shape]:
-    """x with these axes last, and the shape of the others."""
+    """x with these axes last, and the shape of the others, which have length 1 where there are none."""
     others = [i for i in range(len(x.shape)) if i not in axes]
+    if not others:
+        return c.view(node, x, (Size(1), *x.shape)), (Size(1),)
     return permuted(c, node, x, [*others, *axes]), tuple(x.shape[i] for i in others)
 
 
@@ -31,7 +33,7 @@ def _last(c: Translation, node: fx.Node, x: Value, axes: list[int]) -> tuple[Val
 def _mean(c: Translation, node: fx.Node, a: Bound) -> Value:
     x = c.value(a["self"])
     axes = _axes(x, a.get("dim"))
-    if axes == list(range(len(x.shape) - len(axes), len(x.shape))):
+    if 0 < len(axes) < len(x.shape) and axes[0] == len(x.shape) - len(axes):
         return c.emit(name_of(node), node, [x], numbers=(len(axes), int(bool(a.get("keepdim")))))
     last, others = _last(c, node, x, axes)
     return c.view(node, c.emit(name_of(node), node, [last], others, numbers=(len(axes), 0)))
@@ -43,18 +45,22 @@ def _amax(c: Translation, node: fx.Node, a: Bound) -> Value:
     return c.view(node, _largest(c, node, x, _axes(x, a["dim"])))
 
 
-@rule("softmax", "_softmax")
+@rule("softmax", "_softmax", "log_softmax", "_log_softmax")
 def _softmax(c: Translation, node: fx.Node, a: Bound) -> Value:
     x = c.value(a["self"])
     if a.get("dtype") not in (None, torch.float32):
         raise RefusedError(f"to {a['dtype']}; values are float32")
+    if not x.shape:
+        raise RefusedError("of a number")
     axes = _axes(x, int(a["dim"]))
     kept = tuple(Size(1) if i in axes else size for i, size in enumerate(x.shape))
     below = combined(c, node, "subtract", x, c.view(node, _largest(c, node, x, axes), kept), x.shape)
     powers = c.emit("activation", node, [below], x.shape, activation="exp")
     last, others = _last(c, node, powers, axes)
     sums = c.view(node, c.emit("sum", node, [last], others, numbers=(1, 0)), kept)
-    return combined(c, node, "divide", powers, sums)
+    if "log" not in name_of(node):
+        return combined(c, node, "divide", powers, sums)
+    return combined(c, node, "subtract", below, c.emit("activation", node, [sums], kept, activation="log"))
 
 
 def _largest(c: Translation, node: fx.Node, x: Value, axes: list[int]) -> Value:

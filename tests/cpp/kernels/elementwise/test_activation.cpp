@@ -113,6 +113,33 @@ TEST(Activation, SquareRootsAreRoundedOnce) {
   });
 }
 
+TEST(Activation, LogarithmsAreWithinTheirUnitsFromTheSmallestFloatOn) {
+  std::vector<float> v;
+  for (const float x : floats(kSlow ? 65521 : 1021))
+    if (x > 0) v.push_back(x);
+  for (Index i = 1; i < 20'000; ++i) v.push_back(0.5f + static_cast<float>(i) * 1e-4f);  // where they are close to 0
+  for_each_isa([&] {
+    expect_within_ulps(v, wide(v, Activation::log), Activation::log);
+    const std::vector<float> y = wide({0.0f, -0.0f, 1.0f, kInf, -1.0f, -kInf, kNaN}, Activation::log);
+    EXPECT_EQ(y[0], -kInf);
+    EXPECT_EQ(y[1], -kInf);
+    EXPECT_EQ(y[2], 0.0f);
+    EXPECT_EQ(y[3], kInf);
+    for (std::size_t i = 4; i < y.size(); ++i) EXPECT_TRUE(std::isnan(y[i])) << i;
+  });
+}
+
+TEST(Activation, FloorsAreExact) {
+  std::vector<float> v = floats(kSlow ? 65521 * 16 : 16381);
+  for (Index i = -4000; i <= 4000; ++i) v.push_back(static_cast<float>(i) * 0.25f);
+  for_each_isa([&] {
+    const std::vector<float> y = wide(v, Activation::floor);
+    for (std::size_t i = 0; i < v.size(); ++i) ASSERT_EQ(y[i], std::floor(v[i])) << v[i];
+    EXPECT_EQ(wide({kInf}, Activation::floor)[0], kInf);
+    EXPECT_TRUE(std::isnan(wide({kNaN}, Activation::floor)[0]));
+  });
+}
+
 TEST(Activation, GivesTheSameBitsWhereverAnOutputStands) {
   const std::vector<float> v = floats(kSlow ? 65521 * 256 : 65521 * 16);
   for (const Activation activation : kActivations)

@@ -14,6 +14,10 @@ double exact(BinaryOp op, double a, double b) {
     case BinaryOp::divide: return a / b;
     case BinaryOp::maximum: return std::max(a, b);
     case BinaryOp::minimum: return std::min(a, b);
+    case BinaryOp::less: return a < b;
+    case BinaryOp::less_equal: return a <= b;
+    case BinaryOp::equal: return a == b;
+    case BinaryOp::keep: return b != 0 ? a : 0;
     case BinaryOp::first: return a;
   }
   return kNaN;
@@ -21,8 +25,9 @@ double exact(BinaryOp op, double a, double b) {
 
 TEST(Binary, ComputesEveryElementWithinARoundingAndWritesNoOther) {
   for_each_isa([&] {
-    for (const BinaryOp op : {BinaryOp::add, BinaryOp::subtract, BinaryOp::multiply, BinaryOp::divide, BinaryOp::maximum,
-                              BinaryOp::minimum, BinaryOp::first})
+    for (const BinaryOp op :
+         {BinaryOp::add, BinaryOp::subtract, BinaryOp::multiply, BinaryOp::divide, BinaryOp::maximum, BinaryOp::minimum,
+          BinaryOp::less, BinaryOp::less_equal, BinaryOp::equal, BinaryOp::keep, BinaryOp::first})
       for (const Activation activation : kExactActivations)
         for (const bool number : {false, true})
           for (const Index count : {0, 1, 3, 7, 8, 9, 16, 33, 100}) {
@@ -48,6 +53,28 @@ TEST(Binary, TakesANaNOfEitherForTheMaximumAndTheMinimum) {
         kernels().binary({op, a.data(), b.data(), number, Activation::none, 19, y.data()});
         for (std::size_t i = 0; i < y.size(); ++i) ASSERT_EQ(std::isnan(y[i]), std::isnan(a[i]) || std::isnan(b[i])) << i;
       }
+  });
+}
+
+TEST(Binary, ComparesWithNaNAsWithNothing) {
+  for_each_isa([&] {
+    const std::vector<float> a = {1, 2, 2, kNaN, 1, kInf, -kInf, -0.0f, kNaN}, b = {2, 1, 2, 1, kNaN, kInf, kInf, 0.0f, kNaN};
+    for (const BinaryOp op : {BinaryOp::less, BinaryOp::less_equal, BinaryOp::equal}) {
+      std::vector<float> y(a.size());
+      kernels().binary({op, a.data(), b.data(), false, Activation::none, static_cast<Index>(a.size()), y.data()});
+      for (std::size_t i = 0; i < y.size(); ++i) ASSERT_EQ(y[i], exact(op, a[i], b[i])) << i;
+    }
+  });
+}
+
+TEST(Binary, KeepsWhateverStandsThereAndNothingElse) {
+  for_each_isa([&] {
+    const std::vector<float> a = {kInf, kInf, kNaN, kNaN, 3, 3, -kInf, 5, 7}, b = {0, 1, 0, 1, -0.0f, -2, 0, kNaN, 0x1p-149f};
+    std::vector<float> y(a.size());
+    kernels().binary({BinaryOp::keep, a.data(), b.data(), false, Activation::none, static_cast<Index>(a.size()), y.data()});
+    for (const std::size_t gone : {0, 2, 4, 6}) ASSERT_EQ(y[gone], 0.0f) << gone;
+    for (const std::size_t kept : {1, 5, 7, 8}) ASSERT_EQ(y[kept], a[kept]) << kept;
+    ASSERT_TRUE(std::isnan(y[3]));
   });
 }
 

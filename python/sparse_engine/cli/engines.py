@@ -1,0 +1,106 @@
+"""The model of a file in each engine that is installed: a call on arrays, the same for all."""
+
+import importlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..compiler.compiled import MAGIC, CompiledModel, load_compiled
+from .output import UserError, need
+
+Array = NDArray[np.float32]
+Feeds = dict[str, Array]
+Call = Callable[[Feeds], list[Array]]
+
+
+def is_compiled(path: str) -> bool:
+    """Whether a file is what `CompiledModel.save` wrote."""
+    with Path(path).open("rb") as file:
+        return file.read(len(MAGIC)) == MAGIC
+
+
+def opened(path: str, threads: int = 0, shapes: "Mapping[str, list[int]] | None" = None) -> CompiledModel:
+    """A compiled file, or an ONNX file compiled now.
+
+    Args:
+        shapes: of inputs whose sizes an ONNX file leaves open.
+    Raises:
+        UserError: it can't be; the message says why.
+    """
+    try:
+        if is_compiled(path):
+            return load_compiled(path, threads=threads)
+        need(("torch", "onnx"), "an ONNX model", "onnx")
+        api: Any = importlib.import_module("sparse_engine.compiler.api")
+        example = None
+        if shapes:
+            example = {name: random_array(size, number) for number, (name, size) in enumerate(shapes.items())}
+        compiled: CompiledModel = api.compile(path, example, threads=threads)
+        return compiled
+    except (ValueError, TypeError, OSError) as error:
+        raise UserError(str(error)) from error
+
+
+def random_array(shape: "list[int]", seed: int) -> Array:
+    """Normal random numbers, the same every time."""
+    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+
+
+def feeds_of(model: CompiledModel, batch: int) -> Feeds:
+    """Random inputs of a batch."""
+    return {
+        tensor.name: random_array([_at(size, batch) for size in tensor.shape], number)
+        for number, tensor in enumerate(model.inputs)
+    }
+
+
+def _at(size: "int | str", batch: int) -> int:
+    """A size such as 3, "N", "2N" or "N+1" at a batch."""
+    if isinstance(size, int):
+        return size
+    grows, _, fixed = size.partition("+")
+    return int(grows.removesuffix("N") or 1) * batch + int(fixed or 0)
+
+
+def sparse(model: CompiledModel, threads: int) -> Call:
+    """This library."""
+    session = model.with_threads(threads)
+
+    def call(feeds: Feeds) -> list[Array]:
+        made = session(**feeds)
+        return list(made) if isinstance(made, tuple) else [made]
+
+    return call
+
+
+def onnxruntime(path: str, threads: int) -> Call:
+    """ONNX Runtime on the CPU."""
+    ort: Any = importlib.import_module("onnxruntime")
+    options = ort.SessionOptions()
+    options.intra_op_num_threads, options.log_severity_level = threads, 3
+    session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+
+    def call(feeds: Feeds) -> list[Array]:
+        found: list[Array] = session.run(None, feeds)
+        return found
+
+    return call
+
+
+def openvino(path: str, threads: int) -> Call:
+    """OpenVINO on the CPU, in float32."""
+    ov: Any = importlib.import_module("openvino")
+    settings = {"INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
+    model = ov.Core().compile_model(path, "CPU", settings)
+
+    def call(feeds: Feeds) -> list[Array]:
+        found = model(feeds)
+        return [np.array(found[i]) for i in range(len(model.outputs))]
+
+    return call
+
+
+RIVALS: dict[str, Callable[[str, int], Call]] = {"onnxruntime": onnxruntime, "openvino": openvino}

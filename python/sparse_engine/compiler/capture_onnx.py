@@ -1,0 +1,76 @@
+"""The graph of an ONNX file: as a torch module, which is captured as any other."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..onnx_files.reading import Input, OnnxFile, inputs_of, read_onnx
+from .onnx_module import OnnxModule
+from .unsupported import Refused, UnsupportedModel
+
+
+def module_of(source: Any) -> tuple[OnnxModule, OnnxFile]:
+    """What a file computes, in eval mode. Raises as `read_onnx` does, and UnsupportedModel."""
+    file = read_onnx(source)
+    return OnnxModule(file).eval(), file
+
+
+def serves_any_batch(file: OnnxFile) -> bool:
+    """Whether the first axis of every input is open in the file."""
+    given = inputs_of(file)
+    return bool(given) and all(one.shape is None or (len(one.shape) > 0 and not isinstance(one.shape[0], int)) for one in given)
+
+
+def example_of(file: OnnxFile, inputs: Any) -> tuple[Tensor, ...]:
+    """Example inputs in the file's order.
+
+    Args:
+        inputs: an array or tensor, a sequence of them, a mapping by name, or None for random numbers where the file gives every
+            size but the batch.
+    Raises:
+        TypeError: an input is missing or unknown. ValueError: a shape that the file does not take, or one that it leaves open.
+    """
+    wanted = inputs_of(file)
+    if inputs is None:
+        generator = np.random.default_rng(0)
+        return tuple(torch.from_numpy(generator.standard_normal(_sizes(one)).astype(np.float32)) for one in wanted)
+    if isinstance(inputs, Mapping):
+        names = [one.name for one in wanted]
+        wrong = [name for name in inputs if name not in names] + [name for name in names if name not in inputs]
+        if wrong:
+            raise TypeError(f"example_inputs: {wrong[0]!r} is missing or unknown; the model takes {', '.join(names)}")
+        given: Sequence[Any] = [inputs[name] for name in names]
+    else:
+        given = list(inputs) if isinstance(inputs, (tuple, list)) else [inputs]
+    if len(given) != len(wanted):
+        raise TypeError(f"example_inputs has {len(given)} inputs; the model takes {len(wanted)}")
+    return tuple(_checked(value, one) for value, one in zip(given, wanted, strict=True))
+
+
+def _sizes(wanted: Input) -> list[int]:
+    if wanted.shape is None:
+        raise ValueError(f"the file gives no shape for its input {wanted.name!r}: give example_inputs")
+    sizes = [1 if axis == 0 and not isinstance(size, int) else size for axis, size in enumerate(wanted.shape)]
+    left = [size for size in sizes if not isinstance(size, int)]
+    if left:
+        raise ValueError(
+            f"the file leaves sizes of its input {wanted.name!r} open, {wanted.shape}: give example_inputs, whose sizes the "
+            f"program is made for"
+        )
+    return [size for size in sizes if isinstance(size, int)]
+
+
+def _checked(value: Any, wanted: Input) -> Tensor:
+    tensor = value if isinstance(value, Tensor) else torch.from_numpy(np.array(value, order="C"))
+    if tensor.dtype != torch.float32:
+        raise UnsupportedModel([Refused(f"an input of {tensor.dtype}", wanted.name, "inputs are float32")])
+    if wanted.shape is not None:
+        fits = tensor.ndim == len(wanted.shape) and all(
+            not isinstance(size, int) or size == n for size, n in zip(wanted.shape, tensor.shape, strict=True)
+        )
+        if not fits:
+            raise ValueError(f"example_inputs: {wanted.name!r} has shape {tuple(tensor.shape)}; the file takes {wanted.shape}")
+    return tensor.detach()

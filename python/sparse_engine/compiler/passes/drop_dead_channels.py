@@ -1,0 +1,104 @@
+"""Weights that cannot matter go: those that read a channel which is the same for every input, and those that make one unread.
+
+A row without weights makes act(bias) of everything. Where that is 0 its readers' weights for the channel go; another constant
+becomes part of their bias, unless a convolution's padding, which is 0, lies beside it. And a channel that no reader has a
+weight for needs none of its own. One leads to the next, so it is repeated until nothing changes.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..graph import Graph, Node, Value
+
+CHANNELWISE = ("max_pool", "average_pool")  # a channel of zeros stays one
+ENDS = ("none", "relu", "relu6")  # activations whose value is known exactly
+
+
+def drop_dead_channels(graph: Graph) -> None:
+    """Set weights to 0 that change nothing; shapes stay, as weights of 0 are not stored."""
+    users: dict[int, int] = {}
+    for node in graph:
+        if node.weight is not None:
+            users[id(node.weight)] = users.get(id(node.weight), 0) + 1
+    products = [node for node in graph if _has_channels(node) and users[id(node.weight)] == 1]
+    for node in products:
+        assert node.weight is not None
+        node.weight = node.weight.copy()  # the array may be the caller's
+    alone = set(map(id, products))
+    changed = True
+    while changed:
+        changed = False
+        readers = graph.readers()
+        for node in products:
+            found = _products_reading(node.output, graph, readers)
+            if found and all(id(reader) in alone for reader, _ in found):
+                changed |= _forward(node, found) | _backward(node, [reader for reader, _ in found])
+
+
+def _has_channels(node: Node) -> bool:
+    """Whether a product's rows are channels that the next one has columns for."""
+    return node.op == "linear" or (node.op == "conv2d" and node.numbers[-1] == 1)
+
+
+def _products_reading(value: Value, graph: Graph, readers: dict[Value, list[Node]]) -> "list[tuple[Node, bool]]":
+    """Products that read a value, and whether a pool lies between; none where anything else reads it."""
+    if value in graph.outputs:
+        return []
+    found: list[tuple[Node, bool]] = []
+    for reader in readers.get(value, []):
+        if reader.op in CHANNELWISE:
+            behind = _products_reading(reader.output, graph, readers)
+            if not behind:
+                return []
+            found += [(product, True) for product, _ in behind]
+        elif _has_channels(reader) and reader.inputs[0] is value and reader.residual is not value:
+            found.append((reader, False))
+        else:
+            return []
+    kinds = {reader.op for reader, _ in found}
+    return found if len(kinds) == 1 else []
+
+
+def _columns(node: Node) -> NDArray[np.float32]:
+    """A view of a weight, (rows, channels read, weights for each)."""
+    assert node.weight is not None
+    cells = 1 if node.op == "linear" else node.numbers[0] * node.numbers[1]
+    return node.weight.reshape(node.weight.shape[0], -1, cells)
+
+
+def _forward(node: Node, found: "list[tuple[Node, bool]]") -> bool:
+    assert node.weight is not None
+    if node.residual is not None or node.activation not in ENDS or any(reader.op != node.op for reader, _ in found):
+        return False
+    bias = np.zeros(node.weight.shape[0]) if node.bias is None else node.bias.astype(np.float64)
+    constant = bias if node.activation == "none" else np.clip(bias, 0, 6 if node.activation == "relu6" else None)
+    changed = False
+    for row in np.flatnonzero(~node.weight.any(axis=1)):
+        for reader, pooled in found:
+            columns = _columns(reader)[:, row]
+            if not columns.any():
+                continue
+            if constant[row] != 0:
+                if pooled or not np.isfinite(constant[row]) or (reader.op == "conv2d" and any(reader.numbers[4:8])):
+                    continue
+                given = 0.0 if reader.bias is None else reader.bias.astype(np.float64)
+                reader.bias = given + columns.astype(np.float64).sum(axis=1) * constant[row]
+            columns[:] = 0
+            changed = True
+    return changed
+
+
+def _backward(node: Node, readers: list[Node]) -> bool:
+    assert node.weight is not None
+    if any(reader.op != node.op for reader in readers):
+        return False
+    read = np.zeros(node.weight.shape[0], bool)
+    for reader in readers:
+        read |= _columns(reader).any(axis=(0, 2))
+    dead = ~read & node.weight.any(axis=1)
+    if not dead.any():
+        return False
+    node.weight[dead] = 0
+    if node.bias is not None:
+        node.bias = np.where(read, node.bias, 0)
+    return True
