@@ -15,6 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch._decomp import register_decomposition
+from torch.autograd import forward_ad
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
@@ -112,8 +114,9 @@ def _convolution(
     groups: int,
 ) -> Tensor:
     arguments = (tuple(stride), tuple(padding), tuple(dilation), groups)
-    known = matrix_of(weight, "convolution", arguments, x)
-    if known is not None and known is not DENSE and x.dim() == 4 and x.shape[-2:] != weight.shape[-2:]:
+    short = weight.dim() == 4 and x.shape[-2:] != weight.shape[-2:]  # else an image is a row, and this a linear layer
+    known = matrix_of(weight, "convolution", arguments, x) if short else None
+    if known is not None and known is not DENSE:
         sides: Any = (weight.shape[-2:], arguments[0], arguments[1] * 2, arguments[2])
         shape = _core.Conv2dParams(*sides, groups)  # type: ignore[call-arg]
         y: Tensor | None = _core.conv2d_tensors(x, known, shape, bias, NONE, None)
@@ -177,16 +180,22 @@ def _define(schema: str, dense: Callable[..., Any], native: Callable[..., Any]) 
                 return operator.redispatch(below, *tree_unflatten(flat, structure))
 
         @staticmethod
+        @once_differentiable
         def backward(ctx: Any, *gradients: Any) -> Any:
-            saved = iter(ctx.saved_tensors)
+            saved, needed = iter(ctx.saved_tensors), ctx.needs_input_grad[2:]
             with torch.enable_grad():
-                flat = [next(saved).detach().requires_grad_() if other is None else other[0] for other in ctx.others]
+                flat = [
+                    next(saved).detach().requires_grad_(learns) if other is None else other[0]
+                    for other, learns in zip(ctx.others, needed, strict=True)
+                ]
                 outputs = dense(*tree_unflatten(flat, ctx.structure))
-                leaves = [value for value in flat if isinstance(value, Tensor)]
+                leaves = [value for value, learns in zip(flat, needed, strict=True) if learns]
                 found = iter(torch.autograd.grad(outputs, leaves, gradients, allow_unused=True))
-            return (None, None, *(next(found) if other is None else None for other in ctx.others))
+            return (None, None, *(next(found) if learns else None for learns in needed))
 
     def with_gradients(keys: Any, *inputs: Any) -> Any:
+        if forward_ad._current_level >= 0:
+            return dense(*inputs)  # which torch differentiates forward
         below = keys & torch._C._after_autograd_keyset
         if torch.is_grad_enabled():
             flat, structure = tree_flatten(inputs)

@@ -91,15 +91,19 @@ def layer_of(weights: Sequence[Tensor], kind: str, arguments: tuple[Any, ...], m
         arguments: what it is called with beside tensors.
         make: weights, their masks (None where they have none) and `arguments` -> a layer to stand in.
     """
+    for weight in weights:
+        seen = _seen.get(id(weight))
+        if seen is None or seen.owner is None or seen.reference() is not weight:
+            continue
+        owner: Any = seen.owner()
+        if owner is not None and owner._serves(kind, arguments, weights):
+            for own_weight in weights:
+                _settle(own_weight)
+            return owner
     first = weights[0]
     seen = _seen.get(id(first))
     if seen is None or seen.reference() is not first:
         seen = _seen[id(first)] = Seen(first)
-    owner = None if seen.owner is None else seen.owner()
-    if owner is not None and owner._serves(kind, arguments, weights):  # type: ignore[operator]
-        for weight in weights:
-            _settle(weight)
-        return owner
     if any(weight.is_inference() for weight in weights):
         return None  # no version counts what is written to them
     stamp = [_stamp(weight) for weight in weights]

@@ -119,3 +119,25 @@ def test_tensors_of_another_dtype_or_without_elements_are_computed_dense(native_
         assert operators.linear(torch.randn(0, 16), weight, bias).shape == (0, 8)
         with engine.nn.dense_only():
             torch.testing.assert_close(operators.linear(x, weight, bias), expected, rtol=0, atol=0)
+
+
+@pytest.mark.filterwarnings(
+    "ignore::DeprecationWarning", "ignore:There is a performance drop because we have not yet implemented"
+)
+def test_forward_derivatives_and_vmap_pass_through_an_exported_program(native_always):
+    layer, x = pruned(nn.Linear(16, 8)), torch.randn(3, 16)
+    program = torch.export.export(layer, (x,)).module()
+    expected = layer.weight.detach()
+    with torch.no_grad():
+        program(x)
+        torch.testing.assert_close(torch.func.jvp(program, (x,), (torch.ones(3, 16),))[1], torch.ones(3, 16) @ expected.t())
+        many = torch.randn(5, 3, 16)
+        torch.testing.assert_close(torch.func.vmap(program)(many), nn.functional.linear(many, expected, layer.bias))
+
+
+def test_a_second_derivative_is_refused(native_always):
+    weight, bias = linear()
+    x = torch.randn(2, 16, requires_grad=True)
+    (gradient,) = torch.autograd.grad(operators.linear(x, weight, bias).square().sum(), x, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        gradient.sum().backward()

@@ -180,3 +180,15 @@ def test_threads_that_see_a_weight_for_the_first_time_together_get_the_same():
     assert len(found) == 80
     for y in found:
         close(y, F.linear(x, weight))
+
+
+def test_a_recurrent_layer_under_masks_in_part_serves_its_own_operator():
+    layer, x = nn.LSTM(8, 16), torch.randn(5, 2, 8)
+    engine.prune(layer, engine.Spec(sparsity=0.5, include=["weight_hh*"])).eval()
+    assert list(engine.masks(layer)) == ["weight_hh_l0"]
+    program = torch.export.export(layer, (x,)).module()
+    with torch.inference_mode():
+        for _ in range(2):
+            close(program(x)[0], layer(x)[0])
+    assert not stand_ins(layer.weight_hh_l0)
+    assert id(layer.weight_ih_l0) not in owners._seen
