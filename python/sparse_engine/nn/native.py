@@ -61,15 +61,20 @@ class NativePruned(PrunedWeight):
         own, held = state.under.get("weight", UNHELD)
         if weight is not own or held.version != weight._version:
             weight = self._masked("weight")
-        if self.training or torch.is_grad_enabled():
+        try:
+            bias: Any = parameters["bias"]
+        except KeyError:
             bias = self._bias()
-            if self.training or weight.requires_grad or (bias is not None and bias.requires_grad) or input.requires_grad:
-                if held is not None and not held.hooked and weight.requires_grad:
-                    weight = self._masked("weight")
-                state.packed.clear()
-                state.fall_back(TRAINING)
-                return self._dense(input, weight, bias)
-        return self._infer(input, weight, self._bias())
+        if self.training or (
+            torch.is_grad_enabled()
+            and (weight.requires_grad or (bias is not None and bias.requires_grad) or input.requires_grad)
+        ):
+            if held is not None and not held.hooked and weight.requires_grad:
+                weight = self._masked("weight")
+            state.packed.clear()
+            state.fall_back(TRAINING)
+            return self._dense(input, weight, bias)
+        return self._infer(input, weight, bias)
 
     def _infer(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """The result with the kernel that measured fastest; `weight` is what `_masked` gave."""
