@@ -14,10 +14,12 @@ class BinaryPlan final : public Plan {
  public:
   BinaryPlan(const Kernels& table, BinaryOp op, const BroadcastShape& shape, int threads)
       : table_(table), op_(op), shape_(shape) {
+    // One number for everything is one run.
+    if (shape.middle == 1) shape_ = {1, 1, checked_mul(shape.outer, shape.inner, "elements")};
     // Runs that share one way to read b: a number for each, or as many elements as they have.
-    numbers_ = shape.inner > 1 && op != BinaryOp::first;
-    const Index all = checked_mul(shape.outer, checked_mul(shape.middle, shape.inner, "elements"), "elements");
-    run_ = numbers_ ? shape.inner : op == BinaryOp::first || shape.outer == 1 ? all : shape.middle;
+    numbers_ = shape_.inner > 1 && op != BinaryOp::first;
+    const Index all = checked_mul(shape_.outer, checked_mul(shape_.middle, shape_.inner, "elements"), "elements");
+    run_ = numbers_ ? shape_.inner : op == BinaryOp::first || shape_.outer == 1 ? all : shape_.middle;
     runs_ = run_ == 0 ? 0 : all / run_;
     pieces_ = std::max<Index>(1, (run_ + kTaskFloats - 1) / kTaskFloats);
     grouped_ = pieces_ > 1 ? 1 : std::max<Index>(1, kTaskFloats / std::max<Index>(1, run_));

@@ -9,7 +9,7 @@ from sparse_engine.cli import demo_training  # noqa: E402
 
 
 def test_more_images_than_there_are_is_refused():
-    with pytest.raises(ValueError, match=r"train \\+ test = 6000 exceeds the 5000 images"):
+    with pytest.raises(ValueError, match=r"train \+ test = 6000 exceeds the 5000 images"):
         demo_training.load_digits(5000, 1000, 0)
 
 

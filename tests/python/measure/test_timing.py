@@ -5,7 +5,7 @@ import pytest
 torch = pytest.importorskip("torch")
 from torch import nn  # noqa: E402
 
-from sparse_engine.measure import timing  # noqa: E402
+from sparse_engine.measure import timing, turns  # noqa: E402
 from sparse_engine.measure.settling import is_settling  # noqa: E402
 from sparse_engine.measure.timing import interleaved, time_alternating  # noqa: E402
 
@@ -27,7 +27,7 @@ def test_models_take_turns(calls):
 def clock(monkeypatch):
     """Seconds that pass only where a call says so."""
     now = [0.0]
-    monkeypatch.setattr(timing.time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(turns.time, "perf_counter", lambda: now[0])
 
     def passes(seconds):
         now[0] += seconds

@@ -57,8 +57,7 @@ inline Vec by_sign(Vec v, Vec negative, Vec positive) {
 inline Vec less(Vec a, Vec b) { return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(a, b, _CMP_LT_OQ), splat(1.0f)); }
 inline Vec less_equal(Vec a, Vec b) { return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(a, b, _CMP_LE_OQ), splat(1.0f)); }
 inline Vec equal(Vec a, Vec b) { return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(a, b, _CMP_EQ_OQ), splat(1.0f)); }
-// The eight bits of the exponent as a number; v is not negative.
-inline Vec biased_exponent(Vec v) { return _mm512_cvtepi32_ps(_mm512_srli_epi32(_mm512_castps_si512(v), 23)); }
+inline Vec exponent_to_low_bits(Vec v) { return _mm512_castsi512_ps(_mm512_srli_epi32(_mm512_castps_si512(v), 23)); }
 
 #elif defined(__AVX2__)
 
@@ -91,7 +90,7 @@ inline Vec by_sign(Vec v, Vec negative, Vec positive) { return _mm256_blendv_ps(
 inline Vec less(Vec a, Vec b) { return bits_of_both(_mm256_cmp_ps(a, b, _CMP_LT_OQ), splat(1.0f)); }
 inline Vec less_equal(Vec a, Vec b) { return bits_of_both(_mm256_cmp_ps(a, b, _CMP_LE_OQ), splat(1.0f)); }
 inline Vec equal(Vec a, Vec b) { return bits_of_both(_mm256_cmp_ps(a, b, _CMP_EQ_OQ), splat(1.0f)); }
-inline Vec biased_exponent(Vec v) { return _mm256_cvtepi32_ps(_mm256_srli_epi32(_mm256_castps_si256(v), 23)); }
+inline Vec exponent_to_low_bits(Vec v) { return _mm256_castsi256_ps(_mm256_srli_epi32(_mm256_castps_si256(v), 23)); }
 
 #elif defined(__SSE4_2__)
 
@@ -124,7 +123,7 @@ inline Vec by_sign(Vec v, Vec negative, Vec positive) { return _mm_blendv_ps(pos
 inline Vec less(Vec a, Vec b) { return bits_of_both(_mm_cmplt_ps(a, b), splat(1.0f)); }
 inline Vec less_equal(Vec a, Vec b) { return bits_of_both(_mm_cmple_ps(a, b), splat(1.0f)); }
 inline Vec equal(Vec a, Vec b) { return bits_of_both(_mm_cmpeq_ps(a, b), splat(1.0f)); }
-inline Vec biased_exponent(Vec v) { return _mm_cvtepi32_ps(_mm_srli_epi32(_mm_castps_si128(v), 23)); }
+inline Vec exponent_to_low_bits(Vec v) { return _mm_castsi128_ps(_mm_srli_epi32(_mm_castps_si128(v), 23)); }
 
 #elif defined(__aarch64__)
 
@@ -163,7 +162,7 @@ inline Vec by_sign(Vec v, Vec negative, Vec positive) {
 inline Vec less(Vec a, Vec b) { return bits_of_both(vreinterpretq_f32_u32(vcltq_f32(a, b)), splat(1.0f)); }
 inline Vec less_equal(Vec a, Vec b) { return bits_of_both(vreinterpretq_f32_u32(vcleq_f32(a, b)), splat(1.0f)); }
 inline Vec equal(Vec a, Vec b) { return bits_of_both(vreinterpretq_f32_u32(vceqq_f32(a, b)), splat(1.0f)); }
-inline Vec biased_exponent(Vec v) { return vcvtq_f32_u32(vshrq_n_u32(vreinterpretq_u32_f32(v), 23)); }
+inline Vec exponent_to_low_bits(Vec v) { return vreinterpretq_f32_u32(vshrq_n_u32(vreinterpretq_u32_f32(v), 23)); }
 
 #else
 #error "no vector section for this instruction set: add one here"
@@ -182,6 +181,9 @@ inline void end_streams() {
 
 // Lane by lane `a` where `one` is 1, else (0) `b`: whatever the other is.
 inline Vec where(Vec one, Vec a, Vec b) { return by_sign(sub(splat(0.5f), one), a, b); }
+
+// The eight bits of the exponent as a number, v not being negative: as the low bits of a float from 2²³ on.
+inline Vec biased_exponent(Vec v) { return sub(bits_of_either(exponent_to_low_bits(v), splat(0x1p23f)), splat(0x1p23f)); }
 
 // What is written before is done before: the compiler would mix the loads of two rows, which then meet in the same cache banks.
 inline void keep_order() { __asm__ volatile("" ::: "memory"); }

