@@ -24,7 +24,7 @@ SECONDS_TO_START = 90
 
 
 def compiled_file(folder):
-    """A pruned model in a file, and what its input and output are called."""
+    """A pruned model in a file."""
     import torch
     from torch import nn
 
