@@ -66,6 +66,7 @@ WITHOUT_TORCH = [
     "masking/mask",
     "matrices/__init__",
     "measure/__init__",
+    "measure/difference",
     "measure/html_page",
     "measure/reach",
     "measure/text_table",

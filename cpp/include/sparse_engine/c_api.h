@@ -1,6 +1,6 @@
 /* Compiled models from C, and from any language that calls C: open a file that Python saved with compiled.save(), run it.
  *
- * Every function that can fail takes a buffer for the message of what went wrong, of error_size bytes (NULL and 0 for none): it
+ * Functions that open and run take a buffer for the message of what went wrong, of error_size bytes (NULL and 0 for none): it
  * is cut where it is too long, ends with a zero, and is empty where nothing went wrong. Nothing throws through this interface.
  *
  * Linking needs the C++ standard library as well: the CMake package's target does that. */

@@ -9,6 +9,7 @@
 #include <new>
 #include <stdexcept>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/check.hpp"
@@ -20,8 +21,9 @@ using sparse_engine::Program;
 using sparse_engine::Session;
 
 struct sparse_engine_model {
-  std::shared_ptr<const Program> program;
   Session session;
+
+  const Program& program() const { return session.program(); }
 };
 
 namespace {
@@ -59,7 +61,7 @@ sparse_engine_status guarded(char* error, std::size_t size, const Work& work) {
 bool has(const Values& values, int index) { return index >= 0 && static_cast<std::size_t>(index) < values.size(); }
 
 const sparse_engine::ValueInfo& info(const sparse_engine_model& model, const Values& values, int index) {
-  return model.program->values()[static_cast<std::size_t>(values[static_cast<std::size_t>(index)])];
+  return model.program().values()[static_cast<std::size_t>(values[static_cast<std::size_t>(index)])];
 }
 
 int count(const Values& values) { return static_cast<int>(values.size()); }
@@ -76,7 +78,7 @@ sparse_engine_status shape(const sparse_engine_model& model, const Values& value
                            std::int64_t* sizes) {
   if (!has(values, index) || batch < 0 || sizes == nullptr) return SPARSE_ENGINE_INVALID;
   return guarded(nullptr, 0, [&] {
-    const std::vector<Index> found = model.program->shape(values[static_cast<std::size_t>(index)], batch);
+    const std::vector<Index> found = model.program().shape(values[static_cast<std::size_t>(index)], batch);
     std::copy(found.begin(), found.end(), sizes);
   });
 }
@@ -88,7 +90,7 @@ sparse_engine_model* sparse_engine_open_bytes(const void* bytes, size_t size, in
   guarded(error, error_size, [&] {
     check(bytes != nullptr || size == 0, "bytes is NULL");
     auto program = std::make_shared<const Program>(Program::from_bytes({static_cast<const std::uint8_t*>(bytes), size}));
-    model = new sparse_engine_model{program, Session(program, threads)};
+    model = new sparse_engine_model{Session(std::move(program), threads)};
   });
   return model;
 }
@@ -107,36 +109,36 @@ sparse_engine_model* sparse_engine_open(const char* path, int threads, char* err
 
 void sparse_engine_close(sparse_engine_model* model) { delete model; }
 
-int sparse_engine_input_count(const sparse_engine_model* model) { return count(model->program->inputs()); }
-int sparse_engine_output_count(const sparse_engine_model* model) { return count(model->program->outputs()); }
+int sparse_engine_input_count(const sparse_engine_model* model) { return count(model->program().inputs()); }
+int sparse_engine_output_count(const sparse_engine_model* model) { return count(model->program().outputs()); }
 
 const char* sparse_engine_input_name(const sparse_engine_model* model, int index) {
-  return name(*model, model->program->inputs(), index);
+  return name(*model, model->program().inputs(), index);
 }
 const char* sparse_engine_output_name(const sparse_engine_model* model, int index) {
-  return name(*model, model->program->outputs(), index);
+  return name(*model, model->program().outputs(), index);
 }
 
 int sparse_engine_input_rank(const sparse_engine_model* model, int index) {
-  return rank(*model, model->program->inputs(), index);
+  return rank(*model, model->program().inputs(), index);
 }
 int sparse_engine_output_rank(const sparse_engine_model* model, int index) {
-  return rank(*model, model->program->outputs(), index);
+  return rank(*model, model->program().outputs(), index);
 }
 
 sparse_engine_status sparse_engine_input_shape(const sparse_engine_model* model, int index, int64_t batch, int64_t* shape_out) {
-  return shape(*model, model->program->inputs(), index, batch, shape_out);
+  return shape(*model, model->program().inputs(), index, batch, shape_out);
 }
 sparse_engine_status sparse_engine_output_shape(const sparse_engine_model* model, int index, int64_t batch,
                                                 int64_t* shape_out) {
-  return shape(*model, model->program->outputs(), index, batch, shape_out);
+  return shape(*model, model->program().outputs(), index, batch, shape_out);
 }
 
 sparse_engine_status sparse_engine_run(const sparse_engine_model* model, int64_t batch, const float* const* inputs,
                                        float* const* outputs, char* error, size_t error_size) {
   return guarded(error, error_size, [&] {
     check(batch >= 0, "batch is ", batch, "; it must not be negative");
-    const std::size_t reads = model->program->inputs().size(), writes = model->program->outputs().size();
+    const std::size_t reads = model->program().inputs().size(), writes = model->program().outputs().size();
     check(inputs != nullptr && outputs != nullptr, "inputs or outputs is NULL");
     for (std::size_t i = 0; i < reads; ++i) check(inputs[i] != nullptr, "inputs[", i, "] is NULL");
     for (std::size_t i = 0; i < writes; ++i) check(outputs[i] != nullptr, "outputs[", i, "] is NULL");

@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 
 from .. import runtime
+from ..compiler.compiled import is_compiled
+from ..measure.difference import difference
 from ..measure.text_table import table
 from ..measure.turns import taking_turns
-from .engines import RIVALS, Array, Call, feeds_of, is_compiled, opened, sparse
-from .output import UserError, existing, importable, print_json, shapes_of, whole_number, whole_numbers
+from .engines import RIVALS, Call, feeds_of, opened, sparse
+from .output import UserError, add_shape, existing, importable, print_json, shapes_of, whole_number, whole_numbers
 
 DESCRIPTION = """\
 Time a model in this engine and, from its ONNX file, in others that are installed. All take turns in one process with the same
@@ -51,9 +53,7 @@ def add(commands: Any) -> None:
     parser.add_argument("--batch", type=batches, default=[1], metavar="N,N", help="batch sizes (default: 1)")
     parser.add_argument("--threads", type=counts, metavar="N,N", help="threads of a call (default: as `info` shows)")
     parser.add_argument("--engine", metavar="A,B", help=f"of sparse, {', '.join(RIVALS)} (default: all that are installed)")
-    parser.add_argument(
-        "--shape", action="append", default=[], metavar="NAME=1x3x224x224", help="sizes that the file leaves open"
-    )
+    add_shape(parser)
     parser.add_argument("--rounds", type=whole_number(1, 100_000), metavar="N", help="timed calls (default: two seconds a row)")
     parser.add_argument("--json", action="store_true", help="print JSON, and nothing else, on standard output")
 
@@ -126,11 +126,3 @@ def _rows(options: argparse.Namespace, names: list[str], model: Any, batch: int,
         p99 = float(np.quantile(times, 0.99))
         rows.append(Row(name, batch, threads, 1e3 * medians[name], 1e3 * p99, batch / medians[name], ratio))
     return rows
-
-
-def difference(a: Array, b: Array) -> float:
-    """Largest absolute difference, relative to the largest magnitude of `b`; infinite where shapes differ."""
-    if a.shape != b.shape:
-        return float("inf")
-    scale = float(np.abs(b).max(initial=0.0)) or 1.0
-    return float(np.abs(a.astype(np.float64) - b).max(initial=0.0)) / scale

@@ -4,8 +4,9 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from .engines import is_compiled, opened
-from .output import UserError, existing, print_json, shapes_of, threads, writable
+from ..compiler.compiled import is_compiled
+from .engines import opened
+from .output import UserError, add_shape, existing, print_json, shapes_of, threads, writable
 
 DESCRIPTION = """\
 Compile an ONNX model into one file with its weights compressed, which needs numpy only to run: engine.load_compiled(file).
@@ -19,9 +20,7 @@ def add(commands: Any) -> None:
     parser.set_defaults(run=run)
     parser.add_argument("model", type=existing, metavar="ONNX", help="the model")
     parser.add_argument("-o", "--output", type=writable, metavar="PATH", help="the file (default: the model's name, .sparse)")
-    parser.add_argument(
-        "--shape", action="append", default=[], metavar="NAME=1x3x224x224", help="sizes that the file leaves open"
-    )
+    add_shape(parser)
     parser.add_argument("--threads", type=threads, default=0, metavar="N", help="threads for the times shown")
     parser.add_argument("--json", action="store_true", help="print JSON, and nothing else, on standard output")
 

@@ -2,24 +2,17 @@
 
 import importlib
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..compiler.compiled import MAGIC, CompiledModel, load_compiled
+from ..compiler.compiled import CompiledModel, is_compiled, load_compiled
 from .output import UserError, need
 
 Array = NDArray[np.float32]
 Feeds = dict[str, Array]
 Call = Callable[[Feeds], list[Array]]
-
-
-def is_compiled(path: str) -> bool:
-    """Whether a file is what `CompiledModel.save` wrote."""
-    with Path(path).open("rb") as file:
-        return file.read(len(MAGIC)) == MAGIC
 
 
 def opened(path: str, threads: int = 0, shapes: "Mapping[str, list[int]] | None" = None) -> CompiledModel:
@@ -51,18 +44,8 @@ def random_array(shape: "list[int]", seed: int) -> Array:
 
 def feeds_of(model: CompiledModel, batch: int) -> Feeds:
     """Random inputs of a batch."""
-    return {
-        tensor.name: random_array([_at(size, batch) for size in tensor.shape], number)
-        for number, tensor in enumerate(model.inputs)
-    }
-
-
-def _at(size: "int | str", batch: int) -> int:
-    """A size such as 3, "N", "2N" or "N+1" at a batch."""
-    if isinstance(size, int):
-        return size
-    grows, _, fixed = size.partition("+")
-    return int(grows.removesuffix("N") or 1) * batch + int(fixed or 0)
+    shapes = zip(model.inputs, model.input_shapes(batch), strict=True)
+    return {tensor.name: random_array(shape, number) for number, (tensor, shape) in enumerate(shapes)}
 
 
 def sparse(model: CompiledModel, threads: int) -> Call:

@@ -2,14 +2,16 @@
 
 import argparse
 import importlib
+import statistics
 from collections import Counter
 from functools import partial
 from typing import Any
 
+from ..compiler.compiled import is_compiled
 from ..measure.text_table import table
 from ..measure.turns import taking_turns
-from .engines import feeds_of, is_compiled, opened, sparse
-from .output import UserError, existing, need, print_json, shapes_of, share
+from .engines import feeds_of, opened, sparse
+from .output import UserError, add_shape, existing, need, print_json, shapes_of, share
 
 DESCRIPTION = """\
 Show the operations of a model, how sparse its weights are, and what cannot be compiled. With --what-if also what pruning would
@@ -24,9 +26,7 @@ def add(commands: Any) -> None:
     parser.set_defaults(run=run)
     parser.add_argument("model", type=existing, metavar="MODEL", help="an ONNX file, or one that was compiled")
     parser.add_argument("--what-if", type=share, metavar="S", help="time a copy with this share of the weights pruned as well")
-    parser.add_argument(
-        "--shape", action="append", default=[], metavar="NAME=1x3x224x224", help="sizes that the file leaves open"
-    )
+    add_shape(parser)
     parser.add_argument("--json", action="store_true", help="print JSON, and nothing else, on standard output")
 
 
@@ -74,21 +74,19 @@ def _of_onnx(options: argparse.Namespace) -> dict[str, Any]:
             model = opened(options.model, shapes=shapes)
             notes.append(f"compiled: {len(model.nodes)} nodes, largest error {model.about['error']:.1e} of the largest output")
         except UserError as error:
-            if not isinstance(error.__cause__, unsupported.UnsupportedModel):
-                notes.append(f"not compiled: {error}")
-            else:
+            if isinstance(error.__cause__, unsupported.UnsupportedModel):
                 refused = {one.operation: one.reason or "not covered" for one in error.__cause__.refused}
-                notes.append(f"not compiled: {error}")
+            notes.append(f"not compiled: {error}")
         weights = []
         for name, weight in pruning.weights_of(whole).items():
             array = pruning.oriented(weight)
             weights.append({"name": name, "shape": list(array.shape), "sparsity": float((array == 0).mean())})
         if options.what_if is not None and model is not None:
             engine: Any = importlib.import_module("sparse_engine")
-            pruned = api.compile(engine.prune(whole, engine.Spec(sparsity=options.what_if)))
             feeds = feeds_of(model, 1)
+            pruned = api.compile(engine.prune(whole, engine.Spec(sparsity=options.what_if)), feeds)
             calls = [partial(sparse(m, m.threads), feeds) for m in (model, pruned)]
-            now, then = (1e3 * sorted(times)[ROUNDS // 2] for times in taking_turns(calls, ROUNDS))
+            now, then = (1e3 * statistics.median(times) for times in taking_turns(calls, ROUNDS))
             notes.append(
                 f"at {options.what_if:.0%} by magnitude: {then:.3f} ms at batch 1, now {now:.3f} ms ({now / then:.2f}×); "
                 f"measure the accuracy that it leaves"

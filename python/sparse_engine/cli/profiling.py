@@ -4,7 +4,7 @@ import argparse
 from typing import Any
 
 from .engines import feeds_of, opened
-from .output import UserError, existing, shapes_of, threads, whole_number, writable
+from .output import UserError, add_shape, existing, shapes_of, threads, whole_number, writable
 
 DESCRIPTION = """\
 Run a model on random inputs and show what each node takes, how far that is from what this machine reaches, and the kernel.
@@ -19,9 +19,7 @@ def add(commands: Any) -> None:
     parser.add_argument("--batch", type=whole_number(1, 65536), default=1, metavar="N", help="batch size (default: 1)")
     parser.add_argument("--threads", type=threads, default=0, metavar="N", help="threads of a call")
     parser.add_argument("--rounds", type=whole_number(1, 100_000), default=20, metavar="N", help="runs (default: %(default)s)")
-    parser.add_argument(
-        "--shape", action="append", default=[], metavar="NAME=1x3x224x224", help="sizes that the file leaves open"
-    )
+    add_shape(parser)
     parser.add_argument("--html", type=writable, metavar="PATH", help="write a page with bars as well")
     parser.add_argument("--csv", type=writable, metavar="PATH", help="write a table as well")
     parser.add_argument("--json", action="store_true", help="print JSON, and nothing else, on standard output")

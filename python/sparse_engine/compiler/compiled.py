@@ -58,7 +58,11 @@ class CompiledModel:
     @property
     def nodes(self) -> list[dict[str, Any]]:
         """What it consists of, in the order it runs: mappings with "operation", "name", "shape", "weight" and more."""
-        return list(self._program.nodes)
+        return self._program.nodes
+
+    def input_shapes(self, batch: int) -> list[list[int]]:
+        """The shape of each input at a batch size."""
+        return [_sizes(shape, batch) for _, shape in self._program.inputs]
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """The model's outputs.
@@ -131,7 +135,7 @@ class CompiledModel:
         arena, kernels = None, {}
         if self._session is not None:
             arena = self._session.arena_nbytes(1)
-            zeros = [np.zeros(_sizes(shape, 1), np.float32) for _, shape in self._program.inputs]
+            zeros = [np.zeros(shape, np.float32) for shape in self.input_shapes(1)]
             kernels = {step[0]: step[1] for step in self._session.profile(1, zeros, self._results(1))}
         threads = 0 if self._session is None else self.threads
         return description(self._program.nodes, self.about, self.measured, threads, arena, kernels)
@@ -192,6 +196,14 @@ def _array(value: Any, name: str) -> NDArray[np.float32]:
     if value.dtype != np.float32:
         raise ValueError(f"{name} is {value.dtype}; the model was compiled for float32: pass {name}.astype('float32')")
     return np.require(value, np.float32, ["C", "A"])
+
+
+def is_compiled(source: "str | os.PathLike[str] | bytes") -> bool:
+    """Whether a file, or its bytes, begins as what `CompiledModel.save` wrote. Raises OSError where it cannot be read."""
+    if isinstance(source, (str, os.PathLike)):
+        with Path(source).open("rb") as file:
+            return file.read(len(MAGIC)) == MAGIC
+    return bytes(source[: len(MAGIC)]) == MAGIC
 
 
 def load_compiled(source: "str | os.PathLike[str] | bytes", *, threads: int = 0) -> CompiledModel:

@@ -10,6 +10,7 @@ from torch import Tensor, fx, nn
 from torch.utils import _pytree as pytree
 
 from ..channels.export import Arguments, exported, plain_copy
+from ..measure.difference import difference
 from .compiled import CompiledModel
 from .graph import Graph, Node
 from .lower import lower
@@ -80,13 +81,3 @@ class _Recorder(fx.Interpreter):
         if n.op == "call_function" and isinstance(result, Tensor) and result.dtype == torch.float32:
             self.values[n.name] = result.detach().clone().contiguous().numpy()  # as it is now: a later one may change it
         return result
-
-
-def difference(found: NDArray[np.float32], expected: NDArray[np.float32]) -> float:
-    """Largest absolute difference, relative to the largest magnitude expected; infinite where shapes or NaNs differ."""
-    if found.shape != expected.shape or not np.array_equal(np.isnan(found), np.isnan(expected)):
-        return float("inf")
-    if expected.size == 0 or np.isnan(expected).all():
-        return 0.0
-    scale = float(np.nanmax(np.abs(expected))) or 1.0
-    return float(np.nanmax(np.abs(found.astype(np.float64) - expected))) / scale

@@ -3,13 +3,12 @@
 import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .compiled import MAGIC, CompiledModel, Tensor, load_compiled
+from .compiled import CompiledModel, Tensor, is_compiled, load_compiled
 
 Results = list[NDArray[np.float32]]
 
@@ -105,12 +104,7 @@ def _node_arg(tensor: Tensor) -> NodeArg:
 
 
 def _opened(source: "str | os.PathLike[str] | bytes", threads: int) -> CompiledModel:
-    if isinstance(source, (str, os.PathLike)):
-        with Path(source).open("rb") as file:
-            beginning = file.read(len(MAGIC))
-    else:
-        beginning = bytes(source[: len(MAGIC)])
-    if beginning == MAGIC:
+    if is_compiled(source):
         return load_compiled(source, threads=threads)
     from .api import compile
 

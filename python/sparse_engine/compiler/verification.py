@@ -8,8 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from ..channels.export import tensors_of
+from ..measure.difference import difference
 from .compiled import CompiledModel
-from .divergence import difference, first_divergence
+from .divergence import first_divergence
 from .graph import Graph
 from .lower import lower
 

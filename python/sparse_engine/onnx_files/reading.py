@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 OPSETS = range(7, 29)
-DOMAINS = ("", "ai.onnx", "com.microsoft")
 
 
 def is_onnx(model: Any) -> bool:
@@ -52,10 +51,10 @@ def read_onnx(source: "str | os.PathLike[str] | bytes | Any") -> OnnxFile:
     if isinstance(source, onnx.ModelProto):
         model, name = source, source.graph.name or "model"
     else:
-        content = bytes(source) if isinstance(source, (bytes, bytearray, memoryview)) else Path(source).read_bytes()
-        name = "the bytes given" if isinstance(source, (bytes, bytearray, memoryview)) else os.fspath(source)
         if isinstance(source, (str, os.PathLike)):
-            folder = str(Path(source).resolve().parent)
+            content, name, folder = Path(source).read_bytes(), os.fspath(source), str(Path(source).resolve().parent)
+        else:
+            content, name = bytes(source), "the bytes given"
         model = onnx.ModelProto()
         try:
             model.ParseFromString(content)
@@ -67,9 +66,7 @@ def read_onnx(source: "str | os.PathLike[str] | bytes | Any") -> OnnxFile:
         onnx.checker.check_model(source if folder else model, full_check=False)
         if len(model.functions):
             model = onnx.inliner.inline_local_functions(model)
-    except onnx.checker.ValidationError as error:
-        raise ValueError(f"{name} is a damaged ONNX model: {_first_line(error)}") from error
-    except (RuntimeError, ValueError, UnicodeDecodeError) as error:
+    except (onnx.checker.ValidationError, RuntimeError, ValueError) as error:
         raise ValueError(f"{name} is a damaged ONNX model: {_first_line(error)}") from error
     versions = {entry.domain: entry.version for entry in model.opset_import}
     opset = versions.get("", versions.get("ai.onnx", 0))

@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 
 from onnx_file import file
-from sparse_engine.cli.engines import RIVALS, feeds_of, is_compiled, opened, random_array, sparse
+from sparse_engine.cli.engines import RIVALS, feeds_of, opened, random_array, sparse
 from sparse_engine.cli.output import UserError
+from sparse_engine.compiler.compiled import is_compiled
 
 __all__ = ["file"]
 

@@ -1,7 +1,7 @@
 import json
 
 from onnx_file import file
-from onnx_models import helper, model_of, onnx
+from onnx_models import helper, model_of, onnx, reals
 from sparse_engine.cli.main import main
 
 __all__ = ["file"]
@@ -22,6 +22,13 @@ def test_what_if_times_a_pruned_copy(file, capsys):
     shown = capsys.readouterr().out
     assert "at 90% by magnitude: " in shown
     assert "measure the accuracy" in shown
+
+
+def test_what_if_of_a_file_that_leaves_sizes_open(file, capsys):
+    node = helper.make_node("MatMul", ["x", "w"], ["y"])
+    onnx.save(model_of([node], {"x": ("N", "tokens", 64)}, ["y"], {"w": reals(64, 32)}), "open.onnx")
+    assert main(["inspect", "open.onnx", "--shape", "x=1x5x64", "--what-if", "0.9"]) == 0
+    assert "at 90% by magnitude: " in capsys.readouterr().out
 
 
 def test_what_is_not_covered_is_named(file, capsys):

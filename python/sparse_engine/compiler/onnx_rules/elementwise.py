@@ -100,8 +100,7 @@ def _hard_sigmoid(c: Call) -> Tensor:
 
 @rule("Gelu")
 def _gelu(c: Call) -> Tensor:
-    approximate = c.get("approximate", "none")
-    return F.gelu(c.x(), approximate=approximate if isinstance(approximate, str) else approximate.decode())
+    return F.gelu(c.x(), approximate=c.text("approximate", "none"))
 
 
 @rule("Swish")
@@ -193,9 +192,7 @@ def _cast(c: Call) -> Tensor:
     kinds = {1: torch.float32, 10: torch.float32, 16: torch.float32, 9: torch.bool}  # float, half, bfloat16, bool
     target = c.get("to", 1)
     if c.op == "CastLike":
-        like = c.inputs[1]
-        kept = like.tensor if isinstance(like, Known) else like
-        assert kept is not None
+        kept = c.x(1)
         if kept.dtype not in (torch.float32, torch.bool):
             raise RefusedError(f"to {kept.dtype}; values are float32")
         return c.x().to(kept.dtype)

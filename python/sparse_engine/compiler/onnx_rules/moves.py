@@ -127,7 +127,7 @@ def _pad(c: Call) -> Tensor:
     axes = [a % x.ndim for a in (c.integers(3, "axes") if c.has(3) else range(x.ndim))]
     number = float(c.known(2, "value").item()) if c.has(2) else float(c.get("value", 0.0))
     around = {axis: (pads[i], pads[i + len(axes)]) for i, axis in enumerate(axes)}
-    mode = _text(c, "mode", "constant")
+    mode = c.text("mode", "constant")
     if mode == "constant":
         flat = [n for axis in range(x.ndim - 1, -1, -1) for n in around.get(axis, (0, 0))]
         return F.pad(x, flat, value=number)
@@ -150,7 +150,7 @@ def _mirrored(length: int, before: int, after: int, mode: str) -> "np.ndarray[tu
 def _depth_to_space(c: Call) -> Tensor:
     x, r = c.x(), c.get("blocksize")
     n, channels, height, width = x.shape
-    if _text(c, "mode", "DCR") == "CRD":
+    if c.text("mode", "DCR") == "CRD":
         return F.pixel_shuffle(x, r)
     apart = x.reshape(n, r, r, channels // r**2, height, width).permute(0, 3, 4, 1, 5, 2)
     return apart.reshape(n, channels // r**2, height * r, width * r)
@@ -161,7 +161,7 @@ def _space_to_depth(c: Call) -> Tensor:
     x, r = c.x(), c.get("blocksize")
     n, channels, height, width = x.shape
     apart = x.reshape(n, channels, height // r, r, width // r, r)
-    if _text(c, "mode", "DCR") == "CRD":
+    if c.text("mode", "DCR") == "CRD":
         return apart.permute(0, 1, 3, 5, 2, 4).reshape(n, channels * r**2, height // r, width // r)
     apart = apart.permute(0, 3, 5, 1, 2, 4)
     return apart.reshape(n, channels * r**2, height // r, width // r)
@@ -171,10 +171,8 @@ def _space_to_depth(c: Call) -> Tensor:
 def _resize(c: Call) -> Tensor:
     x = c.x()
     scales, sizes = _scales_and_sizes(c, x)
-    mode = _text(c, "mode", "nearest")
-    coordinates = _text(
-        c, "coordinate_transformation_mode", "half_pixel" if c.op == "Resize" and c.opset > 10 else "asymmetric"
-    )
+    mode = c.text("mode", "nearest")
+    coordinates = c.text("coordinate_transformation_mode", "half_pixel" if c.op == "Resize" and c.opset > 10 else "asymmetric")
     if all(new == old for old, new in zip(x.shape, sizes, strict=True)):
         return x
     if coordinates == "tf_crop_and_resize" or c.get("antialias", 0) or mode not in ("nearest", "linear"):
@@ -185,11 +183,6 @@ def _resize(c: Call) -> Tensor:
         where = _coordinates(old, new, scale, coordinates)
         x = _nearest(c, x, axis, where) if mode == "nearest" else _between(x, axis, where)
     return x
-
-
-def _text(c: Call, name: str, default: str) -> str:
-    value = c.get(name, default)
-    return value if isinstance(value, str) else str(value.decode())
 
 
 def _scales_and_sizes(c: Call, x: Tensor) -> tuple[list[float], list[int]]:
@@ -204,7 +197,7 @@ def _scales_and_sizes(c: Call, x: Tensor) -> tuple[list[float], list[int]]:
             every_scale[axis], every_size[axis] = scale, int(np.floor(x.shape[axis] * scale))
     else:
         wanted = c.integers(3, "sizes")
-        policy = _text(c, "keep_aspect_ratio_policy", "stretch")
+        policy = c.text("keep_aspect_ratio_policy", "stretch")
         ratios = [n / x.shape[axis] for axis, n in zip(axes, wanted, strict=True)]
         if policy != "stretch":
             one = (min if policy == "not_larger" else max)(ratios)
@@ -232,7 +225,7 @@ def _coordinates(old: int, new: int, scale: float, mode: str) -> "np.ndarray[tup
 
 
 def _nearest(c: Call, x: Tensor, axis: int, where: "np.ndarray[tuple[int, ...], np.dtype[np.float64]]") -> Tensor:
-    rounding = _text(c, "nearest_mode", "round_prefer_floor" if c.op == "Resize" and c.opset > 10 else "floor")
+    rounding = c.text("nearest_mode", "round_prefer_floor" if c.op == "Resize" and c.opset > 10 else "floor")
     shifted = {"round_prefer_floor": np.ceil(where - 0.5), "round_prefer_ceil": np.floor(where + 0.5)}
     shifted |= {"floor": np.floor(where), "ceil": np.ceil(where)}
     chosen = np.clip(shifted[rounding], 0, x.shape[axis] - 1).astype(np.int64)

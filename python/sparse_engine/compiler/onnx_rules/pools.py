@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .products import around
+from .products import around, flat
 from .registry import Call, RefusedError, rule
 
 
@@ -28,10 +28,6 @@ def _window(c: Call) -> tuple[Tensor, list[int], list[int], list[int], list[int]
     return x, kernel, stride, before, after
 
 
-def _flat(before: list[int], after: list[int]) -> list[int]:
-    return [n for i in range(len(before) - 1, -1, -1) for n in (before[i], after[i])]
-
-
 @rule("MaxPool")
 def _max_pool(c: Call) -> Tensor:
     if c.outputs > 1:
@@ -40,7 +36,7 @@ def _max_pool(c: Call) -> Tensor:
     pool = F.max_pool1d if len(kernel) == 1 else F.max_pool2d
     if before == after and all(2 * n <= k for n, k in zip(before, kernel, strict=True)):
         return pool(x, kernel, stride, before)
-    return pool(F.pad(x, _flat(before, after), value=float("-inf")), kernel, stride)
+    return pool(F.pad(x, flat(before, after), value=float("-inf")), kernel, stride)
 
 
 @rule("AveragePool")
@@ -55,13 +51,13 @@ def _average_pool(c: Call) -> Tensor:
     cells = torch.ones(1, 1, *x.shape[2:])
     if counted:
         given_before, given_after = around(c, x, kernel, stride, [1] * len(kernel))
-        cells = F.pad(cells, _flat(given_before, given_after), value=1.0)
+        cells = F.pad(cells, flat(given_before, given_after), value=1.0)
         rest = [a - g for a, g in zip(after, given_after, strict=True)]
-        cells = F.pad(cells, _flat([0] * len(rest), rest))
+        cells = F.pad(cells, flat([0] * len(rest), rest))
     else:
-        cells = F.pad(cells, _flat(before, after))
+        cells = F.pad(cells, flat(before, after))
     share = pool(cells, kernel, stride)
-    return pool(F.pad(x, _flat(before, after)), kernel, stride) / share
+    return pool(F.pad(x, flat(before, after)), kernel, stride) / share
 
 
 @rule("GlobalAveragePool")

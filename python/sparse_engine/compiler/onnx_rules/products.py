@@ -13,8 +13,7 @@ def around(
     c: Call, x: Tensor, kernel: Sequence[int], stride: Sequence[int], dilation: Sequence[int]
 ) -> tuple[list[int], list[int]]:
     """Padding before and after each axis of the plane, as `pads` or `auto_pad` gives it."""
-    auto = c.get("auto_pad", "NOTSET")
-    auto = auto if isinstance(auto, str) else auto.decode()
+    auto = c.text("auto_pad", "NOTSET")
     axes = len(kernel)
     if auto == "NOTSET":
         pads = [int(n) for n in c.get("pads", [0] * 2 * axes)]
@@ -31,16 +30,26 @@ def around(
     return before, after
 
 
-@rule("Conv")
-def _conv(c: Call) -> Tensor:
-    x, weight = c.x(0), c.x(1)
+def flat(before: Sequence[int], after: Sequence[int]) -> list[int]:
+    """Padding as torch.nn.functional.pad takes it: the last axis first."""
+    return [n for pair in reversed(list(zip(before, after, strict=True))) for n in pair]
+
+
+def _plane(c: Call, weight: Tensor) -> tuple[int, list[int], list[int]]:
+    """How many axes the plane has, and stride and dilation along each."""
     axes = weight.ndim - 2
     if axes not in (1, 2):
         raise RefusedError(f"over {axes} axes; one and two are covered")
-    stride, dilation = (list(c.get(name, [1] * axes)) for name in ("strides", "dilations"))
+    return axes, list(c.get("strides", [1] * axes)), list(c.get("dilations", [1] * axes))
+
+
+@rule("Conv")
+def _conv(c: Call) -> Tensor:
+    x, weight = c.x(0), c.x(1)
+    axes, stride, dilation = _plane(c, weight)
     before, after = around(c, x, list(weight.shape[2:]), stride, dilation)
     if before != after:
-        x = F.pad(x, [n for i in range(axes - 1, -1, -1) for n in (before[i], after[i])])
+        x = F.pad(x, flat(before, after))
         before = [0] * axes
     function = F.conv1d if axes == 1 else F.conv2d
     return function(x, weight, c.x(2) if c.has(2) else None, stride, before, dilation, c.get("group", 1))
@@ -49,15 +58,11 @@ def _conv(c: Call) -> Tensor:
 @rule("ConvTranspose")
 def _conv_transpose(c: Call) -> Tensor:
     x, weight = c.x(0), c.x(1)
-    axes = weight.ndim - 2
-    if axes not in (1, 2):
-        raise RefusedError(f"over {axes} axes; one and two are covered")
-    stride, dilation = (list(c.get(name, [1] * axes)) for name in ("strides", "dilations"))
+    axes, stride, dilation = _plane(c, weight)
     extra = list(c.get("output_padding", [0] * axes))
     kernel = list(weight.shape[2:])
     pads = list(c.get("pads", [0] * 2 * axes))
-    auto = c.get("auto_pad", "NOTSET")
-    auto = auto if isinstance(auto, str) else auto.decode()
+    auto = c.text("auto_pad", "NOTSET")
     whole = [
         s * (n - 1) + e + (k - 1) * d + 1 for n, s, e, k, d in zip(x.shape[2:], stride, extra, kernel, dilation, strict=True)
     ]
@@ -69,8 +74,8 @@ def _conv_transpose(c: Call) -> Tensor:
         pads = [*less, *more] if auto == "SAME_UPPER" else [*more, *less]
     function = F.conv_transpose1d if axes == 1 else F.conv_transpose2d
     y = function(x, weight, c.x(2) if c.has(2) else None, stride, [0] * axes, 0, c.get("group", 1), dilation)
-    around = [(-pads[i], extra[i] - pads[axes + i]) for i in range(axes - 1, -1, -1)]
-    return F.pad(y, [n for pair in around for n in pair]) if any(n for pair in around for n in pair) else y
+    added = flat([-n for n in pads[:axes]], [e - n for e, n in zip(extra, pads[axes:], strict=True)])
+    return F.pad(y, added) if any(added) else y
 
 
 @rule("MatMul")
@@ -92,8 +97,7 @@ def _gemm(c: Call) -> Tensor:
 
 @rule("Einsum")
 def _einsum(c: Call) -> Tensor:
-    equation = c.get("equation")
-    equation = (equation if isinstance(equation, str) else equation.decode()).replace(" ", "")
+    equation = c.text("equation", "").replace(" ", "")
     if len(c.inputs) != 2 or "..." in equation or "->" not in equation:
         raise RefusedError(f"{equation!r}; products of two values with named axes are covered")
     left, _, result = equation.partition("->")
@@ -103,11 +107,11 @@ def _einsum(c: Call) -> Tensor:
     plain = all(len(set(part)) == len(part) for part in (first, second, result))
     if not plain or sorted(result) != sorted(kept + rows) or not summed:
         raise RefusedError(f"{equation!r}; products that sum over axes of both are covered")
+    if not rows:
+        raise RefusedError(f"{equation!r}; the second value has no axis of its own")
     x = c.x(0).permute([first.index(a) for a in (*kept, *summed)])
     w = c.x(1).permute([second.index(a) for a in (*rows, *summed)])
     leading, trailing = x.shape[: len(kept)], w.shape[: len(rows)]
-    y = F.linear(x.flatten(len(kept)), w.flatten(len(rows)).flatten(0, len(rows) - 1)) if rows else None
-    if y is None:
-        raise RefusedError(f"{equation!r}; the second value has no axis of its own")
+    y = F.linear(x.flatten(len(kept)), w.flatten(len(rows)).flatten(0, len(rows) - 1))
     made = [*kept, *rows]
     return y.reshape(*leading, *trailing).permute([made.index(a) for a in result])

@@ -81,6 +81,11 @@ class Call:
         """An attribute."""
         return self.attributes.get(name, default)
 
+    def text(self, name: str, default: str) -> str:
+        """An attribute that is a word; onnx gives bytes."""
+        value = self.get(name, default)
+        return value if isinstance(value, str) else str(value.decode())
+
     def listed(self, name: str, index: int, what: str) -> "list[int] | None":
         """Integers that are an attribute in old versions of an operation, an input in new ones; None where neither is given."""
         if self.has(index):

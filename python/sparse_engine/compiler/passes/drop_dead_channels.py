@@ -20,19 +20,18 @@ def drop_dead_channels(graph: Graph) -> None:
     for node in graph:
         if node.weight is not None:
             users[id(node.weight)] = users.get(id(node.weight), 0) + 1
-    products = [node for node in graph if _has_channels(node) and users[id(node.weight)] == 1]
-    for node in products:
-        assert node.weight is not None
-        node.weight = node.weight.copy()  # the array may be the caller's
-    alone = set(map(id, products))
+    products = {node for node in graph if _has_channels(node) and users[id(node.weight)] == 1}
+    readers = graph.readers()
+    pairs = []
+    for node in graph:
+        found = _products_reading(node.output, graph, readers) if node in products else []
+        if found and all(reader in products and reader.op == node.op for reader, _ in found):
+            pairs.append((node, found))
     changed = True
     while changed:
         changed = False
-        readers = graph.readers()
-        for node in products:
-            found = _products_reading(node.output, graph, readers)
-            if found and all(id(reader) in alone for reader, _ in found):
-                changed |= _forward(node, found) | _backward(node, [reader for reader, _ in found])
+        for node, found in pairs:
+            changed |= _forward(node, found) | _backward(node, found)
 
 
 def _has_channels(node: Node) -> bool:
@@ -55,8 +54,7 @@ def _products_reading(value: Value, graph: Graph, readers: dict[Value, list[Node
             found.append((reader, False))
         else:
             return []
-    kinds = {reader.op for reader, _ in found}
-    return found if len(kinds) == 1 else []
+    return found
 
 
 def _columns(node: Node) -> NDArray[np.float32]:
@@ -68,7 +66,7 @@ def _columns(node: Node) -> NDArray[np.float32]:
 
 def _forward(node: Node, found: "list[tuple[Node, bool]]") -> bool:
     assert node.weight is not None
-    if node.residual is not None or node.activation not in ENDS or any(reader.op != node.op for reader, _ in found):
+    if node.residual is not None or node.activation not in ENDS:
         return False
     bias = np.zeros(node.weight.shape[0]) if node.bias is None else node.bias.astype(np.float64)
     constant = bias if node.activation == "none" else np.clip(bias, 0, 6 if node.activation == "relu6" else None)
@@ -88,12 +86,10 @@ def _forward(node: Node, found: "list[tuple[Node, bool]]") -> bool:
     return changed
 
 
-def _backward(node: Node, readers: list[Node]) -> bool:
+def _backward(node: Node, found: "list[tuple[Node, bool]]") -> bool:
     assert node.weight is not None
-    if any(reader.op != node.op for reader in readers):
-        return False
     read = np.zeros(node.weight.shape[0], bool)
-    for reader in readers:
+    for reader, _ in found:
         read |= _columns(reader).any(axis=(0, 2))
     dead = ~read & node.weight.any(axis=1)
     if not dead.any():

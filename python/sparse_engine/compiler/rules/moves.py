@@ -156,14 +156,17 @@ def _select(c: Translation, node: fx.Node, a: Bound) -> Value:
 MOST_RUNS = 256  # parts that one selection may be put together of
 
 
-@rule("index_select", "flip")
+@rule("flip")
+def _flip(c: Translation, node: fx.Node, a: Bound) -> Value:
+    x = c.value(a["self"])
+    for axis in (int(d) % len(x.shape) for d in a["dims"]):
+        x = taken(c, node, x, axis, range(x.shape[axis].fixed)[::-1])
+    return x
+
+
+@rule("index_select")
 def _index_select(c: Translation, node: fx.Node, a: Bound) -> Value:
     x = c.value(a["self"])
-    if "dims" in a:
-        axes = [int(d) % len(x.shape) for d in a["dims"]]
-        for axis in axes:
-            x = taken(c, node, x, axis, list(range(x.shape[axis].fixed))[::-1])
-        return x
     axis = int(a["dim"]) % len(x.shape)
     return taken(c, node, x, axis, [int(i) for i in c.parameter(a["index"], "index")])
 
