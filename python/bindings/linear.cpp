@@ -68,7 +68,8 @@ void bind_linear(pybind11::module_& m) {
       .value("exp", Activation::exp)
       .value("sqrt", Activation::sqrt)
       .value("log", Activation::log)
-      .value("floor", Activation::floor);
+      .value("floor", Activation::floor)
+      .value("erf", Activation::erf);
   m.def(
       "multiply",
       [](const Matrix& w, const Floats& x, Floats& y) {

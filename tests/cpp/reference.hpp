@@ -182,6 +182,7 @@ inline double activated(double v, Activation activation) {
     case Activation::sqrt: return std::sqrt(v);
     case Activation::log: return std::log(v);
     case Activation::floor: return std::floor(v);
+    case Activation::erf: return std::erf(v);
   }
   return kNaN;
 }

@@ -37,9 +37,10 @@ struct Activation {
     exp,
     sqrt,
     log,
-    floor
+    floor,
+    erf
   };
-  static constexpr Kind kLast = floor;
+  static constexpr Kind kLast = erf;
 
   Kind kind = none;
   float slope = 0.0f;  // of leaky_relu and elu

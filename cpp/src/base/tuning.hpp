@@ -56,7 +56,8 @@ struct SessionTuning {
   Index least_columns_apart = 32;   // of a product of one image: fewer, and each weight is read for too few of them
   Index elementwise_floats = 8192;  // of a task: 32 KB, some µs
   Index pool_channels = 8;          // of a task
-  Index mean_rows = 64;             // of a task
+  Index matmul_columns = 48;        // of a task: four vectors of 12 floats' sums, or three of 16; an odd number of lines
+  Index attention_rows = 16;        // whose scores lie in the L1 cache while softmax and V pass over them
 };
 
 // Time of a product relative to dense: wide · density + overhead of many columns; of few, (few · density + few_fixed) / 4, in

@@ -5,6 +5,7 @@
 //
 #include "kernels/elementwise/activation.hpp"
 #include "kernels/elementwise/binary.hpp"
+#include "kernels/gemm/gemm.hpp"
 #include "kernels/gemv/bitmask.hpp"
 #include "kernels/gemv/bsr.hpp"
 #include "kernels/gemv/csr.hpp"
@@ -14,6 +15,7 @@
 #include "kernels/panel/panel.hpp"
 #include "kernels/pool/pool.hpp"
 #include "kernels/recurrent/recurrent.hpp"
+#include "kernels/rows/rows.hpp"
 #include "kernels/select/mask.hpp"
 #include "kernels/select/mask_apply.hpp"
 #include "kernels/spmm/spmm.hpp"

@@ -218,12 +218,43 @@ struct PoolRowArgs {
   float* y;
 };
 
-// y = scale · sum of each row.
+// y = scale · sum of each row, see rows.hpp.
 struct MeanArgs {
   const float* x;
   std::int64_t rows, columns;
   float scale;
   float* y;
+};
+
+// y = softmax(scale · x + mask) of one row, see rows.hpp.
+struct SoftmaxArgs {
+  const float* x;
+  std::int64_t columns;
+  float scale;
+  const float* mask;            // a number for each column, or null
+  bool zeros_where_all_masked;  // of a row of −∞, which else is NaN
+  float* y;                     // may be x
+};
+
+// y = (x − mean) / sqrt(variance + epsilon) · weight + bias of one row, see rows.hpp.
+struct LayerNormArgs {
+  const float* x;
+  std::int64_t columns;
+  float epsilon;
+  const float *weight, *bias;  // both or neither
+  float* y;                    // may be x
+};
+
+// Y = A · B, see gemm.hpp.
+struct GemmArgs {
+  const float* a;
+  std::int64_t a_row, a_column;  // from row to row, from column to column
+  std::int64_t rows, depth;
+  const float* b;      // rows of floats that can be read up to a whole vector
+  std::int64_t b_row;  // from row to row
+  std::int64_t columns;
+  float* y;
+  std::int64_t y_row;
 };
 
 // Counts magnitudes in buckets, see mask.hpp.

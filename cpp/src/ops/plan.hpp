@@ -11,10 +11,11 @@ struct Operands {
   const float* x;
   float* y;
   Epilogue epilogue;              // with a residual exactly where the plan was told of one
-  const float* second = nullptr;  // the other operand of an operation of two
+  // The other operands, of an operation that has so many.
+  const float *second = nullptr, *third = nullptr, *fourth = nullptr;
 };
 
-enum class Strategy { gemv, panels, in_place, planes, banded, depthwise, elementwise, pool, mean, copy, pad };
+enum class Strategy { gemv, panels, in_place, planes, banded, depthwise, elementwise, pool, rows, copy, pad, gather, matmul, attention };
 
 // How the work is cut, and the scratch it needs. Tasks are independent of one another; they may run in any order and on any
 // threads, each worker with a number of its own. Results do not depend on it.

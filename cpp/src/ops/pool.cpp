@@ -146,30 +146,6 @@ class AdaptivePoolPlan final : public Plan {
   Index runs_;
 };
 
-class MeanPlan final : public Plan {
- public:
-  MeanPlan(const Kernels& table, Index rows, Index columns, double scale, int threads)
-      : table_(table), rows_(rows), columns_(columns), scale_(static_cast<float>(scale)) {
-    cut(Strategy::mean, (rows + kRows - 1) / kRows, threads, 0, 0);
-  }
-
- private:
-  static constexpr Index kRows = Tuning::session.mean_rows;
-
-  void run_one(Index task, const Operands& operands, const float*, float*) const override {
-    const Index first = task * kRows, last = std::min(first + kRows, rows_);
-    table_.mean_rows({.x = operands.x + first * columns_,
-                      .rows = last - first,
-                      .columns = columns_,
-                      .scale = scale_,
-                      .y = operands.y + first});
-  }
-
-  const Kernels& table_;
-  Index rows_, columns_;
-  float scale_;
-};
-
 }  // namespace
 
 std::shared_ptr<const Plan> plan_pool(const Kernels& table, const ConstImages& x, const PoolShape& shape, const Images& y,
@@ -180,15 +156,6 @@ std::shared_ptr<const Plan> plan_pool(const Kernels& table, const ConstImages& x
 std::shared_ptr<const Plan> plan_adaptive_pool(const Kernels& table, bool maximum, const ConstImages& x, const Images& y,
                                                int threads) {
   return std::make_shared<AdaptivePoolPlan>(table, maximum, x, y, threads);
-}
-
-std::shared_ptr<const Plan> plan_mean(const Kernels& table, Index rows, Index columns, int threads) {
-  check(columns >= 1, "a mean over ", columns, " elements; there must be at least 1");
-  return std::make_shared<MeanPlan>(table, rows, columns, 1.0 / static_cast<double>(columns), threads);
-}
-
-std::shared_ptr<const Plan> plan_sum(const Kernels& table, Index rows, Index columns, int threads) {
-  return std::make_shared<MeanPlan>(table, rows, columns, 1.0, threads);
 }
 
 }  // namespace sparse_engine

@@ -1,4 +1,4 @@
-// Pools over planes, and means over whole rows.
+// Pools over planes.
 #pragma once
 
 #include <memory>
@@ -25,9 +25,5 @@ std::shared_ptr<const Plan> plan_pool(const Kernels& table, const ConstImages& x
 // Window i of n over s cells is [⌊i·s/n⌋, ⌈(i + 1)·s/n⌉): together they cover all. Planes as above, of at least one cell.
 std::shared_ptr<const Plan> plan_adaptive_pool(const Kernels& table, bool maximum, const ConstImages& x, const Images& y,
                                                int threads);
-
-// y[row] = mean, or sum, of x[row], `rows` contiguous rows of `columns`.
-std::shared_ptr<const Plan> plan_mean(const Kernels& table, Index rows, Index columns, int threads);
-std::shared_ptr<const Plan> plan_sum(const Kernels& table, Index rows, Index columns, int threads);
 
 }  // namespace sparse_engine

@@ -135,7 +135,72 @@ std::vector<Size> pad_result(const NodeInfo& node, const std::vector<Size>& x, c
   return result;
 }
 
+void check_layer_norm(const NodeInfo& node, const std::vector<std::vector<Size>>& inputs) {
+  const std::vector<Size>& x = inputs[0];
+  const Index axes = node.numbers[0];
+  check(inputs.size() == 2 || inputs.size() == 4, "layer_norm ", node.name, " has ", inputs.size(), " inputs; it needs 2 or 4");
+  check(axes >= 1 && static_cast<std::size_t>(axes) < x.size(), "layer_norm ", node.name, " goes over ", axes, " axes of ",
+        x.size());
+  check(inputs[1].empty(), "epsilon of layer_norm ", node.name, " has ", inputs[1].size(), " axes; it must be a number");
+  const std::vector<Size> last(x.end() - axes, x.end());
+  for (const Size& size : last) fixed(node, size, "last axis");
+  for (std::size_t i = 2; i < inputs.size(); ++i)
+    check(inputs[i] == last, i == 2 ? "weight" : "bias", " of layer_norm ", node.name, " has another shape than its last axes");
+}
+
+std::vector<Size> gather_result(const NodeInfo& node, const std::vector<Size>& x, const std::vector<Size>& table) {
+  check(!table.empty(), "gather ", node.name, " takes rows of a value without axes");
+  std::vector<Size> result = x;
+  for (std::size_t i = 0; i < table.size(); ++i) {
+    fixed(node, table[i], "table");
+    if (i > 0) result.push_back(table[i]);
+  }
+  check(result.size() <= 8, "gather ", node.name, " makes ", result.size(), " axes; at most 8 are supported");
+  return result;
+}
+
+std::vector<Size> matmul_result(const NodeInfo& node, const std::vector<Size>& x, const std::vector<Size>& b) {
+  check(x.size() >= 2 && x.size() == b.size(), "matmul ", node.name, " multiplies values of ", x.size(), " and ", b.size(),
+        " axes; both need as many, and at least 2");
+  const std::size_t last = x.size() - 1, rows = node.numbers[0] != 0 ? last : last - 1;
+  check(x[last] == b[rows], "matmul ", node.name, " sums over ", x[last].fixed, " columns and ", b[rows].fixed, " rows");
+  for (std::size_t i = 0; i + 1 < last; ++i) check(x[i] == b[i], "matmul ", node.name, " has factors that differ in axis ", i);
+  std::vector<Size> result = x;
+  result[last] = b[rows == last ? last - 1 : last];
+  return result;
+}
+
+std::vector<Size> attention_result(const NodeInfo& node, const std::vector<std::vector<Size>>& inputs) {
+  check(inputs.size() == 3 || inputs.size() == 4, "attention ", node.name, " has ", inputs.size(), " inputs; it needs 3 or 4");
+  for (std::size_t i = 0; i < 4; ++i)
+    check(node.numbers[i] == 1 || node.numbers[i] == 2, "attention ", node.name, " has heads along axis ", node.numbers[i],
+          "; they lie along 1 or 2");
+  for (const std::vector<Size>& input : inputs)
+    check(input.size() == 4, "attention ", node.name, " reads a value of ", input.size(), " axes; it needs 4");
+  const AttentionAxes q = attention_axes(inputs[0], node.numbers[0]), k = attention_axes(inputs[1], node.numbers[1]),
+                      v = attention_axes(inputs[2], node.numbers[2]);
+  check(k.batch == q.batch && v.batch == q.batch && v.heads == k.heads && v.tokens == k.tokens && q.features == k.features,
+        "attention ", node.name, " has q, k and v that do not fit together");
+  const Index heads = fixed(node, q.heads, "heads"), of = fixed(node, k.heads, "heads");
+  check(of >= 1 && heads % of == 0, "attention ", node.name, " has ", heads, " heads of queries and ", of,
+        " of keys, which must divide them");
+  check(fixed(node, q.features, "features") >= 1, "attention ", node.name, " has heads without features");
+  fixed(node, v.features, "features");
+  if (inputs.size() == 4) {
+    const std::vector<Size> scores = {q.batch, q.heads, q.tokens, k.tokens};
+    for (std::size_t i = 0; i < 4; ++i)
+      check(inputs[3][i] == scores[i] || inputs[3][i] == Size{1, 0}, "mask of attention ", node.name,
+            " is not broadcast to its scores along axis ", i);
+  }
+  return node.numbers[3] == 1 ? std::vector<Size>{q.batch, q.heads, q.tokens, v.features}
+                              : std::vector<Size>{q.batch, q.tokens, q.heads, v.features};
+}
+
 }  // namespace
+
+AttentionAxes attention_axes(const std::vector<Size>& shape, Index heads_axis) {
+  return {shape[0], shape[static_cast<std::size_t>(heads_axis)], shape[static_cast<std::size_t>(3 - heads_axis)], shape[3]};
+}
 
 Conv2dParams conv_params(const NodeInfo& node) {
   const std::vector<Index>& n = node.numbers;
@@ -209,6 +274,15 @@ std::vector<Size> result_shape(const NodeInfo& node, const std::vector<std::vect
     case Operation::permute: needs(1); return permute_result(node, inputs[0]);
     case Operation::slice: needs(1); return slice_result(node, inputs[0]);
     case Operation::pad: needs(2); return pad_result(node, inputs[0], inputs[1]);
+    case Operation::softmax:
+      needs(1);
+      check(!inputs[0].empty(), "softmax ", node.name, " reads a value without axes");
+      fixed(node, inputs[0].back(), "last axis");
+      return inputs[0];
+    case Operation::layer_norm: check_layer_norm(node, inputs); return inputs[0];
+    case Operation::gather: needs(2); return gather_result(node, inputs[0], inputs[1]);
+    case Operation::matmul: needs(2); return matmul_result(node, inputs[0], inputs[1]);
+    case Operation::attention: return attention_result(node, inputs);
   }
   check(false, "node ", node.name, " has no operation of this version");
   return {};

@@ -16,6 +16,12 @@ struct BroadcastAxes {
 
 Conv2dParams conv_params(const NodeInfo& node);
 
+// The sizes of a value of four axes whose heads lie along axis 1 or 2.
+struct AttentionAxes {
+  Size batch, heads, tokens, features;
+};
+AttentionAxes attention_axes(const std::vector<Size>& shape, Index heads_axis);
+
 // Whether every element of the result comes of the elements at its place.
 bool is_elementwise(Operation operation);
 

@@ -170,7 +170,9 @@ class Scheduler {
   // reads it later and the node reads it at the very places it writes.
   Index replaceable(const NodeInfo& info, Index time) const {
     std::vector<Index> candidates;
-    const bool elementwise = is_elementwise(info.operation);
+    // Of softmax and layer norm a row is read before it is written.
+    const bool elementwise = is_elementwise(info.operation) || info.operation == Operation::softmax ||
+                             info.operation == Operation::layer_norm;
     if (info.residual != -1) candidates.push_back(info.residual);
     if (elementwise) candidates.push_back(info.inputs[0]);
     for (const Index value : candidates) {
@@ -180,7 +182,8 @@ class Scheduler {
       for (std::size_t i = 0; i < info.inputs.size(); ++i)
         if (info.inputs[i] != value || info.residual == value)
           read_otherwise |= buffer_[static_cast<std::size_t>(info.inputs[i])] == buffer && !(elementwise && i == 0);
-      if (elementwise && info.inputs.size() > 1) read_otherwise |= buffer_[static_cast<std::size_t>(info.inputs[1])] == buffer;
+      for (std::size_t i = 1; elementwise && i < info.inputs.size(); ++i)
+        read_otherwise |= buffer_[static_cast<std::size_t>(info.inputs[i])] == buffer;
       if (!read_otherwise) return buffer;
     }
     return kNowhere;
@@ -238,9 +241,12 @@ class Scheduler {
         const std::vector<Index> shape = program_.shape(info.inputs[i], batch);
         for (auto axis = static_cast<std::size_t>(info.numbers[0]); axis < shape.size(); ++axis) inner *= shape[axis];
         joined += inner;
-      } else if (info.inputs.size() > 1) {
-        step.second = place_of(info.inputs[1]);
-        step.bytes += 4 * program_.elements(info.inputs[1], batch);
+      } else {
+        Place* const others[] = {&step.second, &step.third, &step.fourth};
+        for (std::size_t other = 1; other < info.inputs.size(); ++other) {
+          *others[other - 1] = place_of(info.inputs[other]);
+          if (info.operation != Operation::gather) step.bytes += 4 * program_.elements(info.inputs[other], batch);
+        }
       }
       if (info.residual != -1) {
         step.residual = place_of(info.residual);

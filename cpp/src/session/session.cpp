@@ -11,6 +11,7 @@
 #include "base/check.hpp"
 #include "base/registry.hpp"
 #include "base/task_pool.hpp"
+#include "session/row_numbers.hpp"
 #include "session/schedule.hpp"
 #include "sparse_engine/runtime.hpp"
 
@@ -66,7 +67,9 @@ class Context {
         return {.x = at(step.x, image, worker),
                 .y = at(step.y, image, worker),
                 .epilogue = {.bias = step.bias, .residual = at(step.residual, image, worker), .activation = step.activation},
-                .second = at(step.second, image, worker)};
+                .second = at(step.second, image, worker),
+                .third = at(step.third, image, worker),
+                .fourth = at(step.fourth, image, worker)};
       };
       const auto timed = [&](std::size_t index, double begin) {
         if (nanoseconds) (*nanoseconds)[first + index] += static_cast<std::int64_t>((now() - begin) * 1e9);
@@ -119,7 +122,8 @@ class Context {
 }  // namespace
 
 struct Session::State {
-  State(std::shared_ptr<Weights> w, int n) : weights(std::move(w)), threads(n) {}
+  State(std::shared_ptr<Weights> w, int n)
+      : weights(std::move(w)), row_numbers(row_numbers_of(weights->program())), threads(n) {}
 
   // A context for one call; back among the idle ones when the call is over, however it ends.
   class Lease {
@@ -153,9 +157,11 @@ struct Session::State {
           " were given");
     check(outputs.size() == program.outputs().size(), "the program has ", program.outputs().size(), " outputs; ",
           outputs.size(), " were given");
+    check_row_numbers(program, row_numbers, batch, inputs);
   }
 
   const std::shared_ptr<Weights> weights;
+  const std::vector<RowNumbers> row_numbers;
   const int threads;
   std::atomic<bool> fill{false};
   std::mutex mutex;

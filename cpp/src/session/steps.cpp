@@ -1,16 +1,21 @@
 #include "session/steps.hpp"
 
+#include <utility>
 #include <vector>
 
 #include "base/check.hpp"
 #include "base/tuning.hpp"
 #include "formats/matrix_impl.hpp"
+#include "ops/attention.hpp"
 #include "ops/conv/plan.hpp"
 #include "ops/copy.hpp"
 #include "ops/elementwise.hpp"
+#include "ops/gather.hpp"
 #include "ops/linear.hpp"
+#include "ops/matmul.hpp"
 #include "ops/pad.hpp"
 #include "ops/pool.hpp"
+#include "ops/rows.hpp"
 #include "program/shapes.hpp"
 
 namespace sparse_engine {
@@ -43,9 +48,12 @@ const char* name_of(Strategy strategy) {
     case Strategy::depthwise: return "depthwise planes";
     case Strategy::elementwise: return "elementwise";
     case Strategy::pool: return "pool";
-    case Strategy::mean: return "mean";
+    case Strategy::rows: return "rows";
     case Strategy::copy: return "copy";
     case Strategy::pad: return "pad";
+    case Strategy::gather: return "gather";
+    case Strategy::matmul: return "matmul";
+    case Strategy::attention: return "attention";
   }
   return "";
 }
@@ -82,6 +90,11 @@ class Planner {
       case Operation::permute: permute(); break;
       case Operation::slice: slice(); break;
       case Operation::pad: pad(); break;
+      case Operation::softmax: softmax(); break;
+      case Operation::layer_norm: layer_norm(); break;
+      case Operation::gather: gather(); break;
+      case Operation::matmul: matmul(); break;
+      case Operation::attention: attention(); break;
     }
     if (!planned_.plans.empty()) {
       planned_.kernel = name_of(planned_.plans[0]->strategy());
@@ -145,11 +158,16 @@ class Planner {
                                          threads_for(x.batch * x.channels * x.height * x.width))};
   }
 
-  void mean() {
+  // The rows of x, which its last `axes` axes make up, and their length.
+  std::pair<Index, Index> rows_of(Index axes) const {
     const std::vector<Index> from = shape(node_.inputs[0]);
     Index rows = 1, columns = 1;
-    for (std::size_t i = 0; i < from.size(); ++i)
-      (i + static_cast<std::size_t>(node_.numbers[0]) < from.size() ? rows : columns) *= from[i];
+    for (std::size_t i = 0; i < from.size(); ++i) (i + static_cast<std::size_t>(axes) < from.size() ? rows : columns) *= from[i];
+    return {rows, columns};
+  }
+
+  void mean() {
+    const auto [rows, columns] = rows_of(node_.numbers[0]);
     const auto plan = node_.operation == Operation::mean ? plan_mean : plan_sum;
     planned_.plans = {plan(table_, rows, columns, threads_for(rows * columns / 4))};
   }
@@ -226,6 +244,68 @@ class Planner {
     axes.reserve(from.size());
     for (std::size_t i = 0; i < from.size(); ++i) axes.push_back({node_.numbers[2 * i], from[i], node_.numbers[2 * i + 1]});
     planned_.plans = {plan_pad(axes, threads_for(program_.elements(node_.output, batch_) / 2))};
+  }
+
+  void softmax() {
+    const auto [rows, columns] = rows_of(1);
+    planned_.plans = {plan_softmax(table_, rows, columns, threads_for(rows * columns * 2))};
+  }
+
+  void layer_norm() {
+    const auto [rows, columns] = rows_of(node_.numbers[0]);
+    planned_.plans = {plan_layer_norm(table_, rows, columns, threads_for(rows * columns))};
+  }
+
+  void gather() {
+    const std::vector<Index> from = shape(node_.inputs[1]);
+    Index width = 1;
+    for (std::size_t i = 1; i < from.size(); ++i) width *= from[i];
+    const Index count = program_.elements(node_.inputs[0], batch_);
+    planned_.plans = {plan_gather(count, from[0], width, threads_for(count * width / 2))};
+  }
+
+  void matmul() {
+    const std::vector<Index> x = shape(node_.inputs[0]), y = shape(node_.output);
+    const std::size_t last = x.size() - 1;
+    MatmulShape s{1, x[last - 1], x[last], y[last], node_.numbers[0] != 0};
+    for (std::size_t i = 0; i + 1 < last; ++i) s.batch *= x[i];
+    planned_.multiply_adds = checked_mul(checked_mul(s.batch, s.rows * s.columns, "work"), s.depth, "work");
+    planned_.plans = {plan_matmul(table_, s, threads_for(planned_.multiply_adds))};
+  }
+
+  HeadStrides head_strides(const std::vector<Index>& sizes, Index heads_axis) const {
+    const std::vector<Index> apart = strides(sizes);
+    return {apart[0], apart[static_cast<std::size_t>(heads_axis)], apart[static_cast<std::size_t>(3 - heads_axis)]};
+  }
+
+  void attention() {
+    const std::vector<Index>& n = node_.numbers;
+    const auto axes = [&](std::size_t i, Index heads_axis) {
+      return attention_axes(program_.values()[static_cast<std::size_t>(node_.inputs[i])].shape, heads_axis);
+    };
+    const AttentionAxes q = axes(0, n[0]), k = axes(1, n[1]), v = axes(2, n[2]);
+    AttentionShape s{.batch = q.batch.at(batch_),
+                     .heads = q.heads.fixed,
+                     .queries = q.tokens.at(batch_),
+                     .keys = k.tokens.at(batch_),
+                     .depth = q.features.fixed,
+                     .width = v.features.fixed,
+                     .shared = q.heads.fixed / k.heads.fixed,
+                     .causal = n[4] != 0,
+                     .q = head_strides(shape(node_.inputs[0]), n[0]),
+                     .k = head_strides(shape(node_.inputs[1]), n[1]),
+                     .v = head_strides(shape(node_.inputs[2]), n[2]),
+                     .y = head_strides(shape(node_.output), n[3])};
+    if (node_.inputs.size() == 4) {
+      const std::vector<Index> sizes = shape(node_.inputs[3]), apart = strides(sizes);
+      const auto step = [&](std::size_t axis) { return sizes[axis] == 1 ? 0 : apart[axis]; };
+      s.masked = true;
+      s.mask = {step(0), step(1), step(2)};
+      s.mask_is_one_for_all_keys = sizes[3] == 1 && s.keys != 1;
+    }
+    const Index scores = checked_mul(checked_mul(s.batch, s.heads, "work"), checked_mul(s.queries, s.keys, "work"), "work");
+    planned_.multiply_adds = checked_mul(scores, s.depth + s.width, "work");
+    planned_.plans = {plan_attention(table_, s, threads_for(planned_.multiply_adds))};
   }
 
   const Kernels& table_;

@@ -1,6 +1,5 @@
 """`engine.compile`: a torch module or an ONNX file becomes one program that runs without torch."""
 
-import json
 from functools import partial
 from typing import Any
 
@@ -81,7 +80,7 @@ def _finished(
     for values, given in zip((graph.inputs, graph.outputs), names or (), strict=False):
         for value, name in zip(values, given, strict=True):
             value.name = name
-    compiled = CompiledModel(lower(graph, json.dumps(about)), threads)
+    compiled = CompiledModel(lower(graph, about), threads)
     compiled.measured = _measured(compiled, model, arguments)
     return compiled
 

@@ -9,12 +9,14 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
+from torch.utils import _pytree as pytree
 
 from ..channels.export import Arguments, exported, plain_copy
 from .graph import Graph, Value
 from .rules import RefusedError
-from .rules.registry import Bound, name_of, rule_for
-from .rules.translation import BATCHES, Translation, path_of
+from .rules.integers import Bounds, is_integer
+from .rules.registry import Bound, is_in_place, name_of, rule_for
+from .rules.translation import BATCHES, INTEGERS, Translation, path_of
 from .unsupported import Refused, UnsupportedModel
 
 IGNORED = ("_assert_tensor_metadata",)  # checks of torch's exporter, which make nothing
@@ -80,6 +82,7 @@ class Capture(Translation):
         super().__init__(nodes, others)
         self._program, self._exported = program, nodes
         self._refused: list[Refused] = []
+        self._bounds = Bounds()
 
     def graph(self) -> Graph:
         """Everything, or UnsupportedModel."""
@@ -97,9 +100,11 @@ class Capture(Translation):
                 if node.name in named:
                     self.tensors[node] = held[named[node.name]]
                 elif isinstance(node.meta.get("val"), Tensor):
-                    if node.meta["val"].dtype != torch.float32:
-                        self._refuse(f"an input of {node.meta['val'].dtype}", node.name, "inputs are float32")
-                    inputs.append(self.values.setdefault(node, Value(node.name, self.shape(node))))
+                    dtype = node.meta["val"].dtype
+                    if dtype not in (torch.float32, torch.bool, *INTEGERS):
+                        self._refuse(f"an input of {dtype}", node.name, "inputs are float32, integers or truth values")
+                    named_dtype = str(dtype).removeprefix("torch.")
+                    inputs.append(self.values.setdefault(node, Value(node.name, self.shape(node), None, named_dtype)))
             elif node.op == "call_function":
                 self._call(node)
             elif node.op == "output":
@@ -109,9 +114,22 @@ class Capture(Translation):
                     if isinstance(kept, Tensor) and kept.dtype != torch.float32 and not self._refused:
                         self._refuse(f"an output of {kept.dtype}", path_of(made), "outputs are float32")
                 outputs = [self.value(v) for v in returned if isinstance(v, fx.Node)]
+        self._check_item_numbers(outputs)
         if self._refused:
             raise UnsupportedModel(self._refused)
         return Graph(inputs, outputs, self.nodes)
+
+    def _check_item_numbers(self, outputs: list[Value]) -> None:
+        """Nothing that outputs are made of may read the numbers of items, which only indexing knows what to do with."""
+        if not self.item_numbers:
+            return
+        read = set(outputs)
+        for made in reversed(self.nodes):
+            if made.output in read:
+                read.update(made.reads)
+        for value, node in self.item_numbers.items():
+            if value in read:
+                self._refuse(name_of(node), path_of(node), "over the batch, and not to index by it")
 
     def _refuse(self, operation: str, path: str, reason: str = "") -> None:
         self._refused.append(Refused(operation, path, reason))
@@ -126,6 +144,7 @@ class Capture(Translation):
             self._pretend(node)
             return
         try:
+            self._follow_integers(node)
             made = found(self, node, _bound(node))
         except RefusedError as refusal:
             self._refuse(name, path_of(node), str(refusal))
@@ -135,8 +154,14 @@ class Capture(Translation):
             self.lists[node] = made
             return
         self.values[node] = made
-        if name.endswith("_") and not self._refused:
+        if is_in_place(node) and not self._refused:
             self._overwrite(node, made)
+
+    def _follow_integers(self, node: fx.Node) -> None:
+        known = node.meta.get("val")
+        if any(is_integer(one) for one in (known if isinstance(known, (list, tuple)) else [known])):
+            read = [a for a in pytree.tree_leaves((node.args, node.kwargs)) if isinstance(a, (fx.Node, int, float))]
+            self._bounds.note(node, [self._bounds.of(a, self.tensors.get(a) if isinstance(a, fx.Node) else None) for a in read])
 
     def _pretend(self, node: fx.Node) -> None:
         """Results of a refused operation, so that what follows is looked at too."""
@@ -165,7 +190,7 @@ class Capture(Translation):
         target: Any = node.target
         if not str(target).startswith("aten.") or not isinstance(node.meta.get("val"), Tensor):
             return False
-        if any(source not in self.tensors for source in node.all_input_nodes) or name_of(node).endswith("_"):
+        if any(source not in self.tensors for source in node.all_input_nodes) or is_in_place(node):
             return False
         other = self.other(node)
         if str((node.args, node.kwargs)) != str((other.args, other.kwargs)) or torch.Tag.nondeterministic_seeded in target.tags:

@@ -18,6 +18,7 @@ from .description import description, shape_of
 from .profile import Profile, profile_of
 
 MAGIC = b"sparse\x1e\n"  # how a file begins
+MOST_WHOLE = 2**23  # of an integer input: sums of two are exact in float32
 
 
 class Tensor(NamedTuple):
@@ -45,9 +46,10 @@ class CompiledModel:
     def __init__(self, program: _core.Program, threads: int = 0, session: "_core.Session | None" = None) -> None:
         self._program = program
         self._session: _core.Session | None = _core.Session(program, threads) if session is None else session
-        self.inputs = [Tensor(name, shape_of(shape)) for name, shape in program.inputs]
-        self.outputs = [Tensor(name, shape_of(shape)) for name, shape in program.outputs]
         self.about: dict[str, Any] = json.loads(program.about or "{}")
+        dtypes = self.about.get("dtypes", {})
+        self.inputs = [Tensor(name, shape_of(shape), dtypes.get(name, "float32")) for name, shape in program.inputs]
+        self.outputs = [Tensor(name, shape_of(shape)) for name, shape in program.outputs]
         self.measured: dict[str, float] = {}
 
     @property
@@ -68,8 +70,8 @@ class CompiledModel:
         """The model's outputs.
 
         Args:
-            args, kwargs: arrays or torch tensors, float32, in the order of `inputs` or by name; the first axis is the batch, of
-                any size.
+            args, kwargs: arrays or torch tensors of the dtypes of `inputs`, in their order or by name; the first axis is the
+                batch, of any size.
         Returns:
             one array, or a tuple where the model has several outputs; torch tensors where the first input is one.
         Raises:
@@ -77,7 +79,7 @@ class CompiledModel:
         """
         session = self._open()
         given = self._in_order(args, kwargs)
-        arrays = [_array(value, tensor.name) for value, tensor in zip(given, self.inputs, strict=True)]
+        arrays = [_array(value, tensor) for value, tensor in zip(given, self.inputs, strict=True)]
         batch = self._batch(arrays)
         results = self._results(batch)
         session.run(batch, arrays, results)
@@ -98,7 +100,7 @@ class CompiledModel:
             raise ValueError(f"rounds is {rounds}; it must be at least 1")
         session = self._open()
         given = self._in_order(args, kwargs)
-        arrays = [_array(value, tensor.name) for value, tensor in zip(given, self.inputs, strict=True)]
+        arrays = [_array(value, tensor) for value, tensor in zip(given, self.inputs, strict=True)]
         batch = self._batch(arrays)
         results = self._results(batch)
         session.run(batch, arrays, results)
@@ -185,7 +187,8 @@ def _sizes(shape: list[tuple[int, int]], batch: int) -> list[int]:
     return [fixed + per_item * batch for fixed, per_item in shape]
 
 
-def _array(value: Any, name: str) -> NDArray[np.float32]:
+def _array(value: Any, tensor: Tensor) -> NDArray[np.float32]:
+    name = tensor.name
     if not isinstance(value, np.ndarray):
         torch = sys.modules.get("torch")
         if torch is None or not isinstance(value, torch.Tensor):
@@ -193,9 +196,20 @@ def _array(value: Any, name: str) -> NDArray[np.float32]:
         if value.device.type != "cpu":
             raise ValueError(f"{name} is on {value.device}; a compiled model runs on the CPU: pass {name}.cpu()")
         value = value.detach().numpy()
+    if tensor.dtype != "float32":
+        return _whole_numbers(value, tensor)
     if value.dtype != np.float32:
         raise ValueError(f"{name} is {value.dtype}; the model was compiled for float32: pass {name}.astype('float32')")
     return np.require(value, np.float32, ["C", "A"])
+
+
+def _whole_numbers(value: NDArray[Any], tensor: Tensor) -> NDArray[np.float32]:
+    """Integers and truth values as floats, which hold them exactly."""
+    if value.dtype.kind not in "iub":
+        raise ValueError(f"{tensor.name} is {value.dtype}; the model was compiled for {tensor.dtype}")
+    if value.dtype.kind != "b" and value.size and not -MOST_WHOLE <= value.min() <= value.max() <= MOST_WHOLE:
+        raise ValueError(f"{tensor.name} holds {value.min()} to {value.max()}; whole numbers are supported from -2^23 to 2^23")
+    return np.ascontiguousarray(value, np.float32).reshape(value.shape)
 
 
 def is_compiled(source: "str | os.PathLike[str] | bytes") -> bool:

@@ -38,7 +38,7 @@ def first_divergence(
     expected = values_in_torch(model, args, kwargs)
     every = Graph(graph.inputs, [node.output for node in graph], graph.nodes)
     arrays = [a.detach().contiguous().numpy() for a in (*args, *kwargs.values()) if isinstance(a, Tensor)]
-    found = CompiledModel(lower(every, ""))(*arrays)
+    found = CompiledModel(lower(every, {}))(*arrays)
     for index, (node, value) in enumerate(zip(graph, found if isinstance(found, tuple) else (found,), strict=True)):
         right = expected.get(node.output.name)
         if right is None or right.shape != value.shape:

@@ -33,11 +33,16 @@ Shape = tuple[Size, ...]
 
 @dataclass(eq=False)
 class Value:
-    """A float32 tensor: an input, a result, or a constant."""
+    """A tensor of 32-bit floats: an input, a result, or a constant. Integers and truth values are whole numbers in it.
+
+    Attributes:
+        dtype: of an input, what the caller gives.
+    """
 
     name: str
     shape: Shape
     constant: Array | None = None
+    dtype: str = "float32"
 
     def __str__(self) -> str:
         return f"%{self.name}({', '.join(map(str, self.shape))})"
@@ -112,6 +117,11 @@ OPERATIONS: dict[str, int | None] = {
     "permute": 1,
     "slice": 1,
     "pad": 2,
+    "softmax": 1,
+    "layer_norm": None,
+    "gather": 2,
+    "matmul": 2,
+    "attention": None,
     "batch_norm": 1,  # until it is folded
 }
 

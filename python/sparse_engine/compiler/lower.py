@@ -1,15 +1,19 @@
 """From a graph to the program that runs."""
 
+import json
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 
 from .. import _core
 from .graph import Graph, Value
 
 
-def lower(graph: Graph, about: str) -> _core.Program:
+def lower(graph: Graph, about: Mapping[str, Any]) -> _core.Program:
     """The program of a graph that all passes went over.
 
-    Weights that are one array are stored once. `about` is kept beside them.
+    Weights that are one array are stored once. `about` is kept beside them, as JSON, and what inputs are not float32.
     Raises:
         ValueError: the graph is none that can run.
     """
@@ -49,4 +53,6 @@ def lower(graph: Graph, about: str) -> _core.Program:
             node.slope,
             list(node.numbers),
         )
-    return builder.build(inputs, [value_of(value) for value in graph.outputs], about)
+    dtypes = {value.name: value.dtype for value in graph.inputs if value.dtype != "float32"}
+    kept = json.dumps({**about, **({"dtypes": dtypes} if dtypes else {})})
+    return builder.build(inputs, [value_of(value) for value in graph.outputs], kept)

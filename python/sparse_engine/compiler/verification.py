@@ -27,7 +27,7 @@ def verify(graph: Graph, model: nn.Module, args: Sequence[Any], kwargs: Mapping[
         expected = [t.float().numpy() for t in tensors_of(model(*args, **kwargs))]
     given = [a for a in (*args, *kwargs.values()) if isinstance(a, Tensor)]
     arrays = [a.detach().contiguous().numpy() for a in given]
-    found = CompiledModel(lower(graph, ""))(*arrays)
+    found = CompiledModel(lower(graph, {}))(*arrays)
     found = [found] if isinstance(found, np.ndarray) else list(found)
     errors = [difference(a, b) for a, b in zip(found, expected, strict=True)]
     if not max(errors, default=0.0) <= TOLERANCE:

@@ -57,8 +57,8 @@ inline Vec silu(Vec v) {
   return by_sign(v, mul(div(mul(t, e), below), splat(-kUnscale)), div(v, below));
 }
 
-inline Vec gelu(Vec v) {
-  const Vec t = min(splat(14.5f), magnitude(v));
+// kScale·Φ(−t) for 0 ≤ t ≤ 14.5.
+inline Vec normal_tail_scaled(Vec t) {
   const Vec short_t = bits_of_both(t, bits(0xfffff000));  // its square is exact
   const Vec e = exp_scaled(mul(mul(short_t, short_t), splat(-0.5f)), mul(mul(sub(t, short_t), add(t, short_t)), splat(-0.5f)));
   const Vec below = add(t, splat(3.5f)), u = div(sub(t, splat(3.5f)), below);
@@ -71,8 +71,26 @@ inline Vec gelu(Vec v) {
   g = fma(g, u, splat(3.154250383e-01f));
   g = fma(g, u, splat(-5.655617714e-01f));
   g = fma(g, u, splat(7.444160581e-01f));
-  const Vec tail = mul(mul(t, mul(div(g, below), e)), splat(kUnscale));  // t·Φ(−t)
+  return mul(div(g, below), e);
+}
+
+inline Vec gelu(Vec v) {
+  const Vec t = min(splat(14.5f), magnitude(v));
+  const Vec tail = mul(mul(t, normal_tail_scaled(t)), splat(kUnscale));  // t·Φ(−t)
   return by_sign(v, sub(splat(-0.0f), tail), sub(v, tail));
+}
+
+// 1 − 2Φ(−√2·|v|), near 0 the Taylor series.
+inline Vec erf(Vec v) {
+  const Vec t = magnitude(v), square = mul(v, v);
+  const Vec tail = mul(normal_tail_scaled(min(splat(14.5f), mul(t, splat(1.41421356f)))), splat(kUnscale));
+  Vec p = fma(splat(1.0f / 9360), square, splat(-1.0f / 1320));
+  p = fma(p, square, splat(1.0f / 216));
+  p = fma(p, square, splat(-1.0f / 42));
+  p = fma(p, square, splat(1.0f / 10));
+  p = fma(p, square, splat(-1.0f / 3));
+  const Vec small = mul(splat(1.12837917f), fma(mul(p, square), t, t));
+  return bits_of_either(where(less(t, splat(0.5f)), small, fma(splat(-2.0f), tail, splat(1.0f))), sign(v));
 }
 
 inline Vec tanh(Vec v) {
@@ -173,6 +191,7 @@ inline Vec hardswish(Vec v) {
     case Activation::sqrt: return sqrt(v);
     case Activation::log: return log(v);
     case Activation::floor: return floor(v);
+    case Activation::erf: return erf(v);
     default: return v;
   }
 }

@@ -1,4 +1,4 @@
-// One row of a pooled plane, and means of whole rows.
+// One row of a pooled plane.
 //
 // Method   the rows under a window are folded into one, a vector at a time, then the columns under every window likewise: of
 //          stride 1 and 2 those alone that are outputs, of others all, and the outputs are picked.
@@ -80,24 +80,6 @@ void pool_row(const PoolRowArgs& args) {
     pool<true>(args);
   else
     pool<false>(args);
-}
-
-void mean_rows(const MeanArgs& args) {
-  const MeanArgs a = args;
-  for (int64_t row = 0; row < a.rows; ++row) {
-    const float* const x = a.x + row * a.columns;
-    Vec sums[4] = {splat(0.0f), splat(0.0f), splat(0.0f), splat(0.0f)};
-    int64_t i = 0;
-    for (; i + 4 * kLanes <= a.columns; i += 4 * kLanes)
-      for (int chain = 0; chain < 4; ++chain) sums[chain] = add(sums[chain], load(x + i + chain * kLanes));
-    for (; i + kLanes <= a.columns; i += kLanes) sums[0] = add(sums[0], load(x + i));
-    float lanes[kLanes];
-    store(lanes, add(add(sums[0], sums[1]), add(sums[2], sums[3])));
-    float sum = 0.0f;
-    for (int lane = 0; lane < kLanes; ++lane) sum += lanes[lane];
-    for (; i < a.columns; ++i) sum += x[i];
-    a.y[row] = sum * a.scale;
-  }
 }
 
 }  // namespace

@@ -12,6 +12,7 @@ from .registry import Call, Known, RefusedError, rule
 
 _UNARY: dict[str, Callable[[Tensor], Tensor]] = {
     "Abs": torch.abs,
+    "Erf": torch.erf,
     "Exp": torch.exp,
     "HardSwish": F.hardswish,
     "Log": torch.log,

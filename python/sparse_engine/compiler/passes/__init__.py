@@ -3,10 +3,26 @@
 from collections.abc import Callable
 
 from ..graph import Graph
+from .absorb_permutations import absorb_permutations
 from .drop_dead import drop_dead
 from .drop_dead_channels import drop_dead_channels
 from .fold_batch_norm import fold_batch_norm
+from .fold_constants import fold_constants
+from .fuse_attention import fuse_attention
 from .fuse_epilogue import fuse_epilogue
+from .fuse_gelu import fuse_gelu
+from .fuse_layer_norm import fuse_layer_norm
 from .simplify import simplify
 
-PASSES: tuple[Callable[[Graph], None], ...] = (simplify, fold_batch_norm, fuse_epilogue, drop_dead_channels, drop_dead)
+PASSES: tuple[Callable[[Graph], None], ...] = (
+    simplify,
+    fold_constants,
+    fold_batch_norm,
+    fuse_gelu,
+    fuse_layer_norm,
+    fuse_attention,
+    absorb_permutations,
+    fuse_epilogue,
+    drop_dead_channels,
+    drop_dead,
+)

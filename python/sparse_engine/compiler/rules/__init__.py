@@ -1,6 +1,18 @@
 """What becomes of each of torch's operations: a function for each, found by name."""
 
-from . import activations, arithmetic, comparisons, moves, norms, pools, products, reductions, transposed
+from . import (
+    activations,
+    arithmetic,
+    attention,
+    comparisons,
+    moves,
+    norms,
+    pools,
+    products,
+    reductions,
+    tables,
+    transposed,
+)
 from .registry import RULES, RefusedError
 
 __all__ = [
@@ -8,11 +20,13 @@ __all__ = [
     "RefusedError",
     "activations",
     "arithmetic",
+    "attention",
     "comparisons",
     "moves",
     "norms",
     "pools",
     "products",
     "reductions",
+    "tables",
     "transposed",
 ]

@@ -3,12 +3,13 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, fx
 
 from ..graph import Shape, Size, Value
 from .registry import Bound, RefusedError, name_of, rule
-from .translation import Translation
+from .translation import INTEGERS, Translation, constant
 
 
 @rule("flatten", "view", "reshape", "squeeze", "unsqueeze", "unflatten", "_unsafe_view", "view_as", "reshape_as")
@@ -16,15 +17,25 @@ def _view(c: Translation, node: fx.Node, a: Bound) -> Value:
     return c.view(node, c.value(a["self"]))
 
 
-@rule("dropout", "feature_dropout", "alpha_dropout", "feature_alpha_dropout", "detach", "alias", "lift_fresh_copy", "to")
+@rule("dropout", "feature_dropout", "alpha_dropout", "feature_alpha_dropout", "detach", "alias", "lift_fresh_copy")
 def _same(c: Translation, node: fx.Node, a: Bound) -> Value:
     if a.get("train"):
         raise RefusedError("in training mode")
-    x = c.value(a["input"] if "input" in a else a["self"])
-    kept = node.meta.get("val")
-    if isinstance(kept, Tensor) and kept.dtype != torch.float32:
-        raise RefusedError(f"to {kept.dtype}; values are float32")
-    return x
+    return c.value(a["input"] if "input" in a else a["self"])
+
+
+@rule("to", "_to_copy", "type_as")
+def _converted(c: Translation, node: fx.Node, a: Bound) -> Value:
+    x, source, kept = c.value(a["self"]), a["self"], node.meta.get("val")
+    known = source.meta.get("val") if isinstance(source, fx.Node) else None
+    if not isinstance(kept, Tensor) or not isinstance(known, Tensor) or kept.dtype == known.dtype:
+        return x
+    if kept.dtype == torch.bool:
+        zero = c.emit("equal", node, [x, c.value(0.0)], x.shape)
+        return c.emit("equal", node, [zero, c.value(0.0)])
+    if kept.dtype == torch.float32 or (kept.dtype in INTEGERS and not known.dtype.is_floating_point):
+        return x  # whole numbers are floats already
+    raise RefusedError(f"from {known.dtype} to {kept.dtype}; values are float32")
 
 
 @rule("clone", "contiguous")
@@ -80,6 +91,18 @@ def _move(c: Translation, node: fx.Node, a: Bound) -> Value:
     for place, axis in sorted(zip(target, source, strict=True)):
         order.insert(place, axis)
     return permuted(c, node, x, order)
+
+
+@rule("roll")
+def _roll(c: Translation, node: fx.Node, a: Bound) -> Value:
+    x = c.value(a["self"])
+    if not a["dims"]:
+        raise RefusedError("of all axes as one")
+    for shift, dim in zip(_listed(a["shifts"]), _listed(a["dims"]), strict=True):
+        axis = int(dim) % len(x.shape)
+        size = x.shape[axis].fixed
+        x = taken(c, node, x, axis, [(i - int(shift)) % size for i in range(size)])
+    return x
 
 
 def _listed(value: Any) -> list[Any]:
@@ -244,6 +267,13 @@ def _pad(c: Translation, node: fx.Node, a: Bound) -> Value:
 def _expand(c: Translation, node: fx.Node, a: Bound) -> Value:
     x, shape = c.value(a["self"]), c.shape(node)
     return x if x.shape == shape else c.seen(x, c.emit("expand", node, [x]))
+
+
+@rule("zeros", "ones", "full", "zeros_like", "ones_like", "full_like", "new_zeros", "new_ones", "new_full")
+def _filled(c: Translation, node: fx.Node, a: Bound) -> Value:
+    name = name_of(node)
+    number = float(a["fill_value"]) if "full" in name else float("ones" in name)
+    return c.emit("expand", node, [constant(repr(number), np.full((1,) * len(c.shape(node)), number, np.float32))])
 
 
 @rule("repeat", "tile")

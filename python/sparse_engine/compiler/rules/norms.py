@@ -1,14 +1,15 @@
 """Normalisations."""
 
+from collections.abc import Sequence
 from math import prod
 
 import numpy as np
 from torch import fx
 
-from ..graph import Shape, Size, Value
+from ..graph import Size, Value
 from .arithmetic import combined
 from .registry import Bound, RefusedError, rule
-from .translation import Translation
+from .translation import Translation, constant
 
 
 @rule("batch_norm", "cudnn_batch_norm", "_native_batch_norm_legit_no_training")
@@ -25,12 +26,12 @@ def _batch_norm(c: Translation, node: fx.Node, a: Bound) -> Value:
 
 @rule("layer_norm")
 def _layer_norm(c: Translation, node: fx.Node, a: Bound) -> Value:
-    x = c.value(a["input"])
-    y = _standardized(c, node, x, len(a["normalized_shape"]), float(a["eps"]))
-    for op, argument in (("multiply", a["weight"]), ("add", a["bias"])):
-        if argument is not None:
-            y = combined(c, node, op, y, c.value(argument), x.shape)
-    return y
+    x, axes = c.value(a["input"]), len(a["normalized_shape"])
+    last = x.shape[-axes:]
+    weight = constant("ones", np.ones([n.fixed for n in last], np.float32)) if a["weight"] is None else c.value(a["weight"])
+    bias = constant("zeros", np.zeros([n.fixed for n in last], np.float32)) if a["bias"] is None else c.value(a["bias"])
+    affine = [] if a["weight"] is None and a["bias"] is None else [weight, bias]
+    return _standardized(c, node, x, axes, float(a["eps"]), affine)
 
 
 @rule("group_norm")
@@ -51,16 +52,11 @@ def _group_norm(c: Translation, node: fx.Node, a: Bound) -> Value:
     return y
 
 
-def _standardized(c: Translation, node: fx.Node, x: Value, axes: int, eps: float) -> Value:
-    """(x − mean) / sqrt(variance + eps) over the last `axes`."""
+def _standardized(c: Translation, node: fx.Node, x: Value, axes: int, eps: float, affine: Sequence[Value] = ()) -> Value:
+    """(x − mean) / sqrt(variance + eps) over the last `axes`, times a weight and plus a bias where they are given."""
     if any(size.per_item for size in x.shape[-axes:]):
         raise RefusedError(f"over {axes} axes of {len(x.shape)}; the batch must not be among them")
     if axes == len(x.shape):
-        return c.view(node, _standardized(c, node, c.view(node, x, (Size(1), *x.shape)), axes, eps), x.shape)
-    each: Shape = (*x.shape[:-axes], *(Size(1),) * axes)
-    mean = c.emit("mean", node, [x], each, numbers=(axes, 1))
-    apart = c.emit("subtract", node, [x, mean], x.shape)
-    squares = c.emit("multiply", node, [apart, apart], x.shape)
-    variance = c.emit("mean", node, [squares], each, numbers=(axes, 1))
-    deviation = c.emit("add", node, [variance, c.value(eps)], each, activation="sqrt")
-    return c.emit("divide", node, [apart, deviation], x.shape)
+        return c.view(node, _standardized(c, node, c.view(node, x, (Size(1), *x.shape)), axes, eps, affine), x.shape)
+    shape = None if c.shape(node) == x.shape else x.shape
+    return c.emit("layer_norm", node, [x, c.value(eps), *affine], shape, numbers=(axes,))

@@ -2,6 +2,7 @@
 
 from math import prod
 
+import numpy as np
 import torch
 from torch import fx
 
@@ -12,7 +13,7 @@ from .registry import Bound, RefusedError, name_of, rule
 from .translation import Translation
 
 
-def _axes(x: Value, dim: "int | list[int] | None") -> list[int]:
+def axes_of(x: Value, dim: "int | list[int] | None") -> list[int]:
     """The axes that are reduced, in order; the batch cannot be one of them."""
     given = [dim] if isinstance(dim, int) else dim or range(len(x.shape))
     axes = sorted(int(d) % len(x.shape) for d in given)
@@ -32,7 +33,7 @@ def _last(c: Translation, node: fx.Node, x: Value, axes: list[int]) -> tuple[Val
 @rule("mean", "sum")
 def _mean(c: Translation, node: fx.Node, a: Bound) -> Value:
     x = c.value(a["self"])
-    axes = _axes(x, a.get("dim"))
+    axes = axes_of(x, a.get("dim"))
     if 0 < len(axes) < len(x.shape) and axes[0] == len(x.shape) - len(axes):
         return c.emit(name_of(node), node, [x], numbers=(len(axes), int(bool(a.get("keepdim")))))
     last, others = _last(c, node, x, axes)
@@ -42,7 +43,7 @@ def _mean(c: Translation, node: fx.Node, a: Bound) -> Value:
 @rule("amax")
 def _amax(c: Translation, node: fx.Node, a: Bound) -> Value:
     x = c.value(a["self"])
-    return c.view(node, _largest(c, node, x, _axes(x, a["dim"])))
+    return c.view(node, largest(c, node, x, axes_of(x, a["dim"])))
 
 
 @rule("softmax", "_softmax", "log_softmax", "_log_softmax")
@@ -52,19 +53,36 @@ def _softmax(c: Translation, node: fx.Node, a: Bound) -> Value:
         raise RefusedError(f"to {a['dtype']}; values are float32")
     if not x.shape:
         raise RefusedError("of a number")
-    axes = _axes(x, int(a["dim"]))
-    kept = tuple(Size(1) if i in axes else size for i, size in enumerate(x.shape))
-    below = combined(c, node, "subtract", x, c.view(node, _largest(c, node, x, axes), kept), x.shape)
-    powers = c.emit("activation", node, [below], x.shape, activation="exp")
-    last, others = _last(c, node, powers, axes)
-    sums = c.view(node, c.emit("sum", node, [last], others, numbers=(1, 0)), kept)
+    (axis,) = axes_of(x, int(a["dim"]))
     if "log" not in name_of(node):
-        return combined(c, node, "divide", powers, sums)
+        last = axis == len(x.shape) - 1
+        order = [*(i for i in range(len(x.shape)) if i != axis), axis]
+        along = x if last else permuted(c, node, x, order)
+        y = c.emit("softmax", node, [along], None if last else along.shape)
+        return y if last else permuted(c, node, y, [order.index(i) for i in range(len(order))])
+    kept = tuple(Size(1) if i == axis else size for i, size in enumerate(x.shape))
+    below = combined(c, node, "subtract", x, c.view(node, largest(c, node, x, [axis]), kept), x.shape)
+    powers = c.emit("activation", node, [below], x.shape, activation="exp")
+    last_axis, others = _last(c, node, powers, [axis])
+    sums = c.view(node, c.emit("sum", node, [last_axis], others, numbers=(1, 0)), kept)
     return combined(c, node, "subtract", below, c.emit("activation", node, [sums], kept, activation="log"))
 
 
-def _largest(c: Translation, node: fx.Node, x: Value, axes: list[int]) -> Value:
-    """(N, what is left, 1): the maximum over these axes."""
+@rule("cumsum")
+def _running_sum(c: Translation, node: fx.Node, a: Bound) -> Value:
+    x = c.value(a["self"])
+    if not x.shape:
+        return x
+    (axis,) = axes_of(x, int(a["dim"]))
+    order = [*(i for i in range(len(x.shape)) if i != axis), axis]
+    along = permuted(c, node, x, order)
+    length = x.shape[axis].fixed
+    y = c.emit("linear", node, [along], along.shape, weight=np.tri(length, dtype=np.float32))
+    return permuted(c, node, y, [order.index(i) for i in range(len(order))], c.shape(node))
+
+
+def largest(c: Translation, node: fx.Node, x: Value, axes: list[int]) -> Value:
+    """The maximum over these axes, of shape (N, what is left, 1)."""
     last, others = _last(c, node, x, axes)
     if any(size.per_item for size in others[1:]):
         raise RefusedError("of a value whose first axis alone is not the batch")

@@ -35,6 +35,12 @@ def name_of(node: fx.Node) -> str:
     return str(node.target).removeprefix("aten.").split(".")[0]
 
 
+def is_in_place(node: fx.Node) -> bool:
+    """Whether an operation changes its argument: "add_", but not "__and__"."""
+    name = name_of(node)
+    return name.endswith("_") and not name.endswith("__")
+
+
 def rule_for(node: fx.Node) -> Rule | None:
     """The rule of an operation of torch, or None."""
     if not str(node.target).startswith("aten."):

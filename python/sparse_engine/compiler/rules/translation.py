@@ -10,6 +10,8 @@ from torch import Tensor, fx
 from ..graph import Array, Node, Shape, Size, Value
 
 BATCHES = (2, 3)  # that a model is exported at
+INTEGERS = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
+MOST_EXACT = 2**24  # up to which float32 holds every whole number
 
 
 class RefusedError(Exception):
@@ -35,6 +37,7 @@ class Translation:
         self.tensors: dict[fx.Node, Tensor] = {}
         self._arrays: dict[Any, Array] = {}  # by what they are made of, so that shared weights stay shared
         self._base: dict[Value, Value] = {}  # of a view: what it views
+        self.item_numbers: dict[Value, fx.Node] = {}  # 0, 1, … over the batch, by what makes them: no program computes them
 
     def other(self, node: fx.Node) -> fx.Node:
         """The node at the other batch size."""
@@ -61,6 +64,10 @@ class Translation:
         if isinstance(argument, (int, float)):
             return constant(repr(argument), np.array(argument, np.float32))
         raise RefusedError(f"{argument!r} is no tensor")
+
+    def is_parameter(self, argument: Any) -> bool:
+        """Whether an argument depends on parameters and constants alone."""
+        return isinstance(argument, fx.Node) and argument in self.tensors
 
     def parameter(self, argument: Any, what: str) -> Tensor:
         """A parameter or buffer, which a product's weight has to be."""
@@ -103,6 +110,14 @@ class Translation:
         self._base[output] = self._base.get(x, x)
         return output
 
+    def base_of(self, x: Value) -> Value:
+        """What a view views, or x itself."""
+        return self._base.get(x, x)
+
+    def maker(self, x: Value) -> Node | None:
+        """The node that makes a value."""
+        return next((node for node in reversed(self.nodes) if node.output is x), None)
+
     def same_memory(self, a: Value, b: Value) -> bool:
         """Whether torch keeps both in one piece of memory."""
         return self._base.get(a, a) is self._base.get(b, b)
@@ -125,7 +140,9 @@ def constant(name: str, array: Array) -> Value:
 
 
 def array_of(tensor: Tensor) -> Array:
-    """A float32 copy of a parameter or buffer."""
+    """A float32 copy of a parameter or buffer. Raises RefusedError for integers that float32 does not hold."""
+    if tensor.dtype in INTEGERS and tensor.numel() and tensor.abs().max() > MOST_EXACT:
+        raise RefusedError(f"of integers up to {int(tensor.abs().max())}; they are computed in float32, up to 2^24")
     found: Array = tensor.detach().to(torch.float32).cpu().numpy().copy()
     return found
 

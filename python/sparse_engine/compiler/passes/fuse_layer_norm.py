@@ -1,0 +1,80 @@
+"""(x − mean) / sqrt(mean of squares + eps) · weight + bias, as exporters take layer norm apart, is one operation again."""
+
+from ..graph import Graph, Node, Value
+
+Makers, Readers = dict[Value, Node], dict[Value, list[Node]]
+
+
+def fuse_layer_norm(graph: Graph) -> None:
+    """First the normalisation, then a weight and a bias that follow any layer norm."""
+    for node in list(graph):
+        if node.op == "divide":
+            _normalisation(node, graph)
+    for node in list(graph):
+        if node.op == "layer_norm" and len(node.inputs) == 2:
+            _affine(node, graph)
+
+
+def _normalisation(divide: Node, graph: Graph) -> None:
+    makers, readers = graph.makers(), graph.readers()
+    apart = makers.get(divide.inputs[0])
+    below = makers.get(divide.inputs[1])
+    if apart is None or apart.op != "subtract" or apart.activation != "none" or below is None or divide.activation != "none":
+        return
+    root = None
+    if below.op == "activation" and below.activation == "sqrt":
+        root, below = below, makers.get(below.inputs[0])
+    if below is None or below.op != "add" or below.activation != ("none" if root is not None else "sqrt"):
+        return
+    variance, eps = makers.get(below.inputs[0]), below.inputs[1]
+    if variance is None or variance.op != "mean" or eps.constant is None or eps.constant.size != 1:
+        return
+    square = makers.get(variance.inputs[0])
+    if square is None or square.op != "multiply" or square.activation != "none" or square.inputs != [apart.output] * 2:
+        return
+    mean = makers.get(apart.inputs[1])
+    x = apart.inputs[0]
+    if mean is None or mean.op != "mean" or mean.inputs != [x] or mean.numbers != variance.numbers or mean.numbers[1] != 1:
+        return
+    if mean.numbers[0] >= len(x.shape):
+        return
+    within = [mean, apart, square, variance, below, divide, *([root] if root is not None else [])]
+    if any(not _stays_within(node, within, readers, graph) for node in within[:-1] if node is not divide):
+        return
+    divide.op, divide.inputs, divide.numbers = "layer_norm", [x, _number(eps)], (mean.numbers[0],)
+    graph.remove([node for node in within if node is not divide])
+
+
+def _stays_within(node: Node, within: list[Node], readers: Readers, graph: Graph) -> bool:
+    return node.output not in graph.outputs and all(reader in within for reader in readers.get(node.output, []))
+
+
+def _number(value: Value) -> Value:
+    return value if not value.shape or value.constant is None else Value(value.name, (), value.constant.reshape(()))
+
+
+def _affine(norm: Node, graph: Graph) -> None:
+    """Weight and bias are taken in together: a program's layer norm has both."""
+    readers = graph.readers()
+    scale = _following(norm.output, "multiply", readers, graph)
+    if scale is None or scale.activation != "none":
+        return
+    shift = _following(scale.output, "add", readers, graph)
+    if shift is None:
+        return
+    last = norm.output.shape[-norm.numbers[0] :]
+    weight, bias = scale.inputs[1], shift.inputs[1]
+    if weight.constant is None or bias.constant is None or weight.shape != last or bias.shape != last:
+        return
+    if shift.activation != "none":
+        return
+    norm.inputs += [weight, bias]
+    norm.output = shift.output
+    graph.remove([scale, shift])
+
+
+def _following(value: Value, op: str, readers: Readers, graph: Graph) -> Node | None:
+    found = readers.get(value, [])
+    if len(found) != 1 or value in graph.outputs or found[0].op != op or found[0].inputs[0] is not value:
+        return None
+    return found[0]
