@@ -63,7 +63,8 @@ inline const std::vector<Activation> kActivations = {Activation::none,
                                                      Activation::elu,
                                                      {Activation::elu, 1.5f},
                                                      Activation::mish,
-                                                     Activation::softplus};
+                                                     Activation::softplus,
+                                                     Activation::erf};
 
 // The same numbers on every platform, which the distributions of the standard library do not promise (splitmix64).
 class Random {
@@ -189,7 +190,8 @@ inline double activated(double v, Activation activation) {
 
 inline double steepest_slope(Activation activation) {
   switch (activation) {
-    case Activation::gelu: return 1.13;
+    case Activation::gelu:
+    case Activation::erf: return 1.13;
     case Activation::silu: return 1.1;
     case Activation::hardswish: return 1.5;
     case Activation::elu: return std::max(1.0f, activation.slope);
@@ -203,6 +205,7 @@ inline double activation_ulps(Activation activation) {
   switch (activation) {
     case Activation::gelu: return 6;
     case Activation::mish:
+    case Activation::erf:
     case Activation::silu: return 4;
     case Activation::elu:
     case Activation::exp:

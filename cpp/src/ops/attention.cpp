@@ -68,12 +68,13 @@ class AttentionPlan final : public Plan {
       for (Index r = 0; r < rows; ++r) {
         const Index of_row = s_.causal ? std::min(seen, first + r + 1) : seen;
         float* const row = scores + r * key_pitch_;
-        table_.softmax_row({.x = row,
-                            .columns = of_row,
-                            .scale = scale_,
-                            .mask = s_.masked ? mask_of(operands.fourth + at(s_.mask, item, head, first + r), of_row, own) : nullptr,
-                            .zeros_where_all_masked = true,
-                            .y = row});
+        table_.softmax_row(
+            {.x = row,
+             .columns = of_row,
+             .scale = scale_,
+             .mask = s_.masked ? mask_of(operands.fourth + at(s_.mask, item, head, first + r), of_row, own) : nullptr,
+             .zeros_where_all_masked = true,
+             .y = row});
         std::fill(row + of_row, row + seen, 0.0f);
       }
       table_.gemm({.a = scores,

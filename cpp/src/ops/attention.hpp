@@ -19,8 +19,8 @@ struct AttentionShape {
   Index shared = 1;    // heads of q that share one of k and v
   bool causal;         // query i sees keys up to the i-th
   HeadStrides q, k, v, y;
-  bool masked = false;                  // operand four: added to the scores; of its columns either all or one for all
-  HeadStrides mask{};                   // `token`: from query to query
+  bool masked = false;  // operand four: added to the scores; of its columns either all or one for all
+  HeadStrides mask{};   // `token`: from query to query
   bool mask_is_one_for_all_keys = false;
 };
 

@@ -10,12 +10,27 @@ namespace sparse_engine {
 struct Operands {
   const float* x;
   float* y;
-  Epilogue epilogue;              // with a residual exactly where the plan was told of one
+  Epilogue epilogue;  // with a residual exactly where the plan was told of one
   // The other operands, of an operation that has so many.
   const float *second = nullptr, *third = nullptr, *fourth = nullptr;
 };
 
-enum class Strategy { gemv, panels, in_place, planes, banded, depthwise, elementwise, pool, rows, copy, pad, gather, matmul, attention };
+enum class Strategy {
+  gemv,
+  panels,
+  in_place,
+  planes,
+  banded,
+  depthwise,
+  elementwise,
+  pool,
+  rows,
+  copy,
+  pad,
+  gather,
+  matmul,
+  attention
+};
 
 // How the work is cut, and the scratch it needs. Tasks are independent of one another; they may run in any order and on any
 // threads, each worker with a number of its own. Results do not depend on it.

@@ -38,11 +38,8 @@ class MeanPlan final : public RowsPlan {
 
  private:
   void run_rows(Index first, Index rows, const Operands& operands) const override {
-    table_.mean_rows({.x = operands.x + first * columns_,
-                      .rows = rows,
-                      .columns = columns_,
-                      .scale = scale_,
-                      .y = operands.y + first});
+    table_.mean_rows(
+        {.x = operands.x + first * columns_, .rows = rows, .columns = columns_, .scale = scale_, .y = operands.y + first});
   }
 
   float scale_;

@@ -171,8 +171,8 @@ class Scheduler {
   Index replaceable(const NodeInfo& info, Index time) const {
     std::vector<Index> candidates;
     // Of softmax and layer norm a row is read before it is written.
-    const bool elementwise = is_elementwise(info.operation) || info.operation == Operation::softmax ||
-                             info.operation == Operation::layer_norm;
+    const bool elementwise =
+        is_elementwise(info.operation) || info.operation == Operation::softmax || info.operation == Operation::layer_norm;
     if (info.residual != -1) candidates.push_back(info.residual);
     if (elementwise) candidates.push_back(info.inputs[0]);
     for (const Index value : candidates) {

@@ -162,7 +162,8 @@ class Planner {
   std::pair<Index, Index> rows_of(Index axes) const {
     const std::vector<Index> from = shape(node_.inputs[0]);
     Index rows = 1, columns = 1;
-    for (std::size_t i = 0; i < from.size(); ++i) (i + static_cast<std::size_t>(axes) < from.size() ? rows : columns) *= from[i];
+    for (std::size_t i = 0; i < from.size(); ++i)
+      (i + static_cast<std::size_t>(axes) < from.size() ? rows : columns) *= from[i];
     return {rows, columns};
   }
 

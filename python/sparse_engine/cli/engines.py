@@ -11,7 +11,7 @@ from ..compiler.compiled import CompiledModel, is_compiled, load_compiled
 from .output import UserError, need
 
 Array = NDArray[np.float32]
-Feeds = dict[str, Array]
+Feeds = dict[str, NDArray[Any]]
 Call = Callable[[Feeds], list[Array]]
 
 
@@ -30,22 +30,26 @@ def opened(path: str, threads: int = 0, shapes: "Mapping[str, list[int]] | None"
         api: Any = importlib.import_module("sparse_engine.compiler.api")
         example = None
         if shapes:
-            example = {name: random_array(size, number) for number, (name, size) in enumerate(shapes.items())}
+            capture: Any = importlib.import_module("sparse_engine.compiler.capture_onnx")
+            reading: Any = importlib.import_module("sparse_engine.onnx_files.reading")
+            example = capture.random_example(reading.read_onnx(path), shapes)
         compiled: CompiledModel = api.compile(path, example, threads=threads)
         return compiled
     except (ValueError, TypeError, OSError) as error:
         raise UserError(str(error)) from error
 
 
-def random_array(shape: "list[int]", seed: int) -> Array:
-    """Normal random numbers, the same every time."""
-    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+def random_array(shape: "list[int]", seed: int, dtype: str = "float32") -> NDArray[Any]:
+    """Normal random numbers, the same every time; of other dtypes 0 and 1, which are rows of most tables, too."""
+    generator = np.random.default_rng(seed)
+    made = generator.standard_normal(shape) if dtype == "float32" else generator.integers(0, 2, shape)
+    return np.asarray(made, dtype)
 
 
 def feeds_of(model: CompiledModel, batch: int) -> Feeds:
     """Random inputs of a batch."""
     shapes = zip(model.inputs, model.input_shapes(batch), strict=True)
-    return {tensor.name: random_array(shape, number) for number, (tensor, shape) in enumerate(shapes)}
+    return {tensor.name: random_array(shape, number, tensor.dtype) for number, (tensor, shape) in enumerate(shapes)}
 
 
 def sparse(model: CompiledModel, threads: int) -> Call:

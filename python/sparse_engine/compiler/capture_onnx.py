@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..onnx_files.reading import Input, OnnxFile, inputs_of, read_onnx
 from .onnx_module import OnnxModule
-from .unsupported import Refused, UnsupportedModel
+from .onnx_rules import DTYPES
 
 
 def module_of(source: Any) -> tuple[OnnxModule, OnnxFile]:
@@ -31,12 +31,12 @@ def example_of(file: OnnxFile, inputs: Any) -> tuple[Tensor, ...]:
         inputs: an array or tensor, a sequence of them, a mapping by name, or None for random numbers where the file gives every
             size but the batch.
     Raises:
-        TypeError: an input is missing or unknown. ValueError: a shape that the file does not take, or one that it leaves open.
+        TypeError: an input is missing or unknown. ValueError: a shape or dtype that the file does not take, or a shape that it
+            leaves open.
     """
     wanted = inputs_of(file)
     if inputs is None:
-        generator = np.random.default_rng(0)
-        return tuple(torch.from_numpy(generator.standard_normal(_sizes(one)).astype(np.float32)) for one in wanted)
+        return tuple(random_example(file, {}).values())
     if isinstance(inputs, Mapping):
         names = [one.name for one in wanted]
         wrong = [name for name in inputs if name not in names] + [name for name in names if name not in inputs]
@@ -48,6 +48,26 @@ def example_of(file: OnnxFile, inputs: Any) -> tuple[Tensor, ...]:
     if len(given) != len(wanted):
         raise TypeError(f"example_inputs has {len(given)} inputs; the model takes {len(wanted)}")
     return tuple(_checked(value, one) for value, one in zip(given, wanted, strict=True))
+
+
+def random_example(file: OnnxFile, shapes: Mapping[str, Sequence[int]]) -> dict[str, Tensor]:
+    """Random numbers for every input; of integers 0 and 1, which are rows of most tables and both values of a mask.
+
+    Args:
+        shapes: of the inputs whose sizes the file leaves open, or that shall have other ones.
+    Raises:
+        ValueError: a size that neither gives. TypeError: a shape for what is no input.
+    """
+    generator, wanted = np.random.default_rng(0), inputs_of(file)
+    unknown = set(shapes) - {one.name for one in wanted}
+    if unknown:
+        raise TypeError(f"{min(unknown)!r} is none of the model's inputs; they are {', '.join(one.name for one in wanted)}")
+    made = {}
+    for one in wanted:
+        sizes, dtype = list(shapes.get(one.name) or _sizes(one)), DTYPES.get(one.element_type, torch.float32)
+        numbers = generator.standard_normal(sizes) if dtype.is_floating_point else generator.integers(0, 2, sizes)
+        made[one.name] = torch.from_numpy(np.asarray(numbers)).to(dtype)
+    return made
 
 
 def _sizes(wanted: Input) -> list[int]:
@@ -65,8 +85,11 @@ def _sizes(wanted: Input) -> list[int]:
 
 def _checked(value: Any, wanted: Input) -> Tensor:
     tensor = value if isinstance(value, Tensor) else torch.from_numpy(np.array(value, order="C"))
-    if tensor.dtype != torch.float32:
-        raise UnsupportedModel([Refused(f"an input of {tensor.dtype}", wanted.name, "inputs are float32")])
+    dtype = DTYPES.get(wanted.element_type, torch.float32)
+    if tensor.dtype != dtype:
+        if dtype == torch.float32 or tensor.dtype.is_floating_point:
+            raise ValueError(f"example_inputs: {wanted.name!r} is {tensor.dtype}; the program takes {dtype}")
+        tensor = tensor.to(dtype)
     if wanted.shape is not None:
         fits = tensor.ndim == len(wanted.shape) and all(
             not isinstance(size, int) or size == n for size, n in zip(wanted.shape, tensor.shape, strict=True)

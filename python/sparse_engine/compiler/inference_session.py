@@ -100,7 +100,8 @@ class InferenceSession:
 
 
 def _node_arg(tensor: Tensor) -> NodeArg:
-    return NodeArg(tensor.name, "tensor(float)", list(tensor.shape))
+    kind = {"float32": "float"}.get(tensor.dtype, tensor.dtype)
+    return NodeArg(tensor.name, f"tensor({kind})", list(tensor.shape))
 
 
 def _opened(source: "str | os.PathLike[str] | bytes", threads: int) -> CompiledModel:

@@ -9,11 +9,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ..onnx_files.reading import OnnxFile, inputs_of, plain
-from .onnx_rules import CONSTANTS, RULES, Call, Known
+from .onnx_rules import CONSTANTS, DTYPES, RULES, Call, Known
 from .rules import RefusedError
 from .unsupported import Refused, UnsupportedModel
 
-FLOATS = (1, 10, 16)  # ONNX's float, half and bfloat16
 RESHAPED = ("Shape", "Size")  # known whenever a shape is
 BY_RULE = ("LRN", "Softmax", "LogSoftmax")  # of constants too: onnx's reference knows their newest form alone, or is wrong
 HELD_FROM = 64  # elements from which a constant is a buffer
@@ -101,9 +100,9 @@ class OnnxModule(nn.Module):
 
     def _check(self, file: OnnxFile) -> None:
         refused = [
-            Refused(f"an input of ONNX's data type {given.element_type}", given.name, "inputs are float32")
+            Refused(f"an input of ONNX's data type {given.element_type}", given.name, "inputs are floats, integers or truth values")
             for given in inputs_of(file)
-            if given.element_type not in FLOATS
+            if given.element_type not in DTYPES
         ]
         known = set(self._constants) | {""}
         for step, reads, makes in self._steps:

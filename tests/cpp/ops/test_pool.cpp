@@ -96,30 +96,5 @@ TEST(AdaptivePool, TakesANaNForTheMaximum) {
   }
 }
 
-TEST(Sum, IsOfEveryRow) {
-  const std::vector<float> x = integers(130 * 49, 35);
-  std::vector<float> y(130, kNaN);
-  run(*plan_sum(kernels(), 130, 49, 2), x, y);
-  for (Index row = 0; row < 130; ++row) {
-    double sum = 0;
-    for (Index i = 0; i < 49; ++i) sum += x[row * 49 + i];
-    ASSERT_EQ(y[row], sum);
-  }
-}
-
-TEST(Mean, IsOfEveryRow) {
-  for (const int threads : {1, 2}) {
-    const std::vector<float> x = integers(130 * 49, 32);
-    std::vector<float> y(130, kNaN);
-    run(*plan_mean(kernels(), 130, 49, threads), x, y);
-    for (Index row = 0; row < 130; ++row) {
-      double sum = 0;
-      for (Index i = 0; i < 49; ++i) sum += x[row * 49 + i];
-      ASSERT_NEAR(y[row], sum / 49, 1e-5);
-    }
-  }
-  EXPECT_REFUSED(plan_mean(kernels(), 3, 0, 1), "at least 1");
-}
-
 }  // namespace
 }  // namespace sparse_engine

@@ -27,6 +27,47 @@ TEST(Shapes, FollowFromOperations) {
   EXPECT_REFUSED(made(Operation::add, {}, {x, {{8}, {1}, {12}}}), "broadcast");
 }
 
+TEST(Shapes, OfProductsOfComputedValuesFollowFromBothFactors) {
+  const auto made = [&](Operation operation, std::vector<Index> numbers, const std::vector<Shape>& inputs) {
+    return result_shape({.operation = operation, .name = "n", .inputs = {}, .numbers = std::move(numbers)}, inputs, nullptr,
+                        {});
+  };
+  const Shape x = {kBatch, {4}, {6}};
+  EXPECT_EQ(made(Operation::matmul, {0}, {x, {kBatch, {6}, {5}}}), (Shape{kBatch, {4}, {5}}));
+  EXPECT_EQ(made(Operation::matmul, {1}, {x, {kBatch, {5}, {6}}}), (Shape{kBatch, {4}, {5}}));
+  EXPECT_REFUSED(made(Operation::matmul, {0}, {x, {kBatch, {5}, {6}}}), "sums over 6 columns and 5 rows");
+  EXPECT_REFUSED(made(Operation::matmul, {0}, {x, {{3}, {6}, {5}}}), "differ in axis 0");
+  EXPECT_REFUSED(made(Operation::matmul, {0}, {x, {{6}, {5}}}), "need as many");
+  EXPECT_EQ(made(Operation::softmax, {}, {x}), x);
+  EXPECT_REFUSED(made(Operation::softmax, {}, {{{3}, kBatch}}), "depends on the batch");
+  EXPECT_EQ(made(Operation::layer_norm, {1}, {x, {}, {{6}}, {{6}}}), x);
+  EXPECT_EQ(made(Operation::layer_norm, {2}, {x, {}}), x);
+  EXPECT_REFUSED(made(Operation::layer_norm, {1}, {x, {}, {{6}}}), "needs 2 or 4");
+  EXPECT_REFUSED(made(Operation::layer_norm, {3}, {x, {}}), "over 3 axes of 3");
+  EXPECT_REFUSED(made(Operation::layer_norm, {1}, {x, {{1}}}), "must be a number");
+  EXPECT_REFUSED(made(Operation::layer_norm, {1}, {x, {}, {{6}}, {{5}}}), "bias of layer_norm");
+  EXPECT_EQ(made(Operation::gather, {}, {{kBatch, {7}}, {{9}, {2}, {3}}}), (Shape{kBatch, {7}, {2}, {3}}));
+  EXPECT_REFUSED(made(Operation::gather, {}, {x, {}}), "without axes");
+  EXPECT_REFUSED(made(Operation::gather, {}, {x, x}), "depends on the batch");
+  EXPECT_REFUSED(made(Operation::gather, {}, {x, {{2}, {2}, {2}, {2}, {2}, {2}, {2}}}), "at most 8");
+}
+
+TEST(Shapes, OfAttentionFollowFromQueriesAndValues) {
+  const auto made = [&](std::vector<Index> numbers, const std::vector<Shape>& inputs) {
+    return result_shape({.operation = Operation::attention, .name = "n", .inputs = {}, .numbers = std::move(numbers)}, inputs,
+                        nullptr, {});
+  };
+  const Shape q = {kBatch, {4}, {7}, {8}}, k = {kBatch, {9}, {2}, {8}}, v = {kBatch, {2}, {9}, {5}};
+  EXPECT_EQ(made({1, 2, 1, 1, 0}, {q, k, v}), (Shape{kBatch, {4}, {7}, {5}}));
+  EXPECT_EQ(made({1, 2, 1, 2, 0}, {q, k, v, {{1}, {1}, {7}, {9}}}), (Shape{kBatch, {7}, {4}, {5}}));
+  EXPECT_REFUSED(made({1, 2, 1, 1, 0}, {q, k}), "needs 3 or 4");
+  EXPECT_REFUSED(made({1, 3, 1, 1, 0}, {q, k, v}), "along axis 3");
+  EXPECT_REFUSED(made({1, 2, 1, 1, 0}, {q, k, {kBatch, {2}, {5}}}), "of 3 axes");
+  EXPECT_REFUSED(made({1, 1, 1, 1, 0}, {q, k, v}), "do not fit together");
+  EXPECT_REFUSED(made({1, 2, 1, 1, 0}, {{kBatch, {3}, {7}, {8}}, k, v}), "must divide");
+  EXPECT_REFUSED(made({1, 2, 1, 1, 0}, {q, k, v, {{1}, {1}, {6}, {9}}}), "along axis 2");
+}
+
 TEST(Shapes, OfOneAxisAreThoseOfHeightOne) {
   const Shape x = {kBatch, {8}, {12}};
   const WeightInfo w{6, 24, {}, {}};

@@ -13,7 +13,7 @@ TEST(Steps, SayHowANodeRuns) {
   const auto& nodes = weights.program().nodes();
   const auto planned = [&](std::size_t n, Index batch) { return plan_node(kernels(), weights, nodes[n], batch, 2); };
   EXPECT_EQ(planned(0, 1).kernel, "planes, csr");
-  EXPECT_EQ(planned(2, 1).kernel, "mean");
+  EXPECT_EQ(planned(2, 1).kernel, "rows");
   EXPECT_EQ(planned(3, 1).kernel, "gemv, bitmask");
   EXPECT_EQ(planned(3, 20).kernel, "panels, csr");
   EXPECT_EQ(planned(1, 4).multiply_adds, 4 * planned(1, 1).multiply_adds);
@@ -25,6 +25,25 @@ TEST(Steps, MoveElementsByCopies) {
   std::vector<std::string> found;
   for (const NodeInfo& node : weights.program().nodes()) found.push_back(plan_node(kernels(), weights, node, 2, 1).kernel);
   EXPECT_EQ(found, (std::vector<std::string>{"copy", "copy", "pad", "", "copy", "", "pool", "elementwise"}));
+}
+
+TEST(Steps, CountWhatProductsOfComputedValuesMultiply) {
+  ProgramParts p;
+  p.values = {{"q", {kBatch, {2}, {5}, {8}}},
+              {"k", {kBatch, {2}, {7}, {8}}},
+              {"v", {kBatch, {2}, {7}, {4}}},
+              {"y", {kBatch, {2}, {5}, {4}}},
+              {"s", {kBatch, {2}, {5}, {7}}}};
+  p.nodes = {{.operation = Operation::attention, .name = "a", .inputs = {0, 1, 2}, .output = 3, .numbers = {1, 1, 1, 1, 0}},
+             {.operation = Operation::matmul, .name = "m", .inputs = {0, 1}, .output = 4, .numbers = {1}}};
+  p.inputs = {0, 1, 2};
+  p.outputs = {3, 4};
+  sparse_engine::Weights weights(std::make_shared<Program>(std::move(p)));
+  const auto planned = [&](std::size_t n) { return plan_node(kernels(), weights, weights.program().nodes()[n], 3, 2); };
+  EXPECT_EQ(planned(0).kernel, "attention");
+  EXPECT_EQ(planned(0).multiply_adds, 3 * 2 * 5 * 7 * (8 + 4));
+  EXPECT_EQ(planned(1).kernel, "matmul");
+  EXPECT_EQ(planned(1).multiply_adds, 3 * 2 * 5 * 7 * 8);
 }
 
 TEST(Steps, CountColumnsOfOneItem) {

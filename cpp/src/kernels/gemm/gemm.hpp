@@ -1,8 +1,8 @@
 // Y = A · B of two dense matrices that are computed, not stored: A as it lies, B packed.
 //
-// Method   four rows and a few vectors of columns at a time, so that their sums stay in registers while all of the depth passes.
-// Cost     for each step of depth and four rows, the vectors of B once and four elements of A.
-// Error    sums run in the order of the depth, for any tile: γ(depth)·Σ|a||b|.
+// Method   four rows and a few vectors of columns at a time, so that their sums stay in registers while all of the depth
+// passes. Cost     for each step of depth and four rows, the vectors of B once and four elements of A. Error    sums run in the
+// order of the depth, for any tile: γ(depth)·Σ|a||b|.
 #pragma once
 
 #include "kernels/simd/simd.hpp"

@@ -1,6 +1,7 @@
 // What is computed of a whole row of numbers and of nothing else: its mean, softmax, and layer norm (Ba et al., 2016).
 //
-// Method   a row passes two or three times, while it lies in the L1 cache. Sums run in four chains of vectors, the rest of a row
+// Method   a row passes two or three times, while it lies in the L1 cache. Sums run in four chains of vectors, the rest of a
+// row
 //          one by one.
 // Cost     a load an element and pass; of softmax about twenty operations more.
 // Error    means: columns·u·Σ|x| / columns. softmax: relative, (columns + 12)·u and what x − max is rounded by, u·|x − max|.

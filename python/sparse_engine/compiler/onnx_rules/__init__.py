@@ -2,6 +2,6 @@
 
 from . import elementwise, moves, norms, pools, products, reductions
 from .constants import CONSTANTS
-from .registry import RULES, Call, Known
+from .registry import DTYPES, RULES, Call, Known
 
 __all__ = ["CONSTANTS", "RULES", "Call", "Known", "elementwise", "moves", "norms", "pools", "products", "reductions"]

@@ -26,4 +26,18 @@ def _dequantized(inputs: Arrays, attributes: Mapping[str, Any]) -> NDArray[np.fl
     return made
 
 
-CONSTANTS: dict[str, Callable[[Arrays, Mapping[str, Any]], NDArray[Any]]] = {"DequantizeLinear": _dequantized}
+def _gathered(inputs: Arrays, attributes: Mapping[str, Any]) -> NDArray[Any]:
+    """x[…, indices[i], …] along an axis; the reference takes at most 64 rows."""
+    x, indices = inputs[0], inputs[1]
+    assert x is not None
+    assert indices is not None
+    axis = attributes.get("axis", 0) % x.ndim
+    part = x[tuple(slice(None) if i == axis else slice(n) for i, n in enumerate(indices.shape))]
+    made: NDArray[Any] = np.take_along_axis(part, np.where(indices < 0, indices + x.shape[axis], indices), axis)
+    return made
+
+
+CONSTANTS: dict[str, Callable[[Arrays, Mapping[str, Any]], NDArray[Any]]] = {
+    "DequantizeLinear": _dequantized,
+    "GatherElements": _gathered,
+}

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .registry import Call, Known, RefusedError, rule
+from .registry import DTYPES, Call, Known, RefusedError, rule
 
 _UNARY: dict[str, Callable[[Tensor], Tensor]] = {
     "Abs": torch.abs,
@@ -190,18 +190,18 @@ def _where(c: Call) -> Tensor:
 
 @rule("Cast", "CastLike")
 def _cast(c: Call) -> Tensor:
-    kinds = {1: torch.float32, 10: torch.float32, 16: torch.float32, 9: torch.bool}  # float, half, bfloat16, bool
-    target = c.get("to", 1)
+    x, target = c.x(), c.get("to", 1)
     if c.op == "CastLike":
-        kept = c.x(1)
-        if kept.dtype not in (torch.float32, torch.bool):
-            raise RefusedError(f"to {kept.dtype}; values are float32")
-        return c.x().to(kept.dtype)
-    if target not in kinds:
-        raise RefusedError(f"to ONNX's data type {target}; values are float32")
-    if kinds[target] == torch.bool and c.x().dtype != torch.bool:
-        return c.x() != 0
-    return c.x().to(kinds[target])
+        kept = c.x(1).dtype
+    elif target in DTYPES:
+        kept = DTYPES[target]
+    else:
+        raise RefusedError(f"to ONNX's data type {target}")
+    if x.dtype.is_floating_point and not kept.is_floating_point and kept != torch.bool:
+        raise RefusedError(f"from {x.dtype} to {kept}; values are float32")
+    if kept == torch.bool and x.dtype != torch.bool:
+        return x != 0
+    return x.to(kept)
 
 
 @rule("QuickGelu")

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .registry import Call, RefusedError, rule
+from .registry import Call, Known, RefusedError, rule
 
 
 @rule("Identity")
@@ -99,8 +99,13 @@ def _slice(c: Call) -> Tensor:
 
 @rule("Gather")
 def _gather(c: Call) -> Tensor:
-    x, axis, indices = c.x(), c.get("axis", 0), c.known(1, "indices")
+    x, axis = c.x(), c.get("axis", 0)
     axis %= x.ndim
+    if not isinstance(c.inputs[1], Known):
+        if axis != 0 or not isinstance(c.inputs[0], Known):
+            raise RefusedError("by computed numbers along another axis than the first of a constant")
+        return F.embedding(c.x(1), x) if x.ndim == 2 else x[c.x(1)]
+    indices = c.known(1, "indices")
     if indices.ndim == 0:
         return x.select(axis, int(indices))
     flat = np.where(indices < 0, indices + x.shape[axis], indices).reshape(-1).astype(np.int64)

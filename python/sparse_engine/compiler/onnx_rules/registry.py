@@ -11,7 +11,21 @@ from torch import Tensor
 
 from ..rules import RefusedError
 
-__all__ = ["RULES", "Call", "Known", "RefusedError", "Rule", "rule"]
+__all__ = ["DTYPES", "RULES", "Call", "Known", "RefusedError", "Rule", "rule"]
+
+
+# What inputs become, by ONNX's data types; half and bfloat16 are computed in float32.
+DTYPES = {
+    1: torch.float32,
+    10: torch.float32,
+    16: torch.float32,
+    2: torch.uint8,
+    3: torch.int8,
+    5: torch.int16,
+    6: torch.int32,
+    7: torch.int64,
+    9: torch.bool,
+}
 
 
 @dataclass(frozen=True)

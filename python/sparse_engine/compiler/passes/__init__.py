@@ -21,6 +21,8 @@ PASSES: tuple[Callable[[Graph], None], ...] = (
     fuse_gelu,
     fuse_layer_norm,
     fuse_attention,
+    simplify,
+    drop_dead,
     absorb_permutations,
     fuse_epilogue,
     drop_dead_channels,

@@ -77,6 +77,7 @@ TEST(Activation, OfInfinityIsItsLimitAndOfNaNIsNaN) {
                           {{Activation::elu, 1.5f}, -1.5f, kInf},
                           {Activation::mish, 0, kInf},
                           {Activation::softplus, 0, kInf},
+                          {Activation::erf, -1, 1},
                           {Activation::exp, 0, kInf}}) {
     SCOPED_TRACE(static_cast<int>(l.activation));
     for_each_isa([&] {

@@ -46,21 +46,5 @@ TEST(PoolRow, TakesANaNForTheMaximum) {
   });
 }
 
-TEST(MeanRows, StayWithinTheBound) {
-  for_each_isa([&] {
-    for (const Index columns : {1, 7, 31, 32, 49, 200}) {
-      const std::vector<float> x = reals(3 * columns, 23);
-      std::vector<float> y(4, kNaN);
-      kernels().mean_rows({x.data(), 3, columns, static_cast<float>(1.0 / columns), y.data()});
-      for (Index row = 0; row < 3; ++row) {
-        double sum = 0, magnitude = 0;
-        for (Index i = 0; i < columns; ++i) sum += x[row * columns + i], magnitude += std::abs(x[row * columns + i]);
-        ASSERT_NEAR(y[row], sum / columns, gamma(columns + 2) * magnitude / columns);
-      }
-      ASSERT_TRUE(std::isnan(y[3]));
-    }
-  });
-}
-
 }  // namespace
 }  // namespace sparse_engine

@@ -1,0 +1,52 @@
+#include "session/row_numbers.hpp"
+
+#include "small_programs.hpp"
+#include "sparse_engine/session.hpp"
+
+namespace sparse_engine {
+namespace {
+
+using namespace reference;
+
+// ids (N, 2) → (N, 2, 1) → rows of a table of four, and ids + other → rows of a table of three.
+ProgramParts two_tables() {
+  ProgramParts p;
+  p.values = {{"ids", {kBatch, {2}}},   {"other", {kBatch, {2}}}, {"apart", {kBatch, {2}, {1}}},
+              {"small", {{4}, {2}}, 0}, {"large", {{3}, {2}}, 1}, {"a", {kBatch, {2}, {1}, {2}}},
+              {"sum", {kBatch, {2}}},   {"b", {kBatch, {2}, {2}}}};
+  p.constants = {integers(8, 51), integers(6, 52)};
+  p.nodes = {{.operation = Operation::reshape, .name = "apart", .inputs = {0}, .output = 2, .numbers = {}},
+             {.operation = Operation::gather, .name = "a", .inputs = {2, 3}, .output = 5, .numbers = {}},
+             {.operation = Operation::add, .name = "sum", .inputs = {0, 1}, .output = 6, .numbers = {}},
+             {.operation = Operation::gather, .name = "b", .inputs = {6, 4}, .output = 7, .numbers = {}}};
+  p.inputs = {0, 1};
+  p.outputs = {5, 7};
+  return p;
+}
+
+TEST(RowNumbers, AreInputsThatComeToATableUnchanged) {
+  const Program program(two_tables());
+  const auto found = row_numbers_of(program);
+  ASSERT_EQ(found.size(), 1u);
+  EXPECT_EQ(found[0].input, 0u);
+  EXPECT_EQ(found[0].rows, 4);
+}
+
+TEST(RowNumbers, ThatAreNoRowsAreRefusedBeforeAnythingRuns) {
+  const Session session(std::make_shared<Program>(two_tables()), 2);
+  std::vector<float> a(8), b(8);
+  const std::vector<float> zeros(4, 0.0f);
+  for (const float wrong : {4.0f, -1.0f, 0.5f, kNaN, kInf}) {
+    const std::vector<float> ids = {0, 1, wrong, 2};
+    EXPECT_REFUSED(session.run(2, {ids.data(), zeros.data()}, {a.data(), b.data()}), "element 2 of input ids is");
+  }
+  const std::vector<float> ids = {3, 0, 1, 2}, other = {0, 0, 0, -1};
+  session.run(2, {ids.data(), other.data()}, {a.data(), b.data()});
+  const ProgramParts p = two_tables();
+  EXPECT_EQ(a[0], p.constants[0][6]);
+  EXPECT_TRUE(std::isnan(b[0])) << "3 is no row of the second table, and computed";
+  EXPECT_EQ(b[6], p.constants[1][2]);
+}
+
+}  // namespace
+}  // namespace sparse_engine
