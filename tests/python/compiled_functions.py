@@ -31,9 +31,10 @@ def as_model(function, **modules):
     return (function if isinstance(function, nn.Module) else Calls(lambda m, *x: function(*x), **modules)).eval()
 
 
-def operations(function, *shapes):
-    """What a module or function becomes before any pass."""
-    g = capture(as_model(function), tuple(torch.randn(shape) for shape in shapes), {})
+def operations(function, *inputs):
+    """What a module or function of tensors, or of random ones of these shapes, becomes before any pass."""
+    given = tuple(x if isinstance(x, torch.Tensor) else torch.randn(x) for x in inputs)
+    g = capture(as_model(function), given, {})
     g.check()
     return [node.op for node in g]
 
@@ -44,8 +45,12 @@ def expect_torch(function, *shapes, tolerance=1e-5):
     At batches 1 to 5 and 1 to 3 threads, from an arena of NaN.
     """
     torch.manual_seed(0)
+    expect_torch_on(function, *(torch.randn(5, *shape) for shape in shapes), tolerance=tolerance)
+
+
+def expect_torch_on(function, *inputs, tolerance=1e-5):
+    """The same on these inputs, of a batch of 5; returns the program."""
     model = as_model(function)
-    inputs = [torch.randn(5, *shape) for shape in shapes]
     compiled = engine.compile(model, tuple(x[:2].clone() for x in inputs))
     with torch.no_grad():
         expected = {batch: _tensors(model(*(x[:batch].clone() for x in inputs))) for batch in range(1, 6)}
@@ -56,6 +61,7 @@ def expect_torch(function, *shapes, tolerance=1e-5):
             found = session(*(x[:batch].numpy() for x in inputs))
             for y, output in zip(found if isinstance(found, tuple) else (found,), outputs, strict=True):
                 np.testing.assert_allclose(y, output.numpy(), rtol=tolerance, atol=tolerance, strict=True)
+    return compiled
 
 
 def expect_refused(function, *shapes, operation, reason=""):

@@ -136,6 +136,9 @@ class Capture(Translation):
 
     def _call(self, node: fx.Node) -> None:
         name = name_of(node)
+        if name == "detach_" and self.is_parameter(node.args[0]):  # a tensor made in the model's code
+            self.tensors[node] = self.parameter(node.args[0], "argument")
+            return
         if name in IGNORED or self._take_apart(node) or self._known_beforehand(node):
             return
         found = rule_for(node)

@@ -97,6 +97,8 @@ class Node:
         return f"{self.output} = {self.op}({reads}){' ' if extra else ''}{', '.join(extra)}  # {self.path}"
 
 
+Makers = dict[Value, Node]
+Readers = dict[Value, list[Node]]
 PRODUCTS = ("conv2d", "linear")
 ELEMENTWISE = ("add", "subtract", "multiply", "divide", "maximum", "minimum", "less", "less_equal", "equal", "keep")
 # What passes and the program know, and how many inputs each has (None: one or more).
@@ -134,7 +136,7 @@ class Graph:
     outputs: list[Value]
     nodes: list[Node] = field(default_factory=list)
 
-    def readers(self) -> dict[Value, list[Node]]:
+    def readers(self) -> Readers:
         """The nodes that read each value, once for each time they read it."""
         found: dict[Value, list[Node]] = {}
         for node in self.nodes:
@@ -142,7 +144,7 @@ class Graph:
                 found.setdefault(value, []).append(node)
         return found
 
-    def makers(self) -> dict[Value, Node]:
+    def makers(self) -> Makers:
         """The node that makes each value."""
         return {node.output: node for node in self.nodes}
 

@@ -100,7 +100,9 @@ class OnnxModule(nn.Module):
 
     def _check(self, file: OnnxFile) -> None:
         refused = [
-            Refused(f"an input of ONNX's data type {given.element_type}", given.name, "inputs are floats, integers or truth values")
+            Refused(
+                f"an input of ONNX's data type {given.element_type}", given.name, "inputs are floats, integers or truth values"
+            )
             for given in inputs_of(file)
             if given.element_type not in DTYPES
         ]

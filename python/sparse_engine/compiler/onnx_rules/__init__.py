@@ -4,4 +4,4 @@ from . import elementwise, moves, norms, pools, products, reductions
 from .constants import CONSTANTS
 from .registry import DTYPES, RULES, Call, Known
 
-__all__ = ["CONSTANTS", "RULES", "Call", "Known", "elementwise", "moves", "norms", "pools", "products", "reductions"]
+__all__ = ["CONSTANTS", "DTYPES", "RULES", "Call", "Known", "elementwise", "moves", "norms", "pools", "products", "reductions"]

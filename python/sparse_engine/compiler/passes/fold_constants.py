@@ -1,11 +1,14 @@
 """What is computed of constants alone is a constant, as small as broadcasting leaves it."""
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 
 from ..graph import Array, Graph, Node, Shape, Size, Value
 from ..rules.arithmetic import lies_under
 
-_FUNCTIONS = {
+_FUNCTIONS: dict[str, Callable[..., Any]] = {
     "add": np.add,
     "subtract": np.subtract,
     "multiply": np.multiply,
@@ -33,9 +36,9 @@ def fold_constants(graph: Graph) -> None:
             small = known.get(value)
             if small is None:
                 continue
-            if node.op == "attention" and i == 3:
-                node.inputs[i] = _constant(value, small)
-            elif small.shape == _fixed(value.shape) or (node.op in _FUNCTIONS and i == 1 and _fits(small, node.output.shape)):
+            is_mask = node.op == "attention" and i == 3
+            is_operand = node.op in _FUNCTIONS and i == 1 and _fits(small, node.output.shape)
+            if is_mask or is_operand or small.shape == _fixed(value.shape):
                 node.inputs[i] = _constant(value, small)
         if node.op == "attention" and len(node.inputs) == 4:
             mask = node.inputs[3].constant
@@ -45,7 +48,7 @@ def fold_constants(graph: Graph) -> None:
 
 
 def _folded(node: Node, known: "dict[Value, Array]") -> "Array | None":
-    arrays = [known[value] if value in known else value.constant for value in node.inputs]
+    arrays = [known.get(value, value.constant) for value in node.inputs]
     if node.activation != "none" or any(array is None for array in arrays):
         return None
     found = [array for array in arrays if array is not None]

@@ -4,9 +4,7 @@ from math import isclose, sqrt
 
 import numpy as np
 
-from ..graph import Graph, Node, Size, Value
-
-Makers, Readers = dict[Value, Node], dict[Value, list[Node]]
+from ..graph import Graph, Makers, Node, Readers, Size, Value
 
 
 def fuse_attention(graph: Graph) -> None:
@@ -21,7 +19,8 @@ def _fuse(last: Node, makers: Makers, readers: Readers, graph: Graph) -> None:
     softmax = _made_for(last, last.inputs[0], "softmax", makers, readers, graph)
     if softmax is None:
         return
-    gone, scale, mask = [softmax], 1.0, None
+    gone, scale = [softmax], 1.0
+    mask: Value | None = None
     node, value = softmax, softmax.inputs[0]
     add = _made_for(node, value, "add", makers, readers, graph)
     if add is not None:
@@ -52,8 +51,8 @@ def _fuse(last: Node, makers: Makers, readers: Readers, graph: Graph) -> None:
     factor = scale * sqrt(q.shape[-1].fixed)
     if not isclose(factor, 1.0, rel_tol=1e-6):
         scaled_q = Value(f"{last.output.name}/q", q.shape)
-        number = Value(repr(factor), (), np.array(factor, np.float32))
-        added.append(Node("multiply", last.path, [q, number], scaled_q))
+        times = Value(repr(factor), (), np.array(factor, np.float32))
+        added.append(Node("multiply", last.path, [q, times], scaled_q))
         q = scaled_q
     inputs = [q, k, last.inputs[1]]
     if mask is not None:

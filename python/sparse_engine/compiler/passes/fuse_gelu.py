@@ -2,7 +2,7 @@
 
 from math import isclose, sqrt
 
-from ..graph import Graph, Node, Value
+from ..graph import Graph, Makers, Node, Readers, Value
 
 
 def fuse_gelu(graph: Graph) -> None:
@@ -15,9 +15,6 @@ def fuse_gelu(graph: Graph) -> None:
                 last, x, gone = found
                 last.op, last.inputs, last.activation = "activation", [x], "gelu"
                 graph.remove(gone)
-
-
-Makers, Readers = dict[Value, Node], dict[Value, list[Node]]
 
 
 def _whole(erf: Node, makers: Makers, readers: Readers, graph: Graph) -> tuple[Node, Value, list[Node]] | None:

@@ -1,8 +1,6 @@
 """(x − mean) / sqrt(mean of squares + eps) · weight + bias, as exporters take layer norm apart, is one operation again."""
 
-from ..graph import Graph, Node, Value
-
-Makers, Readers = dict[Value, Node], dict[Value, list[Node]]
+from ..graph import Graph, Node, Readers, Value
 
 
 def fuse_layer_norm(graph: Graph) -> None:

@@ -78,9 +78,7 @@ def _addmm(c: Translation, node: fx.Node, a: Bound) -> Value:
     return c.emit("linear", node, [c.value(a["mat1"])], weight=c.weight(a["mat2"], transposed=True), bias=c.bias(a["self"]))
 
 
-def product(
-    c: Translation, node: fx.Node, x: Value, y: Value, transposed: bool = False, shape: "Shape | None" = None
-) -> Value:
+def product(c: Translation, node: fx.Node, x: Value, y: Value, transposed: bool = False, shape: "Shape | None" = None) -> Value:
     """x (…, M, K) times y (…, K, N), or (…, N, K) where it is `transposed`, with torch.matmul's rules for fewer axes."""
     if not x.shape or not y.shape:
         raise RefusedError("of a number")

@@ -121,6 +121,8 @@ def _difference(c: Translation, node: fx.Node, a: Bound) -> Value:
         x = c.emit("concat", node, [before, x], sized(before.shape[axis].fixed + x.shape[axis].fixed), numbers=(axis,))
     size = x.shape[axis].fixed - 1
     later, earlier = (taken(c, node, x, axis, range(start, start + size)) for start in (1, 0))
-    return combined(c, node, "subtract", later, earlier, sized(size)) if sized(size) != c.shape(node) else combined(
-        c, node, "subtract", later, earlier
+    return (
+        combined(c, node, "subtract", later, earlier, sized(size))
+        if sized(size) != c.shape(node)
+        else combined(c, node, "subtract", later, earlier)
     )

@@ -90,10 +90,10 @@ def conv(x, y, weight, kernel, padding, bias=None):
 def same_when_run(g, x):
     """Run the pass; the program computes what it did."""
     g.check()
-    before = CompiledModel(lower(g, ""))(x)
+    before = CompiledModel(lower(g, {}))(x)
     drop_dead_channels(g)
     g.check()
-    np.testing.assert_allclose(CompiledModel(lower(g, ""))(x), before, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(CompiledModel(lower(g, {}))(x), before, rtol=1e-4, atol=1e-4)
 
 
 def images(name, *sizes):

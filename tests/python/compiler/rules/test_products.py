@@ -3,7 +3,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from compiled_functions import as_model, expect_refused, expect_torch, operations
+from compiled_functions import as_model, expect_torch, operations
 from sparse_engine.compiler.capture_torch import capture
 from sparse_engine.compiler.rules.products import integers
 
@@ -37,11 +37,33 @@ def test_a_square_weight_and_its_transpose_are_two():
     assert (weights[0] == weights[1].T).all()
 
 
-def test_weights_that_are_computed_of_inputs_are_refused():
-    expect_refused(lambda x, w: F.linear(x, w), (2, 6), (2, 6), operation="linear", reason="its weight is computed")
-    expect_refused(lambda x: x @ x.t(), (2, 6), operation="matmul", reason="second operand is computed")
+def test_weights_may_be_computed():
+    expect_torch(lambda x: F.linear(x, x * 2), (6,))
+    expect_torch(lambda x: x @ x.t(), (6,))
 
 
 def test_a_number_stands_for_one_along_every_axis():
     assert integers(3, 2) == integers([3], 2) == (3, 3)
     assert integers((1, 2), 2) == (1, 2)
+
+
+@pytest.mark.parametrize(
+    ("a", "b"),
+    [((4, 6), (6, 5)), ((3, 4, 6), (3, 6, 5)), ((3, 4, 6), (1, 6, 5)), ((2, 1, 4, 6), (3, 6, 5))],
+)
+def test_products_of_two_computed_values_are_torchs(a, b):
+    one = len(b) < len(a)
+    expect_torch(lambda x, y: torch.matmul(x, y[:, None] if one else y), a, b)
+    turned = (*b[:-2], b[-1], b[-2])
+    expect_torch(lambda x, y: torch.matmul(x, (y[:, None] if one else y).transpose(-1, -2)), a, turned)
+
+
+def test_a_constant_first_factor_and_a_computed_weight_are_multiplied():
+    torch.manual_seed(0)
+    left = torch.randn(4, 6)
+    expect_torch(lambda x: left @ x, (6, 5))
+    vector = torch.randn(6)
+    expect_torch(lambda x: vector @ x, (6, 5))
+    expect_torch(lambda x: x @ vector, (6,))
+    expect_torch(lambda x: x @ vector, (3, 6))
+    expect_torch(lambda x, y: torch.baddbmm(torch.ones(5), x, y, beta=0.5, alpha=2), (4, 6), (6, 5))

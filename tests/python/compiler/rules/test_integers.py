@@ -1,0 +1,49 @@
+import pytest
+import torch
+
+from compiled_functions import expect_refused, expect_torch_on
+from sparse_engine.compiler.rules.integers import Bounds, is_integer
+
+IDS = torch.randint(0, 9, (5, 6), generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda i: (i + 3).float(),
+        lambda i: (i - 2 * (i > 4).long()).float() * 0.5,
+        lambda i: torch.cumsum(i != 2, 1) * 1.0,
+        lambda i: (torch.cumsum((i != 2).int(), dim=1).type_as(i) * (i != 2).int()).long() * 1.0,
+        lambda i: i.clamp(min=2, max=5).view(-1, 2, 3).transpose(1, 2) * 1.0,
+        lambda i: torch.where(i == 3, 7, i) / 2,
+        lambda i: (i.bool() & (i < 5)).float(),
+        lambda i: torch.cat([i, i.flip(1)], 1)[:, 2:9] * 1.0,
+        lambda i: torch.zeros_like(i) + i * 1.0,
+    ],
+)
+def test_integers_are_computed_exactly(function):
+    expect_torch_on(function, IDS, tolerance=0)
+
+
+def test_truth_values_are_inputs():
+    torch.manual_seed(0)
+    seen = torch.rand(5, 6) > 0.5
+    compiled = expect_torch_on(lambda x, m: x.masked_fill(m, -3.0), torch.randn(5, 6), seen)
+    assert [tensor.dtype for tensor in compiled.inputs] == ["float32", "bool"]
+
+
+def test_what_floats_do_not_hold_is_refused():
+    given = IDS[:2]
+    expect_refused(lambda i: i * i * 1.0, given, operation="mul", reason="may reach 70368744177664")
+    expect_refused(lambda i: (i + 2**24) * 1.0, given, operation="add", reason="may reach")
+    expect_refused(lambda i: (i // 2) * 1.0, given, operation="floor_divide")
+    expect_refused(lambda x: x.long() * 1.0, (2, 3), operation="to", reason="from torch.float32 to torch.int64")
+    expect_refused(lambda i: (i < torch.tensor([2**40])) * 1.0, given, operation="lt", reason="up to 2^24")
+
+
+def test_bounds_are_those_of_operands():
+    assert is_integer(torch.zeros(2, dtype=torch.int32))
+    assert not is_integer(torch.zeros(2))
+    assert not is_integer(None)
+    assert Bounds().of(7, None) >= 7
+    assert Bounds().of(True, None) == 1
