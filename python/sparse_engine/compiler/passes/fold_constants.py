@@ -44,7 +44,9 @@ def fold_constants(graph: Graph) -> None:
             mask = node.inputs[3].constant
             if mask is not None and not mask.any():
                 del node.inputs[3]
-    graph.remove([node for node in graph if node.output in known and not _is_read(graph, node.output)])
+    for node in reversed(list(graph)):
+        if node.output in known and not _is_read(graph, node.output):
+            graph.remove([node])
 
 
 def _folded(node: Node, known: "dict[Value, Array]") -> "Array | None":

@@ -74,7 +74,15 @@ def _transpose(c: Translation, node: fx.Node, a: Bound) -> Value:
     return permuted(c, node, x, axes)
 
 
-@rule("t", "numpy_T", "mT")
+@rule("mT")
+def _turned_at_the_end(c: Translation, node: fx.Node, a: Bound) -> Value:
+    x = c.value(a["self"])
+    axes = list(range(len(x.shape)))
+    axes[-2:] = axes[:-3:-1]
+    return permuted(c, node, x, axes)
+
+
+@rule("t", "numpy_T")
 def _turned(c: Translation, node: fx.Node, a: Bound) -> Value:
     x = c.value(a["self"])
     if len(x.shape) > 2:

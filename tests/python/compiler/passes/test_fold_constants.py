@@ -1,8 +1,9 @@
 import numpy as np
 import torch
 
-from compiled_functions import expect_torch_on
+from compiled_functions import as_model, expect_torch_on
 from graphs import BATCH, X, graph, linear, same_after, value
+from sparse_engine.compiler.capture_torch import capture
 from sparse_engine.compiler.graph import Node, Size, Value
 from sparse_engine.compiler.passes.fold_constants import fold_constants
 
@@ -60,8 +61,12 @@ def test_a_mask_that_hides_nothing_goes_and_one_that_does_stays():
     for hides, inputs in ((False, 3), (True, 4)):
         seen = torch.ones(4, 4, dtype=torch.bool)
         seen[1, 2] = not hides
-        compiled = expect_torch_on(
-            lambda q, m=seen: torch.nn.functional.scaled_dot_product_attention(q, q, q, m.expand(q.shape[0], 1, 4, 4)), q
-        )
-        (node,) = [node for node in compiled.nodes if node["operation"] == "attention"]
-        assert len(node["inputs"]) == inputs
+
+        def function(q, m=seen):
+            return torch.nn.functional.scaled_dot_product_attention(q, q, q, m.expand(q.shape[0], 1, 4, 4))
+
+        expect_torch_on(function, q)
+        g = capture(as_model(function), (q,), {})
+        fold_constants(g)
+        (node,) = [node for node in g if node.op == "attention"]
+        assert len(node.inputs) == inputs

@@ -98,3 +98,5 @@ def test_what_takes_parts_of_the_batch_is_refused():
     expect_refused(lambda x: x[0], (2, *X), operation="select", reason="of a part of the batch")
     expect_refused(lambda x: F.pad(x, (1, 1, 1, 1), mode="reflect"), (2, *X), operation="pad", reason="mode 'reflect'")
     expect_refused(lambda x: x.double(), (2, *X), operation="to", reason="values are float32")
+    expect_torch(lambda x: x.mT, (2, 3, 4))
+    expect_torch(lambda x: x.roll((1, -2), (2, 1)), (5, 4))
