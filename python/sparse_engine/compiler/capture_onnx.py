@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..onnx_files.reading import Input, OnnxFile, inputs_of, read_onnx
-from .onnx_module import OnnxModule
+from .onnx_module import FLOATS, OnnxModule
 from .unsupported import Refused, UnsupportedModel
 
 
@@ -24,17 +24,21 @@ def serves_any_batch(file: OnnxFile) -> bool:
     return bool(given) and all(one.shape is None or (len(one.shape) > 0 and not isinstance(one.shape[0], int)) for one in given)
 
 
-def example_of(file: OnnxFile, inputs: Any) -> tuple[Tensor, ...]:
+def example_of(file: OnnxFile, inputs: Any, any_dtype: bool = False) -> tuple[Tensor, ...]:
     """Example inputs in the file's order.
 
     Args:
         inputs: an array or tensor, a sequence of them, a mapping by name, or None for random numbers where the file gives every
             size but the batch.
+        any_dtype: whether inputs may be something else than float32.
     Raises:
         TypeError: an input is missing or unknown. ValueError: a shape that the file does not take, or one that it leaves open.
     """
     wanted = inputs_of(file)
     if inputs is None:
+        whole = [one.name for one in wanted if one.element_type not in FLOATS]
+        if whole and any_dtype:
+            raise ValueError(f"the file's input {whole[0]!r} is not of floats: give example_inputs")
         generator = np.random.default_rng(0)
         return tuple(torch.from_numpy(generator.standard_normal(_sizes(one)).astype(np.float32)) for one in wanted)
     if isinstance(inputs, Mapping):
@@ -47,7 +51,7 @@ def example_of(file: OnnxFile, inputs: Any) -> tuple[Tensor, ...]:
         given = list(inputs) if isinstance(inputs, (tuple, list)) else [inputs]
     if len(given) != len(wanted):
         raise TypeError(f"example_inputs has {len(given)} inputs; the model takes {len(wanted)}")
-    return tuple(_checked(value, one) for value, one in zip(given, wanted, strict=True))
+    return tuple(_checked(value, one, any_dtype) for value, one in zip(given, wanted, strict=True))
 
 
 def _sizes(wanted: Input) -> list[int]:
@@ -63,9 +67,9 @@ def _sizes(wanted: Input) -> list[int]:
     return [size for size in sizes if isinstance(size, int)]
 
 
-def _checked(value: Any, wanted: Input) -> Tensor:
+def _checked(value: Any, wanted: Input, any_dtype: bool) -> Tensor:
     tensor = value if isinstance(value, Tensor) else torch.from_numpy(np.array(value, order="C"))
-    if tensor.dtype != torch.float32:
+    if tensor.dtype != torch.float32 and not (any_dtype and wanted.element_type not in FLOATS):
         raise UnsupportedModel([Refused(f"an input of {tensor.dtype}", wanted.name, "inputs are float32")])
     if wanted.shape is not None:
         fits = tensor.ndim == len(wanted.shape) and all(
