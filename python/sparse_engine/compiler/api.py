@@ -44,13 +44,13 @@ def compile(model: Any, example_inputs: Any = None, *, threads: int = 0, fallbac
         example_inputs: a tensor, a tuple of positional arguments or a mapping of keyword arguments; the first axis of each
             tensor is the batch. Of ONNX also arrays, and None for random numbers where the file gives the sizes.
         threads: of one call; 0 for as many as `engine.runtime` says.
-        fallback: where operations that are not covered run: "torch"; "onnxruntime", for ONNX; None for nowhere. With either the
-            result is a `SegmentedModel` where there are such operations: as few segments as possible, those that are not compiled
-            in `fallback_segments`. It cannot be saved. Inputs and outputs that only they see may be of other dtypes than float32.
+        fallback: where operations that are not covered run: "torch"; "onnxruntime", for ONNX; None for nowhere. Where there are
+            such operations, the result is a `SegmentedModel`: as few segments as possible, those that are not compiled in
+            `fallback_segments`. It cannot be saved. Inputs and outputs that it alone sees may be of other dtypes than float32.
             Segments in torch run on as many threads as torch is set to.
     Raises:
-        UnsupportedModel: operations that are not covered, all of them, with where they stand. ValueError: nothing can be compiled
-            beside a fallback. ValueError: a model in training
+        UnsupportedModel: operations that are not covered, all of them, with where they stand, and no fallback for them.
+        ValueError: nothing can be compiled beside what is not covered; a model in training
             mode, with hooks, on another device, of another dtype, or one whose compiled outputs differ from its own; an ONNX
             file that is damaged. ModuleNotFoundError: ONNX without the package onnx.
     """

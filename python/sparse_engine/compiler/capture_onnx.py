@@ -69,7 +69,13 @@ def _sizes(wanted: Input) -> list[int]:
 
 def _checked(value: Any, wanted: Input, any_dtype: bool) -> Tensor:
     tensor = value if isinstance(value, Tensor) else torch.from_numpy(np.array(value, order="C"))
-    if tensor.dtype != torch.float32 and not (any_dtype and wanted.element_type not in FLOATS):
+    if any_dtype and wanted.element_type not in FLOATS:
+        import onnx
+
+        dtype = str(onnx.helper.tensor_dtype_to_np_dtype(wanted.element_type))
+        if str(tensor.dtype).removeprefix("torch.") != dtype:
+            raise ValueError(f"example_inputs: {wanted.name!r} is {tensor.dtype}; the file takes {dtype}")
+    elif tensor.dtype != torch.float32:
         raise UnsupportedModel([Refused(f"an input of {tensor.dtype}", wanted.name, "inputs are float32")])
     if wanted.shape is not None:
         fits = tensor.ndim == len(wanted.shape) and all(

@@ -42,7 +42,7 @@ def capture(model: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any], an
 
 
 def exports(model: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any], any_batch: bool) -> list[Any]:
-    """The exported programs of a copy without masks: at both of `BATCHES`, or with the example alone. Raises as `capture` does."""
+    """The exported programs of a copy without masks, at both of `BATCHES` or with the example alone. Raises as `capture` does."""
     sizes = [Arguments(tuple(args), dict(kwargs))]
     if any_batch:
         sizes = [

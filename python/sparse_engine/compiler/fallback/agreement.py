@@ -37,7 +37,7 @@ def agreement(found: Sequence[NDArray[Any]], expected: Sequence[NDArray[Any]], n
             worst = max(worst, error)
         elif (count := int((array != right).sum())) > max(2, DIFFERING * right.size):
             raise ValueError(
-                f"output {name} of the compiled model differs from the model's in {count} of {right.size} elements. Please report "
-                f"it with the model"
+                f"output {name} of the compiled model differs from the model's in {count} of {right.size} elements. Please "
+                f"report it with the model"
             )
     return worst

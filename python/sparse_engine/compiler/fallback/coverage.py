@@ -101,8 +101,10 @@ class Survey(Capture):
         return None
 
     def graph_of(self, inputs: Sequence[fx.Node], members: Iterable[fx.Node], outputs: Sequence[fx.Node]) -> Graph:
-        """The graph of some of the operations, in order; its outputs are the values of `outputs`, of which some may be one value,
-        an input or a constant."""
+        """The graph of some of the operations, in order.
+
+        Its outputs are the values of `outputs`, of which several may be one value, an input or a constant.
+        """
         return _Part(self._program, self._exported, list(self._other.values())).cut(self, inputs, members, outputs)
 
 

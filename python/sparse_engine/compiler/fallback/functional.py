@@ -13,7 +13,7 @@ from ..unsupported import Refused, UnsupportedModel
 
 
 def functional(programs: Sequence[Any], example: Sequence[Tensor]) -> list[Any]:
-    """The same programs with operations in place replaced by those that are not; whoever reads what one changed reads its result.
+    """The same programs without operations in place: whoever reads what one of them changed reads its result.
 
     Where a view of changed memory is read afterwards, torch takes writes apart itself.
 

@@ -21,8 +21,12 @@ Shape = list[tuple[int, int]]
 
 
 class Port(NamedTuple):
-    """An input or output of a model: its name, that of its value, its shape (fixed and per item for each axis; None where it depends
-    on values) and its dtype."""
+    """An input or output of a model.
+
+    Attributes:
+        name, value: as users call it, and as segments do.
+        shape: fixed and per item for each axis; None where it depends on values.
+    """
 
     name: str
     value: str
@@ -34,14 +38,14 @@ class SegmentedModel(CompiledModel):
     """What `engine.compile` returns where it was given `fallback` and some operations are not covered.
 
     It is called, profiled and printed as any compiled model. What it cannot do is be saved: a file would need the other runtime
-    wherever it is opened. Segments in torch run on as many threads as torch is set to (`torch.set_num_threads`), which is for all
-    of the process and is not changed here; those in ONNX Runtime on as many as the compiled ones.
+    wherever it is opened. Segments in torch run on as many threads as torch is set to (`torch.set_num_threads`), which is for
+    all of the process and is not changed here; those in ONNX Runtime on as many as the compiled ones.
 
     Attributes:
         segments: in the order they run.
-        fallback_segments: those that are not compiled; `contents` of each says which operations it runs, and which are not covered.
-        crossing: values handed from one segment to another, once for each that reads them: (value, shape), None where it depends on
-            values.
+        fallback_segments: those that are not compiled; `contents` of each says what it runs, and what of it is not covered.
+        crossing: values handed from one segment to another, once for each that reads them, with their shapes; None where a size
+            depends on values.
     """
 
     def __init__(
@@ -110,7 +114,7 @@ class SegmentedModel(CompiledModel):
         return sorted(whole for whole, _ in found)[middle], sorted(between for _, between in found)[middle]
 
     def profile(self, *args: Any, rounds: int = 10, **kwargs: Any) -> Profile:
-        """What each node of compiled segments takes, each segment in another runtime as a whole, and what is spent between them.
+        """What each compiled node takes, each segment in another runtime as a whole, and what is spent between segments.
 
         Segments in another runtime have no share of the limit: what they compute is not known here.
 
@@ -177,9 +181,9 @@ class SegmentedModel(CompiledModel):
         )
         runtime = self.fallback_segments[0].runtime
         raise ValueError(
-            f"{os.fspath(path)!r} is not written: {len(self.fallback_segments)} of the model's {len(self.segments)} segments run in "
-            f"{runtime} ({kinds}), which no compiled file holds. Keep the ONNX file or the torch model, and call engine.compile(..., "
-            f"fallback={runtime!r}) where it is used; or save a model without these operations"
+            f"{os.fspath(path)!r} is not written: {len(self.fallback_segments)} of the model's {len(self.segments)} segments run "
+            f"in {runtime} ({kinds}), which no compiled file holds. Keep the ONNX file or the torch model, and call "
+            f"engine.compile(..., fallback={runtime!r}) where it is used; or save a model without these operations"
         )
 
     def close(self) -> None:

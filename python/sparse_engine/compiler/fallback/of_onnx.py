@@ -41,6 +41,8 @@ def with_onnxruntime(source: Any, example_inputs: Any, threads: int) -> tuple[Se
     """
     file = read_onnx(source)
     whole = saved_whole(file, source)
+    for number, node in enumerate(whole.graph.node):
+        node.name = node.name or f"{node.op_type}_{number}"  # segments name it as the whole file does
     arguments = Arguments(example_of(file, example_inputs, any_dtype=True), {})
     content = whole.SerializeToString()
     call = partial(_called, session_of(content, threads), file, arguments)
@@ -98,7 +100,8 @@ def _survey(coverage: OnnxCoverage, part: Part, recorded: Sequence[Values]) -> t
     held = {tensor.name for tensor in cut.graph.initializer}
     constants = {name: array for name, array in coverage.file.constants.items() if name in held}
     module = OnnxModule(OnnxFile(cut, constants, coverage.file.opset, coverage.file.name)).eval()
-    steps = {step: coverage.maker(next(filter(None, made))) for step, _, made in module._steps}
+    makers = {step: coverage.maker(next(filter(None, made))) for step, _, made in module._steps}
+    steps = {step: number for step, number in makers.items() if number is not None}
     sizes = [Sized(tuple(_tensor(values[name]) for name in reads), {}) for values in recorded]
     programs = functional(exports_at(module, sizes), list(sizes[0].positional))
     return Survey(programs[0], programs[-1]), steps, reads
@@ -118,9 +121,8 @@ def _program(
 ) -> ProgramSegment:
     members = survey.live()
     read = {source for node in members for source in node.all_input_nodes} | set(survey.returned)
-    used = [
-        (node, name) for node, name in zip(survey.arguments, reads, strict=True) if node in read
-    ]  # of others shapes alone count
+    # Of other inputs the shape alone counts.
+    used = [(node, name) for node, name in zip(survey.arguments, reads, strict=True) if node in read]
     makes = coverage.makes(part.units)
     contents = Contents(tuple(name for _, name in used), tuple(makes), coverage.operations(part.units))
     graph = survey.graph_of([node for node, _ in used], members, survey.returned)

@@ -87,11 +87,11 @@ class OnnxCoverage:
         for number, refused in found.items():
             reason = f"{refused.operation} in torch{': ' if refused.reason else ''}{refused.reason}"
             node = self._nodes[number]
-            self.uncovered[number] = Refused(node.op_type, _step(number, node), reason, refused.multiply_adds)
+            self.uncovered[number] = Refused(node.op_type, str(node.name), reason, refused.multiply_adds)
 
-    def maker(self, name: str) -> int:
-        """The node that makes a value."""
-        return self._makers[name]
+    def maker(self, name: str) -> "int | None":
+        """The node that makes a value; None where it is known beforehand."""
+        return self._makers.get(name)
 
     def reads(self, numbers: Iterable[int]) -> list[str]:
         """Values that nodes read and none of them makes, also where the shape alone counts."""
@@ -174,7 +174,7 @@ class OnnxCoverage:
         return operation.known([Known(self._known[name]) if name else None for name in operation._node.input])
 
     def _refused(self, number: int, node: Any, operation: OnnxOperation, reads: Sequence[str]) -> "Refused | None":
-        step = _step(number, node)
+        step = str(node.name)
         if operation.op not in RULES:
             return Refused(operation.title, step)
         made = [name for name in node.output if name]
@@ -223,7 +223,3 @@ class OnnxCoverage:
             per_item = (b - a) // (BATCHES[1] - BATCHES[0])
             found.append((a - per_item * BATCHES[0], per_item))
         return found
-
-
-def _step(number: int, node: Any) -> str:
-    return str(node.name or f"{node.op_type}_{number}")

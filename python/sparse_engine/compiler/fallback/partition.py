@@ -31,9 +31,9 @@ class Part(NamedTuple):
 def partition(units: Sequence[Unit], floats: Mapping[str, int]) -> list[Part]:
     """Segments in an order they can run in, compiled and not in turns.
 
-    A unit's level is the longest chain of changes between compiled and not that leads to it; a level is a segment, so there are as
-    few as that chain has links, and none waits for a later one. Inside that limit a unit goes where fewer floats cross, later
-    ones first: what follows a product is fused into it. What hangs together in a segment without a product is left to the other
+    A unit's level is the longest chain of changes between compiled and not that leads to it. A level is a segment, so there are
+    as few as that chain has links, and none waits for a later one. Inside that limit a unit goes where fewer elements cross,
+    rather late than early, beside what reads it. What hangs together in a segment without a product is left to the other
     runtime: crossing costs more than it gains.
 
     Args:
