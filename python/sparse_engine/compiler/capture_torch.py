@@ -15,7 +15,7 @@ from .graph import Graph, Value
 from .multiply_adds import multiply_adds
 from .rules import RefusedError
 from .rules.registry import Bound, name_of, rule_for
-from .rules.translation import BATCHES, Translation, path_of
+from .rules.translation import BATCHES, Translation, is_open, path_of
 from .unsupported import Refused, UnsupportedModel
 
 IGNORED = ("_assert_tensor_metadata",)  # checks of torch's exporter, which make nothing
@@ -42,7 +42,7 @@ def capture(model: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any], an
 
 
 def exports(model: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any], any_batch: bool) -> list[Any]:
-    """The exported programs of a copy without masks, at both of `BATCHES` or with the example alone. Raises as `capture` does."""
+    """The exported programs of a copy without masks, at both of `BATCHES` or with the example alone; raises as `capture`."""
     sizes = [Arguments(tuple(args), dict(kwargs))]
     if any_batch:
         sizes = [
@@ -135,7 +135,13 @@ class Capture(Translation):
 
     def _call(self, node: fx.Node) -> None:
         name = name_of(node)
-        if name in IGNORED or self._take_apart(node) or self._known_beforehand(node):
+        if name in IGNORED:
+            return
+        if any(map(is_open, (node, *node.all_input_nodes))):
+            self._refuse(name, path_of(node), "its size depends on values", node)
+            self._pretend(node)
+            return
+        if self._take_apart(node) or self._known_beforehand(node):
             return
         found = rule_for(node)
         if found is None:

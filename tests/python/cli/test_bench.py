@@ -55,3 +55,11 @@ def test_wrong_engines_and_batches_are_refused(file, capsys):
     assert main(["bench", "fixed.onnx", "--engine", "sparse", "--batch", "4"]) == 1
     lines = capsys.readouterr().err.splitlines()
     assert [line.startswith("sparse-engine: ") for line in lines] == [True] * 3
+
+
+def test_a_model_with_a_fallback_is_timed(file, capsys):
+    pytest.importorskip("onnxruntime")
+    save_with_determinant("det.onnx")
+    assert main(["bench", "det.onnx", "--rounds", "2", "--batch", "1,3"]) == 1
+    assert main(["bench", "det.onnx", "--rounds", "2", "--batch", "1,3", "--fallback", "onnxruntime"]) == 0
+    assert "onnxruntime" in capsys.readouterr().out

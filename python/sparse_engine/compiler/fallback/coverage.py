@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, fx
 
 from ..capture_torch import IGNORED, Capture
-from ..graph import Graph, Shape, Value
+from ..graph import Graph, Value
 from ..multiply_adds import multiply_adds
 from ..rules.registry import name_of
 from ..rules.translation import path_of
@@ -52,14 +52,6 @@ class Survey(Capture):
             node for node, kind in zip(made, kinds, strict=True) if kind == "USER_OUTPUT" and isinstance(node, fx.Node)
         ]
 
-    def shape(self, node: fx.Node) -> Shape:
-        """As for any translation; () where a size depends on values."""
-        return () if _is_open(node) else super().shape(node)
-
-    def shapes(self, node: fx.Node) -> list[Shape]:
-        """The same of all results."""
-        return [() for _ in node.meta["val"]] if _is_open(node) else super().shapes(node)
-
     def live(self) -> list[fx.Node]:
         """Operations that an output depends on and that are no constants, in order."""
         waiting, found = list(self.returned), set()
@@ -77,19 +69,12 @@ class Survey(Capture):
     def _call(self, node: fx.Node) -> None:
         if name_of(node) in IGNORED:
             return
-        if any(map(_is_open, (node, *node.all_input_nodes))):
-            self._leave(node, "its size depends on values")
-            return
         before = len(self._refused)
         super()._call(node)
         if len(self._refused) > before:
             self.uncovered[node] = self._refused[before]
         elif node not in self.tensors and (strange := self._strange(node)) is not None:
-            self._leave(node, f"of {strange}")
-
-    def _leave(self, node: fx.Node, reason: str) -> None:
-        self.uncovered[node] = Refused(name_of(node), path_of(node), reason, multiply_adds(node))
-        self._pretend(node)
+            self.uncovered[node] = Refused(name_of(node), path_of(node), f"of {strange}", multiply_adds(node))
 
     def _strange(self, node: fx.Node) -> "torch.dtype | None":
         """The first dtype among what is read and made that programs do not have."""
@@ -118,14 +103,3 @@ class _Part(Capture):
         if self._refused:
             raise UnsupportedModel(self._refused)
         return Graph([self.values[node] for node in inputs], [self.value(node) for node in outputs], self.nodes)
-
-
-def _is_open(node: fx.Node) -> bool:
-    """Whether a result has a size that depends on values, or is such a size."""
-    known = node.meta.get("val")
-    for one in known if isinstance(known, (list, tuple)) else [known]:
-        if isinstance(one, (torch.SymInt, torch.SymFloat, torch.SymBool)):
-            return True
-        if isinstance(one, Tensor) and not all(isinstance(size, int) for size in one.shape):
-            return True
-    return False

@@ -181,8 +181,8 @@ class SegmentedModel(CompiledModel):
         )
         runtime = self.fallback_segments[0].runtime
         raise ValueError(
-            f"{os.fspath(path)!r} is not written: {len(self.fallback_segments)} of the model's {len(self.segments)} segments run "
-            f"in {runtime} ({kinds}), which no compiled file holds. Keep the ONNX file or the torch model, and call "
+            f"{os.fspath(path)!r} is not written: {len(self.fallback_segments)} of the model's {len(self.segments)} segments "
+            f"run in {runtime} ({kinds}), which no compiled file holds. Keep the ONNX file or the torch model, and call "
             f"engine.compile(..., fallback={runtime!r}) where it is used; or save a model without these operations"
         )
 

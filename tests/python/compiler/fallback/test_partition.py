@@ -1,3 +1,5 @@
+import itertools
+
 import numpy as np
 import pytest
 
@@ -54,8 +56,9 @@ def test_what_holds_no_product_stays_with_the_other_runtime():
 
 
 def test_a_branch_without_a_product_is_left_while_another_is_compiled():
-    found = parts("x x > a", "p a > b", "c a > c", "x b c > d")
-    assert found == [(False, [0, 2]), (True, [1]), (False, [3])]
+    lines = ["x x > a", "p a > b", "c a > c", "x b c > d"]
+    assert parts(*lines, a=8, c=2) == [(False, [0, 2]), (True, [1]), (False, [3])]
+    assert parts(*lines, a=2, c=8) == [(False, [0]), (True, [1]), (False, [2, 3])]
 
 
 def test_all_covered_is_one_segment_and_nothing_covered_another():
@@ -91,7 +94,7 @@ def test_random_graphs_run_in_order_in_as_few_segments_as_their_changes_demand(s
     assert runs(found, found_units)
     assert all(found_units[number].covered for part in found if part.compiled for number in part.units)
     assert all(any(found_units[number].product for number in part.units) for part in found if part.compiled)
-    assert all(a.compiled != b.compiled for a, b in zip(found, found[1:], strict=False))
+    assert all(a.compiled != b.compiled for a, b in itertools.pairwise(found))
     compiled = {number: part.compiled for part in found for number in part.units}
     longest = [0] * count
     for number, unit in enumerate(found_units):
