@@ -26,12 +26,13 @@ def described(
         nodes: of compiled segments.
     """
     others = [segment for segment in segments if segment.runtime != COMPILED]
+    runtime = others[0].runtime if others else "another runtime"
     whole = sum(segment.contents.multiply_adds for segment in segments)
     ours = sum(segment.contents.multiply_adds for segment in segments if segment.runtime == COMPILED)
     share = f", with {ours / whole:.1%} of the multiply-adds" if whole else ""
     lines = [
         f"{about.get('model', 'model')}: {len(segments)} segments, {len(segments) - len(others)} of them compiled{share}, "
-        f"{len(others)} in {others[0].runtime}"
+        f"{len(others)} in {runtime}"
     ]
     lines += [f"not covered: {line}" for line in kinds([one for s in others for one in s.contents.refused], whole)]
     beside: Counter[str] = Counter()
@@ -40,9 +41,7 @@ def described(
         beside -= segment.contents.names
     if beside:
         few = ", ".join(f"{name} {count}×" for name, count in beside.most_common(6))
-        lines.append(
-            f"in {others[0].runtime} too, where compiled they would hold no product: {few}{', …' if len(beside) > 6 else ''}"
-        )
+        lines.append(f"in {runtime} too, where compiled they would hold no product: {few}{', …' if len(beside) > 6 else ''}")
     open_sizes = " and those whose size depends on values" if any(shape is None for _, shape in crossing) else ""
     floats = sum(prod(fixed + each for fixed, each in shape) for _, shape in crossing if shape is not None)
     took = f", {measured['crossing_milliseconds']:.3f} ms on the example" if "crossing_milliseconds" in measured else ""
@@ -50,9 +49,9 @@ def described(
     if "error" in about:
         lines.append(f"largest error on the example {about['error']:.1e} of the largest output")
     if measured:
-        runtime = next(name for name in ("torch", "onnxruntime") if f"{name}_milliseconds" in measured)
-        mine, theirs = measured["milliseconds"], measured[f"{runtime}_milliseconds"]
-        lines.append(f"{mine:.2f} ms on the example, all of it in {runtime} {theirs:.2f} ms ({theirs / mine:.2f}×)")
+        timed = next(name for name in ("torch", "onnxruntime") if f"{name}_milliseconds" in measured)
+        mine, theirs = measured["milliseconds"], measured[f"{timed}_milliseconds"]
+        lines.append(f"{mine:.2f} ms on the example, all of it in {timed} {theirs:.2f} ms ({theirs / mine:.2f}×)")
     rows = [
         [
             str(number + 1),

@@ -161,7 +161,10 @@ class SegmentedModel(CompiledModel):
             if isinstance(segment, ProgramSegment):
                 rows += profile_of(steps[number], segment.program.nodes, self.threads, machine, name).nodes
             else:
-                kinds = ", ".join(segment.contents.operations)
+                if not self.fallback_segments:
+            dtypes = ", ".join(f"{port.name} is {port.dtype}" for port in (*self.inputs, *self.outputs) if port.dtype != "float32")
+            raise ValueError(f"{os.fspath(path)!r} is not written: {dtypes}, and a compiled file holds float32 alone")
+        kinds = ", ".join(segment.contents.operations)
                 rows.append(_row(f"segment {number + 1}", kinds, segment.runtime, steps[number], moved[number]))
         rows.append(_row("between segments", "handing over", "", between, 0))
         return Profile(tuple(rows), self.threads, machine, name)
@@ -176,6 +179,9 @@ class SegmentedModel(CompiledModel):
 
     def save(self, path: "str | os.PathLike[str]") -> NoReturn:
         """Raises ValueError: a file holds what is compiled, and this model needs another runtime beside it."""
+        if not self.fallback_segments:
+            dtypes = ", ".join(f"{port.name} is {port.dtype}" for port in (*self.inputs, *self.outputs) if port.dtype != "float32")
+            raise ValueError(f"{os.fspath(path)!r} is not written: {dtypes}, and a compiled file holds float32 alone")
         kinds = ", ".join(
             dict.fromkeys(one.operation for segment in self.fallback_segments for one in segment.contents.refused)
         )

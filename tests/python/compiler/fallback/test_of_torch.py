@@ -212,3 +212,11 @@ def test_an_onnx_file_goes_by_way_of_torch():
     ]
     model = models.model_of(nodes[:1], {"x": ("N", 4)}, ["a"], {"w": models.reals(4, 4)})
     assert type(engine.compile(model, fallback="torch")) is not SegmentedModel
+
+
+def test_outputs_of_another_dtype_need_no_other_runtime(tmp_path):
+    compiled = check(lambda x, a, b, c: torch.relu(a(x)) > 0.5)
+    assert runtimes(compiled) == ["compiled"]
+    assert "1 segments, 1 of them compiled" in str(compiled)
+    with pytest.raises(ValueError, match=r"gt is bool, and a compiled file holds float32 alone"):
+        compiled.save(tmp_path / "no.sparse")
