@@ -11,10 +11,12 @@ from torch.nn import functional as F
 
 from .. import _core
 from ..matrices.functional import native_linear
+from . import operators
 from .base import Pruned, PrunedWeight, on_stand_ins
 from .convert import KINDS
 from .fallback import DISABLED, NOT_OWN, TRAINING, native_enabled, transformed
 from .formats import DENSE, modelled
+from .tracing import takes_operators
 
 PACKED = "in_proj_weight"
 SEPARATE = ("q_proj_weight", "k_proj_weight", "v_proj_weight")
@@ -29,6 +31,8 @@ class MaskedMultiheadAttention(Pruned, nn.MultiheadAttention):
     def forward(self, query: Any, key: Any, value: Any, *args: Any, **kwargs: Any) -> Any:
         """As torch's layer: (output, attention weights or None)."""
         if torch.compiler.is_compiling():
+            if self._becomes_operators(query, key, value):
+                return self._native(query, key, value, *args, **kwargs)
             return super().forward(query, key, value, *args, **kwargs)
         state = self._sparse
         stand_ins = self._stand_ins()
@@ -88,6 +92,25 @@ class MaskedMultiheadAttention(Pruned, nn.MultiheadAttention):
             return "autocast, a torch transform or a trace"
         return None
 
+    def _becomes_operators(self, *inputs: Any) -> bool:
+        """Whether a graph that torch is tracing gets projections as operators."""
+        masked = [self._parameters.get(name) for name in self.masks]
+        if any(weight is None for weight in masked) or not all(isinstance(x, Tensor) and x.dim() in (2, 3) for x in inputs):
+            return False
+        if self.bias_k is not None or self.bias_v is not None or self.add_zero_attn:
+            return False
+        tokens = inputs[0].dim() == inputs[1].dim() == inputs[2].dim()
+        widths = [x.shape[-1] for x in inputs] == [self.embed_dim, self.kdim, self.vdim]
+        parameters = [*masked, self.in_proj_bias, *self.out_proj._parameters.values()]
+        return tokens and widths and takes_operators(self, list(inputs), parameters)
+
+    def _linear(self, x: Tensor, bias: Tensor | None, name: str, part: int | None = None) -> Tensor:
+        """A projection by a masked weight, or by a third of the packed one."""
+        if torch.compiler.is_compiling():
+            rows = (0, None) if part is None else (part * self.embed_dim, (part + 1) * self.embed_dim)
+            return operators.linear(x, self._parameters[name], bias, *rows)  # type: ignore[no-any-return]
+        return native_linear(x, self._matrix(name, part), bias)  # type: ignore[no-any-return]
+
     def _matrix(self, name: str, part: int | None = None) -> _core.Matrix:
         """A projection's weight, or a third of the packed one, as native kernels read it."""
         if part is None:
@@ -100,14 +123,14 @@ class MaskedMultiheadAttention(Pruned, nn.MultiheadAttention):
         bias: Tensor | None = self.in_proj_bias
         masked = self.masks
         if PACKED in masked and inputs[0] is inputs[1] is inputs[2]:
-            return list(native_linear(inputs[0], self._matrix(PACKED), bias).chunk(3, dim=-1))
+            return list(self._linear(inputs[0], bias, PACKED).chunk(3, dim=-1))
         found = []
         for part, x in enumerate(inputs):
             own = None if bias is None else bias[part * self.embed_dim : (part + 1) * self.embed_dim]
             if PACKED in masked:
-                found.append(native_linear(x, self._matrix(PACKED, part), own))
+                found.append(self._linear(x, own, PACKED, part))
             elif SEPARATE[part] in masked:
-                found.append(native_linear(x, self._matrix(SEPARATE[part]), own))
+                found.append(self._linear(x, own, SEPARATE[part]))
             else:
                 packed: Any = self._parameters[PACKED]
                 rows = slice(part * self.embed_dim, (part + 1) * self.embed_dim)
@@ -127,12 +150,10 @@ class MaskedMultiheadAttention(Pruned, nn.MultiheadAttention):
         is_causal: bool = False,
     ) -> tuple[Tensor, Tensor | None]:
         batched = query.dim() == 3
-        inputs = (query, key, value)
-        if not batched:
-            inputs = tuple(x[None] for x in inputs) if query is not key or key is not value else (query[None],) * 3  # type: ignore[assignment]
-        elif not self.batch_first:
-            turned = {id(x): x.transpose(0, 1) for x in inputs}
-            inputs = tuple(turned[id(x)] for x in inputs)  # type: ignore[assignment]
+        inputs: tuple[Tensor, Tensor, Tensor] = (query, key, value)
+        if not batched or not self.batch_first:
+            first, second, third = (x.transpose(0, 1) if batched else x[None] for x in inputs)
+            inputs = (first, first, first) if query is key is value else (first, second, third)  # one tensor stays one
         batch, length = inputs[0].shape[:2]
         heads, width = self.num_heads, self.embed_dim // self.num_heads
         q, k, v = (x.reshape(batch, -1, heads, width).transpose(1, 2) for x in self._projected(inputs))

@@ -5,7 +5,7 @@ masks and what is derived from them. The parameters themselves hold zeros where 
 no mask; what keeps them so is in `masking/hooks.py`. A forward compares two numbers to know that nothing was written since.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -17,7 +17,8 @@ from ..masking.mask import Mask
 from ..masking.zeros import is_spread, mask_tensor, own_copies
 from .dispatch import Choices
 from .formats import Packed
-from .parametrized import hold_computed, under
+from .owners import own
+from .parametrized import hold_computed, kept_by, under
 from .quantization import NotQuantised
 from .scripted import script_as
 
@@ -101,7 +102,7 @@ class Pruned(NotQuantised, nn.Module):
         state = self._sparse
         mask = state.masks[name]
         if weight is None:  # a parametrization came after pruning: what it yields is masked
-            return under(getattr(self, name), mask_tensor(mask))
+            return under(getattr(self, name), kept_by(mask))
         if torch.compiler.is_compiling():
             return weight
         own, held = state.under.get(name, UNHELD)
@@ -120,6 +121,10 @@ class Pruned(NotQuantised, nn.Module):
         ):
             held.settle(weight)
         return weight
+
+    def _serves(self, kind: str, arguments: tuple[Any, ...], weights: Sequence[Tensor]) -> bool:
+        """Whether this layer computes what the operator of torch `kind` is called for with `arguments` beside tensors."""
+        return False
 
     def _stand_ins(self) -> StandIns:
         """Zeros where the masks are False, whatever wrote to the weights, for a forward that reads the parameters itself.
@@ -156,6 +161,7 @@ class Pruned(NotQuantised, nn.Module):
                 setattr(self, name, weight)  # and it comes here again
             else:
                 state.under[name] = (weight, hold(weight, state.masks[name]))
+                own(weight, self)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Take up the masks again after a copy or a load (deepcopy and pickle come here)."""
@@ -203,13 +209,20 @@ class PrunedWeight(Pruned):
         """Which weights stay."""
         return self._sparse.masks["weight"]
 
-    def _dense(self, input: Tensor, weight: Tensor) -> Tensor:
-        """Torch's arithmetic with `weight` in place of the layer's own."""
+    def _dense(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """Torch's arithmetic with `weight` and `bias` in place of the layer's own."""
         raise AssertionError("every layer with one weight defines this")
 
     def forward(self, input: Tensor) -> Tensor:
         """The layer's result, dense on the masked weight."""
-        return self._dense(input, self._masked("weight"))
+        return self._dense(input, self._masked("weight"), self._bias())
+
+    def _bias(self) -> Tensor | None:
+        """The bias: the parameter, or what a parametrization makes of it."""
+        try:
+            return self._parameters["bias"]
+        except KeyError:
+            return self.bias  # type: ignore[return-value]
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

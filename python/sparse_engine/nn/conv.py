@@ -1,25 +1,56 @@
 """The pruned convolutions: one and two axes run on native sparse kernels, three axes and transposed ones dense under masks."""
 
+from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .. import _core
+from ..masking.mask import Mask
 from ..matrices.functional import native_conv1d, native_conv2d, native_linear
+from . import operators
 from .base import PrunedWeight
-from .convert import KINDS
+from .convert import KINDS, stand_in
 from .formats import NARROW_COLUMNS
 from .native import NativePruned
 
 
-class SparseConv2d(NativePruned, nn.Conv2d):
+class _NativeConvolution(NativePruned, nn.modules.conv._ConvNd):
+    """Mixin of a pruned convolution over one axis or two."""
+
+    def _operator(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        axes = len(self.kernel_size)
+        if x.dim() not in (axes + 1, axes + 2):
+            return self._dense(x, weight, bias)  # torch refuses it in its own words
+        padding = self._symmetric_padding()
+        if padding is None:
+            mode = "constant" if self.padding_mode == "zeros" else self.padding_mode
+            x, padding = F.pad(x, self._reversed_padding_repeated_twice, mode=mode), (0,) * axes
+        images = x if x.dim() == axes + 2 else x.unsqueeze(0)
+        y: Tensor = operators.convolution(images, weight, bias, self.stride, padding, self.dilation, self.groups)
+        return y if x.dim() == axes + 2 else y.squeeze(0)
+
+    def _serves(self, kind: str, arguments: tuple[Any, ...], weights: Sequence[Tensor]) -> bool:
+        own = (self.stride, self._symmetric_padding(), self.dilation, self.groups)
+        return kind == "convolution" and arguments == own and self._parameters.get("weight") is weights[0]
+
+    def _symmetric_padding(self) -> tuple[int, ...] | None:
+        """Zeros before and after on each axis, or None where these differ or are no zeros."""
+        sides = self._reversed_padding_repeated_twice[::-1]
+        if self.padding_mode != "zeros" or sides[::2] != sides[1::2]:
+            return None
+        return tuple(sides[::2])
+
+
+class SparseConv2d(_NativeConvolution, nn.Conv2d):
     """A pruned `torch.nn.Conv2d`: same parameters, same results within rounding, native sparse kernels in inference."""
 
     plain = nn.Conv2d
 
-    def _dense(self, input: Tensor, weight: Tensor) -> Tensor:
-        return self._conv_forward(input, weight, self._parameters["bias"])  # type: ignore[no-any-return]
+    def _dense(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        return self._conv_forward(input, weight, bias)  # type: ignore[no-any-return]
 
     def _geometry(self, x: Tensor) -> tuple[_core.Conv2dParams, tuple[int, int]]:
         """The native description of this convolution and its output size; ValueError where there is none."""
@@ -54,13 +85,13 @@ class SparseConv2d(NativePruned, nn.Conv2d):
         return native_conv2d(images, matrix, geometry[0], bias)  # type: ignore[no-any-return]
 
 
-class SparseConv1d(NativePruned, nn.Conv1d):
+class SparseConv1d(_NativeConvolution, nn.Conv1d):
     """A pruned `torch.nn.Conv1d`: same parameters, same results within rounding, native sparse kernels in inference."""
 
     plain = nn.Conv1d
 
-    def _dense(self, input: Tensor, weight: Tensor) -> Tensor:
-        return self._conv_forward(input, weight, self._parameters["bias"])  # type: ignore[no-any-return]
+    def _dense(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        return self._conv_forward(input, weight, bias)  # type: ignore[no-any-return]
 
     def _geometry(self, x: Tensor) -> tuple[_core.Conv2dParams, int]:
         """The native description of this convolution, over images one row high, and its output length."""
@@ -88,8 +119,8 @@ class MaskedConv3d(PrunedWeight, nn.Conv3d):
     plain = nn.Conv3d
     has_native = False
 
-    def _dense(self, input: Tensor, weight: Tensor) -> Tensor:
-        return self._conv_forward(input, weight, self._parameters["bias"])  # type: ignore[no-any-return]
+    def _dense(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        return self._conv_forward(input, weight, bias)  # type: ignore[no-any-return]
 
 
 class _MaskedTransposed(PrunedWeight, nn.modules.conv._ConvTransposeNd):
@@ -104,7 +135,7 @@ class _MaskedTransposed(PrunedWeight, nn.modules.conv._ConvTransposeNd):
         sides: Any = (self.stride, self.padding, self.kernel_size, axes, self.dilation)
         extra = self._output_padding(x, output_size, *sides)
         convolve: Any = (F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d)[axes - 1]
-        bias = self._parameters["bias"]
+        bias = self._bias()
         result: Tensor = convolve(x, weight, bias, self.stride, self.padding, extra, self.groups, self.dilation)
         return result
 
@@ -132,6 +163,28 @@ def _wide(positions: int) -> int:
     return max(positions, NARROW_COLUMNS + 1)
 
 
+def _sliding(
+    weights: Sequence[Tensor], masks: Sequence[Mask | None], stride: Any, padding: Any, dilation: Any, groups: int
+) -> Any:
+    """A layer to stand in for a convolution with somebody else's weight."""
+    weight = weights[0]
+    kind: Any = nn.Conv1d if weight.dim() == 3 else nn.Conv2d
+    layer = kind(
+        weight.shape[1] * groups,
+        weight.shape[0],
+        tuple(weight.shape[2:]),
+        stride,
+        padding,
+        dilation,
+        groups,
+        False,
+        device="meta",
+    )
+    kept = None if masks[0] is None else torch.from_numpy(masks[0].to_numpy())
+    return stand_in(layer, {"weight": weight}, {"weight": kept})
+
+
+operators.STAND_INS["convolution"] = _sliding
 KINDS.update(
     {
         nn.Conv1d: SparseConv1d,

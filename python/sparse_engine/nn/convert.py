@@ -4,17 +4,18 @@ Classes of torch have one written out. For a subclass that leaves the arithmetic
 keeps its forward (`OwnForward`). Made classes are not found by name: pickle and copy make them again from the two they are of.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import wraps
 from typing import Any, NamedTuple, TypeVar
 
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.utils.parametrize import is_parametrized
 
 from ..masking.hooks import release
 from ..masking.mask import Mask
 from .base import Pruned, become
 from .own_forward import OwnForward
+from .owners import disown
 from .parametrized import release_computed
 
 # Classes of torch and their pruned ones; filled where these are written.
@@ -135,12 +136,22 @@ def attach(layer: nn.Module, parameter: str, mask: Mask) -> None:
     layer._clean(parameter)
 
 
+def stand_in(layer: nn.Module, parameters: Mapping[str, Tensor], kept: Mapping[str, Tensor | None]) -> nn.Module:
+    """`layer` in eval mode on tensors of somebody else's, those in `kept` under masks: these, or what is not zero now."""
+    layer._parameters.update(parameters)  # type: ignore[arg-type]
+    for name, flags in kept.items():
+        flags = parameters[name] != 0 if flags is None else flags
+        attach(layer, name, Mask.from_numpy(flags.contiguous().numpy()))
+    return layer.eval()
+
+
 def detach(layer: nn.Module) -> None:
     """Give a pruned layer the class it had; the zeros stay. Any other is left as it is."""
     if not isinstance(layer, Pruned):
         return
     for weight, _ in layer._sparse.under.values():
         release(weight)
+        disown(weight)
     for name in layer.masks:
         if layer._parameters.get(name) is None:
             release_computed(layer, name)

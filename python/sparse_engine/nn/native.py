@@ -14,6 +14,7 @@ from .base import UNHELD, PrunedState, PrunedWeight
 from .dispatch import Choice
 from .fallback import DISABLED, NOT_OWN, PARAMETRIZED, TRAINING, native_enabled, transformed
 from .formats import DENSE, candidates, fitting, modelled
+from .tracing import takes_operators
 
 
 class NativeState(PrunedState):
@@ -50,59 +51,82 @@ class NativePruned(PrunedWeight):
     def forward(self, input: Tensor) -> Tensor:
         """The layer's result: dense while gradients are needed, else with the kernel that measured fastest."""
         parameters: dict[str, Any] = self._parameters
+        if torch.compiler.is_compiling():
+            return self._traced(input)
         weight: Any = parameters.get("weight")
         if weight is None:
             self._sparse.fall_back(PARAMETRIZED)
-            return self._dense(input, self._masked("weight"))
-        if torch.compiler.is_compiling():
-            return self._dense(input, weight)
+            return self._dense(input, self._masked("weight"), self._bias())
         state = self._sparse
         own, held = state.under.get("weight", UNHELD)
         if weight is not own or held.version != weight._version:
             weight = self._masked("weight")
-        if self.training or torch.is_grad_enabled():
-            bias = parameters["bias"]
-            if self.training or weight.requires_grad or (bias is not None and bias.requires_grad) or input.requires_grad:
-                if held is not None and not held.hooked and weight.requires_grad:
-                    weight = self._masked("weight")
-                state.packed.clear()
-                state.fall_back(TRAINING)
-                return self._dense(input, weight)
+        try:
+            bias: Any = parameters["bias"]
+        except KeyError:
+            bias = self._bias()
+        if self.training or (
+            torch.is_grad_enabled()
+            and (weight.requires_grad or (bias is not None and bias.requires_grad) or input.requires_grad)
+        ):
+            if held is not None and not held.hooked and weight.requires_grad:
+                weight = self._masked("weight")
+            state.packed.clear()
+            state.fall_back(TRAINING)
+            return self._dense(input, weight, bias)
+        return self._infer(input, weight, bias)
+
+    def _infer(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """The result with the kernel that measured fastest; `weight` is what `_masked` gave."""
+        state = self._sparse
         choice = state.choices.exact.get((input.shape, torch.get_num_threads()))
         if choice is not None:
             choice.left -= 1
             if not choice.native and choice.left >= 0:
-                return self._dense(input, weight)
+                return self._dense(input, weight, bias)
         reason = self._unfit(input, weight)
         if reason is not None:
             state.fall_back(reason)
-            return self._dense(input, weight)
+            return self._dense(input, weight, bias)
         try:
             geometry = self._geometry(input)
         except ValueError:
-            return self._dense(input, weight)  # torch refuses it in its own words
+            return self._dense(input, weight, bias)  # torch refuses it in its own words
         if choice is None:
-            return self._decide(input, geometry)
+            return self._decide(input, bias, geometry)
         if choice.left < 0:
-            return self._look_again(choice, input, geometry)
-        return self._native(input, state.pack("weight").matrix(choice.kernel), parameters["bias"], geometry)
+            return self._look_again(choice, input, bias, geometry)
+        return self._native(input, state.pack("weight").matrix(choice.kernel), bias, geometry)
 
-    def _decide(self, x: Tensor, geometry: Any) -> Tensor:
+    def _traced(self, x: Tensor) -> Tensor:
+        """The result in a graph that torch is tracing."""
+        weight, bias = self._parameters.get("weight"), self._bias()
+        if weight is None:
+            return self._dense(x, self._masked("weight"), bias)
+        if not takes_operators(self, [x], [weight, bias]):
+            return self._dense(x, weight, bias)
+        return self._operator(x, weight, bias)
+
+    def _operator(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """The result as an operator of torch."""
+        raise AssertionError("every native layer defines this")
+
+    def _decide(self, x: Tensor, bias: Tensor | None, geometry: Any) -> Tensor:
         """Choose a kernel for inputs of this size, and give the result for this one."""
         state = self._sparse
         columns, density = self._columns(geometry, x), state.density
         kernels = candidates(state.fitting, density, columns)
-        ways = self._ways(x, kernels)
+        ways = self._ways(x, bias, kernels)
         kernel, result = state.choices.decide(x.shape, (columns,), ways, modelled(kernels, density, columns))
         if result is None:
-            result = self._ways(x, [kernel])[kernel]()  # taken over from elsewhere, it need not be a candidate here
+            result = self._ways(x, bias, [kernel])[kernel]()  # taken over from elsewhere, it need not be a candidate here
         self._drop_unused()
         return result  # type: ignore[no-any-return]
 
-    def _look_again(self, choice: Choice, x: Tensor, geometry: Any) -> Tensor:
+    def _look_again(self, choice: Choice, x: Tensor, bias: Tensor | None, geometry: Any) -> Tensor:
         state = self._sparse
         kernels = candidates(state.fitting, state.density, self._columns(geometry, x))
-        result: Tensor = state.choices.look_again(choice, self._ways(x, [*kernels, choice.kernel]))
+        result: Tensor = state.choices.look_again(choice, self._ways(x, bias, [*kernels, choice.kernel]))
         self._drop_unused()
         return result
 
@@ -114,16 +138,16 @@ class NativePruned(PrunedWeight):
             used = {decided.kernel for decided in tuple(state.choices.buckets.values())}
             packed.matrices = {kernel: matrix for kernel, matrix in tuple(packed.matrices.items()) if kernel in used}
 
-    def _ways(self, x: Tensor, kernels: Sequence[str]) -> dict[str, Any]:
+    def _ways(self, x: Tensor, bias: Tensor | None, kernels: Sequence[str]) -> dict[str, Any]:
         """The calls to choose among, dense first."""
-        weight = self._masked("weight")
+        weight: Any = self._parameters["weight"]
 
         def call(kernel: str) -> Tensor:
             # Packing and questions too: in small layers most of the time goes into finding out what to do.
             self._unfit(x, weight)
-            return self._native(x, self._sparse.pack("weight").matrix(kernel), self._parameters["bias"], self._geometry(x))
+            return self._native(x, self._sparse.pack("weight").matrix(kernel), bias, self._geometry(x))
 
-        return {DENSE: partial(self._dense, x, weight)} | {name: partial(call, name) for name in kernels if name != DENSE}
+        return {DENSE: partial(self._dense, x, weight, bias)} | {name: partial(call, name) for name in kernels if name != DENSE}
 
     def _unfit(self, input: Tensor, weight: Tensor) -> str | None:
         """Why native code does not take this input, or None."""

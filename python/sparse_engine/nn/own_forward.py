@@ -11,10 +11,12 @@ from torch import Tensor, nn
 from .. import _core
 from ..masking.mask import Mask
 from ..matrices.functional import native_conv1d, native_conv2d, native_linear
+from . import operators
 from .base import Pruned, PrunedState, on_stand_ins
 from .fallback import DISABLED, NOT_OWN, TRAINING, native_enabled, transformed
 from .formats import DENSE, FORMATS, NARROW_COLUMNS, candidates, fitting, modelled
 from .products import Convolution, Factor, Product, Products
+from .tracing import takes_operators
 
 ANY_MASK = ("csr", "bitmask")  # formats that fit every mask
 UNROUTED = "masked; its own forward does not multiply by its weights as they are"
@@ -50,7 +52,7 @@ class OwnForward(Pruned):
         """What the plain class gives for the same arguments, on the masked weights."""
         plain = partial(super().forward, *args, **kwargs)
         if torch.compiler.is_compiling():
-            return plain()
+            return self._traced(plain, list(_tensors((args, kwargs))))
         state: Any = self._sparse
         stand_ins = self._stand_ins()
         if stand_ins:
@@ -73,6 +75,27 @@ class OwnForward(Pruned):
         if choice.left < 0:
             return state.choices.look_again(choice, self._ways(choice.seconds, plain))
         return self._routed(choice.kernel, plain) if choice.native else plain()
+
+    def _traced(self, plain: Any, inputs: list[Tensor]) -> Any:
+        """The result in a graph that torch is tracing: products with masked weights become operators."""
+        weights = [self._parameters.get(name) for name in self.masks]
+        if any(weight is None for weight in weights) or not takes_operators(self, inputs, [*self._parameters.values()]):
+            return plain()
+        with Products(self._weights(), self._operator):
+            return plain()
+
+    def _operator(self, product: Product) -> Tensor | None:
+        factor, weight = product.factor, self._parameters[product.factor.parameter]
+        assert weight is not None
+        if product.convolution is None:
+            size = weight.shape[-2]
+            rows = (0, None) if factor.matrix is None else (factor.matrix * size, (factor.matrix + 1) * size)
+            return operators.linear(product.x, weight, product.bias, *rows, factor.transposed)  # type: ignore[no-any-return]
+        how, axes = product.convolution, weight.dim() - 2
+        sides = [(side,) * axes if isinstance(side, int) else tuple(side) for side in (how.stride, how.padding, how.dilation)]
+        if isinstance(how.padding, str) or product.x.dim() != weight.dim() or any(len(side) != axes for side in sides):
+            return None
+        return operators.convolution(product.x, weight, product.bias, *sides, how.groups)  # type: ignore[no-any-return]
 
     def _first(self, plain: Any) -> Any:
         """The first call in inference finds out what the forward multiplies by."""

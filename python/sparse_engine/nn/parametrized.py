@@ -30,6 +30,14 @@ def under(weight: Tensor, kept: Tensor) -> Tensor:
     return torch.where(alike(kept, weight), weight, weight.new_zeros(()))
 
 
+def kept_by(mask: Mask) -> Tensor:
+    """The mask as a tensor, a constant of graphs that torch traces: Dynamo calls this, and does not look inside."""
+    return mask_tensor(mask)
+
+
+kept_by._dynamo_marked_constant = True  # type: ignore[attr-defined]  # torch.compiler.assume_constant_result, which imports Dynamo
+
+
 def hold_computed(module: nn.Module, name: str, mask: Mask) -> None:
     """See to it that `module` reads a masked tensor when it reads its computed weight `name`."""
     if parametrize.is_parametrized(module, name):

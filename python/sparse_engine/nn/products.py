@@ -4,6 +4,7 @@ A class says little about what a layer computes: a subclass of `Linear` may scal
 linear layer in all but name. What its `forward` does with its weight says it.
 """
 
+import operator
 import weakref
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
@@ -51,10 +52,9 @@ class Products(TorchFunctionMode):
 
     def __init__(self, weights: Mapping[str, Tensor], instead: Callable[[Product], Tensor | None]) -> None:
         super().__init__()
-        # The tensors themselves are kept, so that no other takes over their identity meanwhile.
-        self.known = {id(weight): (weight, Factor(name, None, False)) for name, weight in weights.items()}
+        # The latest is mostly the one that is asked for. Not by `id`, which Dynamo makes up.
+        self.known = [(weight, Factor(name, None, False)) for name, weight in weights.items()]
         self.instead = instead
-        self.seen = 0
 
     def __torch_function__(self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
         """Torch's call, or what takes its place."""
@@ -65,21 +65,22 @@ class Products(TorchFunctionMode):
             whole = self._factor(args[0]) if args else None
             turned = None if whole is None else view(whole, *args, **kwargs)
             if turned is not None:
-                self.known[id(result)] = (result, turned)
+                self.known.append((result, turned))
             return result
         product = _PRODUCTS.get(function)
         if product is not None:
             found = product(self._factor, *args, **kwargs)
             if found is not None:
-                self.seen += 1
                 result = self.instead(found)
                 if result is not None:
                     return result
         return function(*args, **kwargs)
 
     def _factor(self, tensor: Any) -> Factor | None:
-        entry = self.known.get(id(tensor))
-        return None if entry is None else entry[1]
+        for known, factor in reversed(self.known):
+            if known is tensor:
+                return factor
+        return None
 
 
 Find = Callable[[Any], Factor | None]
@@ -148,14 +149,14 @@ _PRODUCTS: dict[Any, Callable[..., Product | None]] = {
     F.linear: _linear,
     torch.addmm: _addmm,
     Tensor.addmm: _addmm,
-    **dict.fromkeys((torch.matmul, torch.mm, Tensor.matmul, Tensor.mm, Tensor.__matmul__), _matmul),
+    **dict.fromkeys((torch.matmul, torch.mm, Tensor.matmul, Tensor.mm, Tensor.__matmul__, operator.matmul), _matmul),
     **dict.fromkeys((torch.conv1d, torch.conv2d), _convolution),
 }
 _VIEWS: dict[Any, Callable[..., Factor | None]] = {
     **dict.fromkeys((torch.t, Tensor.t, torch.transpose, Tensor.transpose), _transposed),
     Tensor.T.__get__: _only_two,  # type: ignore[attr-defined]
     Tensor.mT.__get__: _last_two,  # type: ignore[attr-defined]
-    Tensor.__getitem__: _one_of,
+    **dict.fromkeys((Tensor.__getitem__, operator.getitem), _one_of),
 }
 
 _judged: "weakref.WeakKeyDictionary[nn.Module, Product | None]" = weakref.WeakKeyDictionary()

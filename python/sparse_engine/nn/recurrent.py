@@ -4,6 +4,8 @@ Every gate of every weight is pruned like a layer of its own, so that with scope
 hold through optimizer steps, loading and moving, as those of other layers do, and gradients of pruned weights are zero.
 """
 
+from collections.abc import Sequence
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -14,11 +16,13 @@ from torch.nn.utils.rnn import PackedSequence
 from .. import _core
 from ..masking.hooks import hold
 from ..masking.mask import Mask
+from . import operators
 from .base import UNHELD, Pruned, on_stand_ins
-from .convert import KINDS
+from .convert import KINDS, stand_in
 from .fallback import DISABLED, NOT_OWN, PARAMETRIZED, TRAINING, native_enabled, transformed
 from .formats import DENSE, modelled
 from .scripted import gru, lstm, script_as
+from .tracing import not_traced, takes_operators
 
 GATES = {"LSTM": "ifgo", "GRU": "rzn"}  # in torch's order
 
@@ -32,7 +36,11 @@ class PrunedRecurrent(Pruned, nn.RNNBase):
     def forward(self, input: Any, hx: Any = None) -> Any:
         """As torch's layer: (output, h_n) or (output, (h_n, c_n))."""
         if torch.compiler.is_compiling():
-            return super().forward(input, hx)
+            return self._traced(input, hx)
+        return self._computed(input, hx)
+
+    @not_traced
+    def _computed(self, input: Any, hx: Any) -> Any:
         state = self._sparse
         stand_ins = self._stand_ins()
         if stand_ins:
@@ -42,6 +50,11 @@ class PrunedRecurrent(Pruned, nn.RNNBase):
         if reason is not None:
             state.fall_back(reason)
             return super().forward(input, hx)
+        return self._infer(input, hx)
+
+    def _infer(self, input: Tensor, hx: Any) -> Any:
+        """The result with the kernel that measured faster, of inputs that native code takes."""
+        state = self._sparse
         ways = {DENSE: lambda: super(PrunedRecurrent, self).forward(input, hx), "csr": lambda: self._native(input, hx)}
         choice = state.choices.exact.get((input.shape, torch.get_num_threads()))
         if choice is None:
@@ -52,11 +65,38 @@ class PrunedRecurrent(Pruned, nn.RNNBase):
         choice.left -= 1
         return state.choices.look_again(choice, ways) if choice.left < 0 else ways[choice.kernel]()
 
+    def _traced(self, x: Any, hx: Any) -> Any:
+        """The result in a graph that torch is tracing: an operator that takes a batch and its states."""
+        states = () if hx is None else hx if isinstance(hx, tuple) else (hx,)
+        if isinstance(x, PackedSequence) or x.dim() not in (2, 3) or any(s.dim() != x.dim() for s in states):
+            return super().forward(x, hx)
+        weights: list[Any] = [self._parameters.get(name) for name in self._flat_weights_names]
+        if any(weight is None for weight in weights) or not takes_operators(self, [x, *states], weights):
+            return super().forward(x, hx)
+        batched, axis = x.dim() == 3, 0 if self.batch_first else 1
+        x = x if batched else x.unsqueeze(axis)
+        states = tuple(state if batched else state.unsqueeze(1) for state in states)
+        if hx is None:
+            layers = self.num_layers * (2 if self.bidirectional else 1)
+            states = tuple(x.new_zeros(layers, x.shape[axis], self.hidden_size) for _ in self._state_names)
+        operator = operators.lstm if self.mode == "LSTM" else operators.gru
+        y, *after = operator(x, *states, weights, self.bias, self.num_layers, self.bidirectional, self.batch_first)
+        if not batched:
+            y, after = y.squeeze(axis), [state.squeeze(1) for state in after]
+        return y, (tuple(after) if self.mode == "LSTM" else after[0])
+
+    def _serves(self, kind: str, arguments: tuple[Any, ...], weights: Sequence[Tensor]) -> bool:
+        if kind != self.mode.lower() or len(weights) != len(self._flat_weights_names):
+            return False
+        own = (self.bias, self.num_layers, self.bidirectional, self.batch_first)
+        names = zip(self._flat_weights_names, weights, strict=True)
+        return arguments == own and all(self._parameters.get(name) is weight for name, weight in names)
+
     def _unfit(self, x: Any, hx: Any) -> str | None:
         """Why native code does not take this call, or None."""
         if not native_enabled():
             return DISABLED
-        if any(name not in self._parameters for name in self.masks):
+        if any(name not in self._parameters for name in self._flat_weights_names):
             return PARAMETRIZED
         states = () if hx is None else hx if isinstance(hx, tuple) else (hx,)
         if isinstance(x, PackedSequence):
@@ -158,4 +198,39 @@ class SparseGRU(PrunedRecurrent, nn.GRU):
 script_as(SparseLSTM, lstm)
 script_as(SparseGRU, gru)
 
+
+def _standing_in(
+    weights: Sequence[Tensor],
+    masks: Sequence[Mask | None],
+    has_biases: bool,
+    num_layers: int,
+    bidirectional: bool,
+    batch_first: bool,
+    *,
+    kind: Any,
+) -> nn.Module:
+    """A layer to stand in for one with somebody else's weights."""
+    hidden = weights[1].shape[1]
+    layer = kind(
+        weights[0].shape[1],
+        hidden,
+        num_layers,
+        bias=has_biases,
+        batch_first=batch_first,
+        bidirectional=bidirectional,
+        device="meta",
+    )
+    names = layer._flat_weights_names
+    kept = {
+        name: None if mask is None else torch.from_numpy(mask.to_numpy())
+        for name, mask in zip(names, masks, strict=True)
+        if name.startswith("weight")
+    }
+    stand_in(layer, dict(zip(names, weights, strict=True)), kept)
+    layer._flat_weights = list(weights)
+    return layer  # type: ignore[no-any-return]
+
+
+operators.STAND_INS["lstm"] = partial(_standing_in, kind=nn.LSTM)
+operators.STAND_INS["gru"] = partial(_standing_in, kind=nn.GRU)
 KINDS.update({nn.LSTM: SparseLSTM, nn.GRU: SparseGRU})

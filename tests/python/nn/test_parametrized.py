@@ -140,3 +140,34 @@ def test_a_model_whose_masked_weight_is_computed_is_saved_by_the_way_out_that_is
     again = engine.load(tmp_path / "model.safetensors", nn.Sequential(nn.Linear(8, 8), nn.Linear(8, 4))).eval()
     torch.testing.assert_close(again(x), expected)
     assert all(torch.equal(engine.masks(again)[name], kept) for name, kept in masks.items())
+
+
+class Doubled(nn.Module):
+    def forward(self, bias):
+        return 2 * bias
+
+
+@pytest.mark.parametrize(
+    ("make", "shape"),
+    [
+        (lambda: nn.Linear(8, 8), (2, 8)),
+        (lambda: nn.Conv2d(4, 8, 3), (2, 4, 6, 6)),
+        (lambda: nn.Conv3d(2, 4, 2), (1, 2, 3, 3, 3)),
+        (lambda: nn.ConvTranspose1d(4, 6, 3), (2, 4, 5)),
+    ],
+)
+def test_a_parametrized_bias_is_the_computed_one(native_always, make, shape):
+    layer, x = engine.prune(make(), engine.Spec(sparsity=0.5)).eval(), torch.randn(shape)
+    with torch.inference_mode():
+        without = layer(x)
+        parametrize.register_parametrization(layer, "bias", Doubled())
+        bias = layer.parametrizations.bias.original.reshape(-1, *(1,) * (x.dim() - 2))
+        torch.testing.assert_close(layer(x), without + bias)
+
+
+def test_a_recurrent_layer_with_a_parametrized_bias_runs(native_always):
+    layer, x = engine.prune(nn.LSTM(8, 8), engine.Spec(sparsity=0.5)).eval(), torch.randn(3, 2, 8)
+    with torch.inference_mode():
+        without = layer(x)[0]
+        parametrize.register_parametrization(layer, "bias_hh_l0", Doubled())
+        assert not torch.equal(layer(x)[0], without)

@@ -161,10 +161,7 @@ class SegmentedModel(CompiledModel):
             if isinstance(segment, ProgramSegment):
                 rows += profile_of(steps[number], segment.program.nodes, self.threads, machine, name).nodes
             else:
-                if not self.fallback_segments:
-            dtypes = ", ".join(f"{port.name} is {port.dtype}" for port in (*self.inputs, *self.outputs) if port.dtype != "float32")
-            raise ValueError(f"{os.fspath(path)!r} is not written: {dtypes}, and a compiled file holds float32 alone")
-        kinds = ", ".join(segment.contents.operations)
+                kinds = ", ".join(segment.contents.operations)
                 rows.append(_row(f"segment {number + 1}", kinds, segment.runtime, steps[number], moved[number]))
         rows.append(_row("between segments", "handing over", "", between, 0))
         return Profile(tuple(rows), self.threads, machine, name)
@@ -180,7 +177,8 @@ class SegmentedModel(CompiledModel):
     def save(self, path: "str | os.PathLike[str]") -> NoReturn:
         """Raises ValueError: a file holds what is compiled, and this model needs another runtime beside it."""
         if not self.fallback_segments:
-            dtypes = ", ".join(f"{port.name} is {port.dtype}" for port in (*self.inputs, *self.outputs) if port.dtype != "float32")
+            other = [tensor for tensor in (*self.inputs, *self.outputs) if tensor.dtype != "float32"]
+            dtypes = ", ".join(f"{tensor.name} is {tensor.dtype}" for tensor in other)
             raise ValueError(f"{os.fspath(path)!r} is not written: {dtypes}, and a compiled file holds float32 alone")
         kinds = ", ".join(
             dict.fromkeys(one.operation for segment in self.fallback_segments for one in segment.contents.refused)
