@@ -3,9 +3,11 @@ import torch
 from torch import nn
 
 import sparse_engine as engine
+from image_networks import network
 from refused_operations import Sorted, at_once, check_torch, runtimes
 from sparse_engine.compiler.compiled import CompiledModel
 from sparse_engine.compiler.fallback.model import SegmentedModel
+from sparse_engine.compiler.rules import RULES
 
 
 def seeded(model):
@@ -220,3 +222,20 @@ def test_outputs_of_another_dtype_need_no_other_runtime(tmp_path):
     assert "1 segments, 1 of them compiled" in str(compiled)
     with pytest.raises(ValueError, match=r"gt is bool, and a compiled file holds float32 alone"):
         compiled.save(tmp_path / "no.sparse")
+
+
+@pytest.mark.parametrize(
+    ("name", "gone", "segments"),
+    [
+        ("shufflenet", ["cat", "max_pool2d"], 9),
+        ("convnext", ["permute"], 11),
+        ("mobilenet_v3", ["hardsigmoid"], 5),
+        ("inception_v3", ["cat"], 6),
+        ("vgg_bn of small images", ["batch_norm", "relu"], 7),
+    ],
+)
+def test_networks_of_which_any_operation_is_not_covered(name, gone, segments, monkeypatch):
+    for operation in gone:
+        monkeypatch.delitem(RULES, operation)
+    model, x = network(name)
+    assert len(check_torch(model, x, batches=(1, 3)).segments) == segments
