@@ -1,5 +1,6 @@
 """A small ONNX file for the commands."""
 
+import numpy as np
 import pytest
 
 from onnx_models import helper, model_of, onnx, reals
@@ -27,9 +28,21 @@ def file(tmp_path, monkeypatch):
     return tmp_path / "net.onnx"
 
 
+def save_with_determinant(path):
+    """A linear layer, and the determinant of what it makes, which no program has."""
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["a"], name="layer"),
+        helper.make_node("Reshape", ["a", "square"], ["b"], name="square"),
+        helper.make_node("Det", ["b"], ["y"], name="determinant"),
+    ]
+    model = model_of(nodes, {"x": ("N", 16)}, ["y"], {"w": reals(16, 9, seed=1), "square": np.array([-1, 3, 3])})
+    model.ir_version = 8
+    onnx.save(model, path)
+
+
 def zeros(path):
     """Shares of zeros among the weights of a file."""
     return [float((onnx.numpy_helper.to_array(t) == 0).mean()) for t in onnx.load(str(path)).graph.initializer]
 
 
-__all__ = ["file", "network", "zeros"]
+__all__ = ["file", "network", "save_with_determinant", "zeros"]

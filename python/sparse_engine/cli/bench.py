@@ -14,7 +14,7 @@ from ..measure.difference import difference
 from ..measure.text_table import table
 from ..measure.turns import taking_turns
 from .engines import RIVALS, Call, feeds_of, opened, sparse
-from .output import UserError, add_shape, existing, importable, print_json, shapes_of, whole_number, whole_numbers
+from .output import UserError, add_fallback, add_shape, existing, importable, print_json, shapes_of, whole_number, whole_numbers
 
 DESCRIPTION = """\
 Time a model in this engine and, from its ONNX file, in others that are installed. All take turns in one process with the same
@@ -54,6 +54,7 @@ def add(commands: Any) -> None:
     parser.add_argument("--threads", type=counts, metavar="N,N", help="threads of a call (default: as `info` shows)")
     parser.add_argument("--engine", metavar="A,B", help=f"of sparse, {', '.join(RIVALS)} (default: all that are installed)")
     add_shape(parser)
+    add_fallback(parser)
     parser.add_argument("--rounds", type=whole_number(1, 100_000), metavar="N", help="timed calls (default: two seconds a row)")
     parser.add_argument("--json", action="store_true", help="print JSON, and nothing else, on standard output")
 
@@ -61,7 +62,7 @@ def add(commands: Any) -> None:
 def run(options: argparse.Namespace) -> int:
     """Time, print; 1 where outputs differ."""
     names = _chosen(options)
-    model = opened(options.model, shapes=shapes_of(options.shape))
+    model = opened(options.model, shapes=shapes_of(options.shape), fallback=options.fallback)
     rows: list[Row] = []
     for batch in options.batch:
         for threads in options.threads or [runtime.num_threads()]:

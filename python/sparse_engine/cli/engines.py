@@ -8,18 +8,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..compiler.compiled import CompiledModel, is_compiled, load_compiled
-from .output import UserError, need
+from .output import UserError, importable, need
 
 Array = NDArray[np.float32]
 Feeds = dict[str, NDArray[Any]]
 Call = Callable[[Feeds], list[Array]]
 
 
-def opened(path: str, threads: int = 0, shapes: "Mapping[str, list[int]] | None" = None) -> CompiledModel:
+def opened(
+    path: str, threads: int = 0, shapes: "Mapping[str, list[int]] | None" = None, fallback: "str | None" = None
+) -> CompiledModel:
     """A compiled file, or an ONNX file compiled now.
 
     Args:
         shapes: of inputs whose sizes an ONNX file leaves open.
+        fallback: as `engine.compile` takes it.
     Raises:
         UserError: it can't be; the message says why.
     """
@@ -27,13 +30,15 @@ def opened(path: str, threads: int = 0, shapes: "Mapping[str, list[int]] | None"
         if is_compiled(path):
             return load_compiled(path, threads=threads)
         need(("torch", "onnx"), "an ONNX model", "onnx")
+        if fallback == "onnxruntime" and not importable(fallback):
+            raise UserError("--fallback onnxruntime needs onnxruntime: pip install onnxruntime")
         api: Any = importlib.import_module("sparse_engine.compiler.api")
         example = None
         if shapes:
             capture: Any = importlib.import_module("sparse_engine.compiler.capture_onnx")
             reading: Any = importlib.import_module("sparse_engine.onnx_files.reading")
             example = capture.random_example(reading.read_onnx(path), shapes)
-        compiled: CompiledModel = api.compile(path, example, threads=threads)
+        compiled: CompiledModel = api.compile(path, example, threads=threads, fallback=fallback)
         return compiled
     except (ValueError, TypeError, OSError) as error:
         raise UserError(str(error)) from error

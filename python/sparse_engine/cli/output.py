@@ -93,6 +93,12 @@ def add_shape(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--shape", action="append", default=[], metavar="NAME=1x3x224x224", help=what)
 
 
+def add_fallback(parser: argparse.ArgumentParser) -> None:
+    """`--fallback`, for what is not covered."""
+    what = "where operations of an ONNX file that are not covered run (default: they are an error)"
+    parser.add_argument("--fallback", choices=["torch", "onnxruntime"], help=what)
+
+
 def shapes_of(given: Sequence[str]) -> dict[str, list[int]]:
     """NAME=1x3x224x224 as a mapping. Raises UserError."""
     found: dict[str, list[int]] = {}

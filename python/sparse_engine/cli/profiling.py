@@ -4,7 +4,7 @@ import argparse
 from typing import Any
 
 from .engines import feeds_of, opened
-from .output import UserError, add_shape, existing, shapes_of, threads, whole_number, writable
+from .output import UserError, add_fallback, add_shape, existing, shapes_of, threads, whole_number, writable
 
 DESCRIPTION = """\
 Run a model on random inputs and show what each node takes, how far that is from what this machine reaches, and the kernel.
@@ -20,6 +20,7 @@ def add(commands: Any) -> None:
     parser.add_argument("--threads", type=threads, default=0, metavar="N", help="threads of a call")
     parser.add_argument("--rounds", type=whole_number(1, 100_000), default=20, metavar="N", help="runs (default: %(default)s)")
     add_shape(parser)
+    add_fallback(parser)
     parser.add_argument("--html", type=writable, metavar="PATH", help="write a page with bars as well")
     parser.add_argument("--csv", type=writable, metavar="PATH", help="write a table as well")
     parser.add_argument("--json", action="store_true", help="print JSON, and nothing else, on standard output")
@@ -27,7 +28,7 @@ def add(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Profile, print, write what was asked for."""
-    model = opened(options.model, options.threads, shapes_of(options.shape))
+    model = opened(options.model, options.threads, shapes_of(options.shape), options.fallback)
     profile = model.profile(rounds=options.rounds, **feeds_of(model, options.batch))
     try:
         if options.html:

@@ -1,5 +1,6 @@
 """`engine.compile`: a torch module or an ONNX file becomes one program that runs without torch."""
 
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -13,15 +14,21 @@ from ..onnx_files.reading import is_onnx
 from .capture_onnx import example_of, module_of, serves_any_batch
 from .capture_torch import BatchError, capture
 from .compiled import CompiledModel
+from .fallback.model import SegmentedModel
+from .fallback.of_onnx import with_onnxruntime
+from .fallback.of_torch import in_segments
 from .graph import Graph
 from .lower import lower
 from .passes import PASSES
+from .unsupported import UnsupportedModel
 from .verification import verify
+
+FALLBACKS = (None, "torch", "onnxruntime")
 
 ROUNDS, SECONDS = 9, 0.3  # of the calls that are timed: so many, or as many as fit in so long
 
 
-def compile(model: Any, example_inputs: Any = None, *, threads: int = 0) -> CompiledModel:
+def compile(model: Any, example_inputs: Any = None, *, threads: int = 0, fallback: "str | None" = None) -> CompiledModel:
     """Compile `model`, pruned or not, into one program; it is verified against the model on the example.
 
     What is computed is the model in eval mode with its masks applied. Batch norms are folded, and biases, residuals and
@@ -36,30 +43,67 @@ def compile(model: Any, example_inputs: Any = None, *, threads: int = 0) -> Comp
         example_inputs: a tensor, a tuple of positional arguments or a mapping of keyword arguments; the first axis of each
             tensor is the batch. Of ONNX also arrays, and None for random numbers where the file gives the sizes.
         threads: of one call; 0 for as many as `engine.runtime` says.
+        fallback: where operations that are not covered run: "torch"; "onnxruntime", for ONNX; None for nowhere. Where there are
+            such operations, the result is a `SegmentedModel`: as few segments as possible, those that are not compiled in
+            `fallback_segments`. It cannot be saved. Inputs and outputs that it alone sees may be of other dtypes than float32.
+            Segments in torch run on as many threads as torch is set to.
     Raises:
-        UnsupportedModel: operations that are not covered, all of them, with where they stand. ValueError: a model in training
+        UnsupportedModel: operations that are not covered, all of them, with where they stand, and no fallback for them.
+        ValueError: nothing can be compiled beside what is not covered; a model in training
             mode, with hooks, on another device, of another dtype, or one whose compiled outputs differ from its own; an ONNX
             file that is damaged. ModuleNotFoundError: ONNX without the package onnx.
     """
+    if fallback not in FALLBACKS:
+        raise ValueError(f"fallback is {fallback!r}; it must be one of {', '.join(map(repr, FALLBACKS))}")
     if is_onnx(model):
-        return _compile_onnx(model, example_inputs, threads)
+        return _compile_onnx(model, example_inputs, threads, fallback)
+    if fallback == "onnxruntime":
+        raise ValueError('fallback="onnxruntime" is for ONNX; what a torch module has beside what is covered runs with "torch"')
     check_compilable(model)
     arguments = arguments_of(model, example_inputs)
-    graph = capture(model, arguments.args, arguments.kwargs)
-    return _finished(graph, model, arguments, threads, {"model": type(model).__name__})
+    return _compile_torch(model, arguments, threads, fallback, {"model": type(model).__name__})
 
 
-def _compile_onnx(source: Any, example_inputs: Any, threads: int) -> CompiledModel:
-    module, file = module_of(source)
-    arguments = Arguments(example_of(file, example_inputs), {})
-    any_batch = serves_any_batch(file)
+def _compile_torch(
+    model: nn.Module,
+    arguments: Arguments,
+    threads: int,
+    fallback: "str | None",
+    about: dict[str, Any],
+    names: "tuple[list[str], list[str]] | None" = None,
+    any_batch: bool = True,
+) -> CompiledModel:
     try:
-        graph = capture(module, arguments.args, {}, any_batch)
-    except BatchError:  # sizes written into the file that its shapes do not show
-        any_batch = False
-        graph = capture(module, arguments.args, {}, any_batch)
-    about = {"model": file.name, "source": "ONNX"} | ({} if any_batch else {"batch": "fixed"})
-    return _finished(graph, module, arguments, threads, about, (module.input_names, module.output_names))
+        graph = capture(model, arguments.args, arguments.kwargs, any_batch)
+    except UnsupportedModel:
+        if fallback != "torch":
+            raise
+    else:
+        return _finished(graph, model, arguments, threads, about, names)
+    segmented = in_segments(model, arguments, threads, about, names, any_batch)
+    segmented.measured = _measured(segmented, model, arguments) | _crossing(segmented, arguments)
+    return segmented
+
+
+def _compile_onnx(source: Any, example_inputs: Any, threads: int, fallback: "str | None") -> CompiledModel:
+    try:
+        module, file = module_of(source)
+        arguments = Arguments(example_of(file, example_inputs), {})
+        about = {"model": file.name, "source": "ONNX"}
+        names = (module.input_names, module.output_names)
+        if serves_any_batch(file):
+            try:
+                return _compile_torch(module, arguments, threads, fallback, about, names)
+            except BatchError:  # sizes written into the file that its shapes do not show
+                pass
+        return _compile_torch(module, arguments, threads, fallback, about | {"batch": "fixed"}, names, any_batch=False)
+    except UnsupportedModel:
+        if fallback != "onnxruntime":
+            raise
+    segmented, whole, given = with_onnxruntime(source, example_inputs, threads)
+    ours, theirs = _timed([partial(segmented, *given.args), whole])
+    segmented.measured = {"milliseconds": 1e3 * ours, "onnxruntime_milliseconds": 1e3 * theirs} | _crossing(segmented, given)
+    return segmented
 
 
 def _finished(
@@ -89,12 +133,20 @@ def _measured(compiled: CompiledModel, model: nn.Module, arguments: Arguments) -
     """Median milliseconds of a call on the example: of the program, and of torch's dense layers with the same zeros."""
     dense = plain_copy(model)
     given = [a for a in (*arguments.args, *arguments.kwargs.values()) if isinstance(a, torch.Tensor)]
-    calls = [partial(compiled, *given), partial(arguments.call, dense)]
     with torch.inference_mode():
-        ours, theirs = interleaved(calls, 1)
-        if rounds := min(ROUNDS, int(SECONDS / (ours + theirs))):
-            ours, theirs = interleaved(calls, rounds, warm_up=False)
+        ours, theirs = _timed([partial(compiled, *given), partial(arguments.call, dense)])
     return {"milliseconds": 1e3 * ours, "torch_milliseconds": 1e3 * theirs}
+
+
+def _timed(calls: Sequence[Callable[[], object]]) -> list[float]:
+    found = interleaved(calls, 1)
+    rounds = min(ROUNDS, int(SECONDS / sum(found)))
+    return interleaved(calls, rounds, warm_up=False) if rounds else found
+
+
+def _crossing(segmented: SegmentedModel, arguments: Arguments) -> dict[str, float]:
+    given = [a for a in (*arguments.args, *arguments.kwargs.values()) if isinstance(a, torch.Tensor)]
+    return {"crossing_milliseconds": segmented.crossing_milliseconds(*given)[1]}
 
 
 def check_compilable(model: nn.Module) -> None:

@@ -10,6 +10,7 @@ from torch import Tensor
 from ..onnx_files.reading import Input, OnnxFile, inputs_of, read_onnx
 from .onnx_module import OnnxModule
 from .onnx_rules import DTYPES
+from .unsupported import Refused, UnsupportedModel
 
 
 def module_of(source: Any) -> tuple[OnnxModule, OnnxFile]:
@@ -24,18 +25,24 @@ def serves_any_batch(file: OnnxFile) -> bool:
     return bool(given) and all(one.shape is None or (len(one.shape) > 0 and not isinstance(one.shape[0], int)) for one in given)
 
 
-def example_of(file: OnnxFile, inputs: Any) -> tuple[Tensor, ...]:
+def example_of(file: OnnxFile, inputs: Any, any_dtype: bool = False) -> tuple[Tensor, ...]:
     """Example inputs in the file's order.
 
     Args:
         inputs: an array or tensor, a sequence of them, a mapping by name, or None for random numbers where the file gives every
             size but the batch.
+        any_dtype: whether inputs may be something else than float32.
     Raises:
         TypeError: an input is missing or unknown. ValueError: a shape or dtype that the file does not take, or a shape that it
             leaves open.
     """
     wanted = inputs_of(file)
     if inputs is None:
+        whole = [one.name for one in wanted if one.element_type not in DTYPES]
+        if whole:
+            raise ValueError(
+                f"the file's input {whole[0]!r} is of ONNX's data type {wanted[0].element_type}: give example_inputs"
+            )
         return tuple(random_example(file, {}).values())
     if isinstance(inputs, Mapping):
         names = [one.name for one in wanted]
@@ -47,7 +54,7 @@ def example_of(file: OnnxFile, inputs: Any) -> tuple[Tensor, ...]:
         given = list(inputs) if isinstance(inputs, (tuple, list)) else [inputs]
     if len(given) != len(wanted):
         raise TypeError(f"example_inputs has {len(given)} inputs; the model takes {len(wanted)}")
-    return tuple(_checked(value, one) for value, one in zip(given, wanted, strict=True))
+    return tuple(_checked(value, one, any_dtype) for value, one in zip(given, wanted, strict=True))
 
 
 def random_example(file: OnnxFile, shapes: Mapping[str, Sequence[int]]) -> dict[str, Tensor]:
@@ -83,13 +90,23 @@ def _sizes(wanted: Input) -> list[int]:
     return [size for size in sizes if isinstance(size, int)]
 
 
-def _checked(value: Any, wanted: Input) -> Tensor:
+def _checked(value: Any, wanted: Input, any_dtype: bool) -> Tensor:
     tensor = value if isinstance(value, Tensor) else torch.from_numpy(np.array(value, order="C"))
-    dtype = DTYPES.get(wanted.element_type, torch.float32)
-    if tensor.dtype != dtype:
-        if dtype == torch.float32 or tensor.dtype.is_floating_point:
-            raise ValueError(f"example_inputs: {wanted.name!r} is {tensor.dtype}; the program takes {dtype}")
-        tensor = tensor.to(dtype)
+    if wanted.element_type in DTYPES:
+        dtype = DTYPES[wanted.element_type]
+        if tensor.dtype != dtype:
+            if dtype == torch.float32 or tensor.dtype.is_floating_point:
+                raise ValueError(f"example_inputs: {wanted.name!r} is {tensor.dtype}; the program takes {dtype}")
+            tensor = tensor.to(dtype)
+    elif any_dtype:
+        import onnx
+
+        given = str(onnx.helper.tensor_dtype_to_np_dtype(wanted.element_type))
+        if str(tensor.dtype).removeprefix("torch.") != given:
+            raise ValueError(f"example_inputs: {wanted.name!r} is {tensor.dtype}; the file takes {given}")
+    else:
+        reason = "inputs are floats, integers or truth values"
+        raise UnsupportedModel([Refused(f"an input of {tensor.dtype}", wanted.name, reason)])
     if wanted.shape is not None:
         fits = tensor.ndim == len(wanted.shape) and all(
             not isinstance(size, int) or size == n for size, n in zip(wanted.shape, tensor.shape, strict=True)

@@ -4,7 +4,7 @@ The model is exported at two batch sizes and the shapes compared: what grows wit
 symbols.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -13,10 +13,11 @@ from torch.utils import _pytree as pytree
 
 from ..channels.export import Arguments, exported, plain_copy
 from .graph import Graph, Value
+from .multiply_adds import multiply_adds
 from .rules import RefusedError
 from .rules.integers import Bounds, is_integer
 from .rules.registry import Bound, is_in_place, name_of, rule_for
-from .rules.translation import BATCHES, INTEGERS, Translation, path_of
+from .rules.translation import BATCHES, INTEGERS, Translation, is_open, path_of
 from .unsupported import Refused, UnsupportedModel
 
 IGNORED = ("_assert_tensor_metadata",)  # checks of torch's exporter, which make nothing
@@ -37,17 +38,28 @@ def capture(model: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any], an
         UnsupportedModel: operations that are not covered, all of them.
         BatchError, a ValueError: what is computed depends on the batch size. ValueError: on values.
     """
-    copied = plain_copy(model)
+    programs = exports(model, args, kwargs, any_batch)
+    first, second = (list(programs[i].graph.nodes) for i in (0, -1))
+    return Capture(programs[0], first, second).graph()
+
+
+def exports(model: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any], any_batch: bool) -> list[Any]:
+    """The exported programs of a copy without masks, at both of `BATCHES` or with the example alone; raises as `capture`."""
     sizes = [Arguments(tuple(args), dict(kwargs))]
     if any_batch:
         sizes = [
-            Arguments(tuple(_resized(a, batch) for a in args), {name: _resized(a, batch) for name, a in kwargs.items()})
+            Arguments(tuple(resized(a, batch) for a in args), {name: resized(a, batch) for name, a in kwargs.items()})
             for batch in BATCHES
         ]
+    return exports_at(plain_copy(model), sizes)
+
+
+def exports_at(model: nn.Module, sizes: Sequence[Arguments]) -> list[Any]:
+    """The exported programs of a model without masks for inputs of several batch sizes. Raises as `capture` does."""
     programs = []
     for sized in sizes:
         try:
-            programs.append(exported(copied, sized, training=False))
+            programs.append(exported(model, sized, training=False))
         except UnsupportedModel:
             raise
         except Exception as error:  # torch's exporter raises dozens of kinds
@@ -55,20 +67,25 @@ def capture(model: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any], an
                 f"torch.export cannot follow {type(model).__name__}: {str(error).strip().splitlines()[0]}. Control flow must "
                 f"not depend on values; compile a part of the model that has none"
             ) from error
-    first, second = (list(programs[i].graph.nodes) for i in (0, -1))
-    if _computed(first) != _computed(second):
+    check_alike(programs, type(model).__name__)
+    return programs
+
+
+def check_alike(programs: Sequence[Any], name: str) -> None:
+    """Raise BatchError where the programs do not consist of the same operations."""
+    if _computed(programs[0].graph.nodes) != _computed(programs[-1].graph.nodes):
         raise BatchError(
-            f"{type(model).__name__} computes something else for a batch of {BATCHES[0]} than for one of {BATCHES[1]}: a "
+            f"{name} computes something else for a batch of {BATCHES[0]} than for one of {BATCHES[1]}: a "
             f"compiled model serves every batch size with one program"
         )
-    return Capture(programs[0], first, second).graph()
 
 
-def _computed(nodes: list[fx.Node]) -> list[tuple[str, str]]:
+def _computed(nodes: Iterable[fx.Node]) -> list[tuple[str, str]]:
     return [(node.op, str(node.target)) for node in nodes if node.op != "output"]
 
 
-def _resized(value: Any, batch: int) -> Any:
+def resized(value: Any, batch: int) -> Any:
+    """A tensor with `batch` rows, the given ones again and again; anything else as it is."""
     if not isinstance(value, Tensor) or value.ndim == 0:
         return value
     rows = torch.arange(batch) % max(1, value.shape[0])
@@ -116,7 +133,7 @@ class Capture(Translation):
                 outputs = [self.value(v) for v in returned if isinstance(v, fx.Node)]
         self._check_item_numbers(outputs)
         if self._refused:
-            raise UnsupportedModel(self._refused)
+            raise UnsupportedModel(self._refused, sum(map(multiply_adds, self._exported)))
         return Graph(inputs, outputs, self.nodes)
 
     def _check_item_numbers(self, outputs: list[Value]) -> None:
@@ -129,28 +146,34 @@ class Capture(Translation):
                 read.update(made.reads)
         for value, node in self.item_numbers.items():
             if value in read:
-                self._refuse(name_of(node), path_of(node), "over the batch, and not to index by it")
+                self._refuse(name_of(node), path_of(node), "over the batch, and not to index by it", node)
 
-    def _refuse(self, operation: str, path: str, reason: str = "") -> None:
-        self._refused.append(Refused(operation, path, reason))
+    def _refuse(self, operation: str, path: str, reason: str = "", node: "fx.Node | None" = None) -> None:
+        self._refused.append(Refused(operation, path, reason, 0 if node is None else multiply_adds(node)))
 
     def _call(self, node: fx.Node) -> None:
         name = name_of(node)
+        if name in IGNORED:
+            return
         if name == "detach_" and self.is_parameter(node.args[0]):  # a tensor made in the model's code
             self.tensors[node] = self.parameter(node.args[0], "argument")
             return
-        if name in IGNORED or self._take_apart(node) or self._known_beforehand(node):
+        if any(map(is_open, (node, *node.all_input_nodes))):
+            self._refuse(name, path_of(node), "its size depends on values", node)
+            self._pretend(node)
+            return
+        if self._take_apart(node) or self._known_beforehand(node):
             return
         found = rule_for(node)
         if found is None:
-            self._refuse(name, path_of(node))
+            self._refuse(name, path_of(node), node=node)
             self._pretend(node)
             return
         try:
             self._follow_integers(node)
             made = found(self, node, _bound(node))
         except RefusedError as refusal:
-            self._refuse(name, path_of(node), str(refusal))
+            self._refuse(name, path_of(node), str(refusal), node)
             self._pretend(node)
             return
         if isinstance(made, list):

@@ -46,6 +46,7 @@ class CompiledModel:
     def __init__(self, program: _core.Program, threads: int = 0, session: "_core.Session | None" = None) -> None:
         self._program = program
         self._session: _core.Session | None = _core.Session(program, threads) if session is None else session
+        self._shapes = program.inputs
         self.about: dict[str, Any] = json.loads(program.about or "{}")
         dtypes = self.about.get("dtypes", {})
         self.inputs = [Tensor(name, shape_of(shape), dtypes.get(name, "float32")) for name, shape in program.inputs]
@@ -64,7 +65,7 @@ class CompiledModel:
 
     def input_shapes(self, batch: int) -> list[list[int]]:
         """The shape of each input at a batch size."""
-        return [_sizes(shape, batch) for _, shape in self._program.inputs]
+        return [_sizes(shape, batch) for _, shape in self._shapes]
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """The model's outputs.
@@ -79,7 +80,7 @@ class CompiledModel:
         """
         session = self._open()
         given = self._in_order(args, kwargs)
-        arrays = [_array(value, tensor) for value, tensor in zip(given, self.inputs, strict=True)]
+        arrays = [_floats_of(value, tensor) for value, tensor in zip(given, self.inputs, strict=True)]
         batch = self._batch(arrays)
         results = self._results(batch)
         session.run(batch, arrays, results)
@@ -100,7 +101,7 @@ class CompiledModel:
             raise ValueError(f"rounds is {rounds}; it must be at least 1")
         session = self._open()
         given = self._in_order(args, kwargs)
-        arrays = [_array(value, tensor) for value, tensor in zip(given, self.inputs, strict=True)]
+        arrays = [_floats_of(value, tensor) for value, tensor in zip(given, self.inputs, strict=True)]
         batch = self._batch(arrays)
         results = self._results(batch)
         session.run(batch, arrays, results)
@@ -164,7 +165,7 @@ class CompiledModel:
 
     def _batch(self, arrays: list[NDArray[np.float32]]) -> int:
         batches = set()
-        for array, (name, shape) in zip(arrays, self._program.inputs, strict=True):
+        for array, (name, shape) in zip(arrays, self._shapes, strict=True):
             fits = array.ndim == len(shape)
             for length, (fixed, per_item) in zip(array.shape, shape, strict=False):
                 if per_item == 0:
@@ -187,8 +188,21 @@ def _sizes(shape: list[tuple[int, int]], batch: int) -> list[int]:
     return [fixed + per_item * batch for fixed, per_item in shape]
 
 
-def _array(value: Any, tensor: Tensor) -> NDArray[np.float32]:
-    name = tensor.name
+def _floats_of(value: Any, tensor: Tensor) -> NDArray[np.float32]:
+    if tensor.dtype == "float32":
+        return array_of(value, tensor.name)
+    return _whole_numbers(_in_memory(value, tensor.name), tensor)
+
+
+def array_of(value: Any, name: str, dtype: str = "float32") -> NDArray[Any]:
+    """An input as a contiguous array. Raises TypeError, ValueError: it is no array, or of another device or dtype."""
+    value = _in_memory(value, name)
+    if value.dtype != dtype:
+        raise ValueError(f"{name} is {value.dtype}; the model was compiled for {dtype}: pass {name}.astype({dtype!r})")
+    return np.require(value, dtype, ["C", "A"])
+
+
+def _in_memory(value: Any, name: str) -> NDArray[Any]:
     if not isinstance(value, np.ndarray):
         torch = sys.modules.get("torch")
         if torch is None or not isinstance(value, torch.Tensor):
@@ -196,11 +210,7 @@ def _array(value: Any, tensor: Tensor) -> NDArray[np.float32]:
         if value.device.type != "cpu":
             raise ValueError(f"{name} is on {value.device}; a compiled model runs on the CPU: pass {name}.cpu()")
         value = value.detach().numpy()
-    if tensor.dtype != "float32":
-        return _whole_numbers(value, tensor)
-    if value.dtype != np.float32:
-        raise ValueError(f"{name} is {value.dtype}; the model was compiled for float32: pass {name}.astype('float32')")
-    return np.require(value, np.float32, ["C", "A"])
+    return value
 
 
 def _whole_numbers(value: NDArray[Any], tensor: Tensor) -> NDArray[np.float32]:

@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from onnx_file import file, network
+from onnx_file import file, network, save_with_determinant
 from onnx_models import onnx
 from sparse_engine.cli import engines
 from sparse_engine.cli.main import main
@@ -55,3 +55,12 @@ def test_wrong_engines_and_batches_are_refused(file, capsys):
     assert main(["bench", "fixed.onnx", "--engine", "sparse", "--batch", "4"]) == 1
     lines = capsys.readouterr().err.splitlines()
     assert [line.startswith("sparse-engine: ") for line in lines] == [True] * 3
+
+
+def test_a_model_with_a_fallback_is_timed(file, capsys):
+    pytest.importorskip("onnxruntime")
+    save_with_determinant("det.onnx")
+    command = ["bench", "det.onnx", "--rounds", "2", "--batch", "1,3", "--engine", "sparse,onnxruntime"]
+    assert main(command) == 1
+    assert main([*command, "--fallback", "onnxruntime"]) == 0
+    assert "onnxruntime" in capsys.readouterr().out

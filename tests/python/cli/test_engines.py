@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from onnx_file import file
+from onnx_file import file, save_with_determinant
 from sparse_engine.cli.engines import RIVALS, feeds_of, opened, random_array, sparse
 from sparse_engine.cli.output import UserError
 from sparse_engine.compiler.compiled import is_compiled
@@ -43,3 +43,16 @@ def test_what_cannot_be_opened_is_the_users_error(file):
 def test_random_numbers_are_the_same_every_time():
     assert np.array_equal(random_array([2, 3], 1), random_array([2, 3], 1))
     assert not np.array_equal(random_array([2, 3], 1), random_array([2, 3], 2))
+
+
+def test_what_is_not_covered_runs_where_it_is_told_to(tmp_path, monkeypatch):
+    pytest.importorskip("onnxruntime")
+    monkeypatch.chdir(tmp_path)
+    save_with_determinant("det.onnx")
+    with pytest.raises(UserError, match="Det"):
+        opened("det.onnx")
+    model = opened("det.onnx", 1, fallback="onnxruntime")
+    assert [segment.runtime for segment in model.segments] == ["compiled", "onnxruntime"]
+    monkeypatch.setattr("sparse_engine.cli.engines.importable", lambda name: False)
+    with pytest.raises(UserError, match="pip install onnxruntime"):
+        opened("det.onnx", fallback="onnxruntime")

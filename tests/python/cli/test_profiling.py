@@ -1,6 +1,8 @@
 import json
 
-from onnx_file import file
+import pytest
+
+from onnx_file import file, save_with_determinant
 from sparse_engine.cli.main import main
 
 __all__ = ["file"]
@@ -18,3 +20,12 @@ def test_json_is_a_list_of_nodes(file, capsys):
     capsys.readouterr()
     assert main(["profile", "net.sparse", "--rounds", "2", "--json"]) == 0
     assert [node["operation"] for node in json.loads(capsys.readouterr().out)] == ["linear", "linear"]
+
+
+def test_segments_in_another_runtime_are_rows(file, capsys):
+    pytest.importorskip("onnxruntime")
+    save_with_determinant("det.onnx")
+    assert main(["profile", "det.onnx", "--rounds", "2", "--fallback", "onnxruntime"]) == 0
+    text = capsys.readouterr().out
+    assert "segment 2: Det (onnxruntime)" in text
+    assert "layer: linear" in text

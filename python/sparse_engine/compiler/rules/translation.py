@@ -125,13 +125,25 @@ class Translation:
 
 def shape_of(first: Any, second: Any) -> Shape:
     """Sizes that grow with the batch, from one tensor at both batch sizes; () for anything else."""
-    if not isinstance(first, Tensor) or not isinstance(second, Tensor):
+    if not isinstance(first, Tensor) or not isinstance(second, Tensor) or _is_open(first):
         return ()
     sizes = []
     for a, b in zip(first.shape, second.shape, strict=True):
         per_item = (int(b) - int(a)) // (BATCHES[1] - BATCHES[0])
         sizes.append(Size(int(a) - per_item * BATCHES[0], per_item))
     return tuple(sizes)
+
+
+def is_open(node: fx.Node) -> bool:
+    """Whether a result has a size that depends on values, or is such a size."""
+    known = node.meta.get("val")
+    return any(map(_is_open, known if isinstance(known, (list, tuple)) else [known]))
+
+
+def _is_open(value: Any) -> bool:
+    if isinstance(value, Tensor):
+        return not all(isinstance(size, int) for size in value.shape)
+    return isinstance(value, (torch.SymInt, torch.SymFloat, torch.SymBool))
 
 
 def constant(name: str, array: Array) -> Value:
