@@ -38,11 +38,10 @@ def example_of(file: OnnxFile, inputs: Any, any_dtype: bool = False) -> tuple[Te
     """
     wanted = inputs_of(file)
     if inputs is None:
-        whole = [one.name for one in wanted if one.element_type not in DTYPES]
-        if whole:
-            raise ValueError(
-                f"the file's input {whole[0]!r} is of ONNX's data type {wanted[0].element_type}: give example_inputs"
-            )
+        other = next((one for one in wanted if one.element_type not in DTYPES), None)
+        if other is not None:
+            kind = f"ONNX's data type {other.element_type}"
+            raise ValueError(f"the file's input {other.name!r} is of {kind}: give example_inputs")
         return tuple(random_example(file, {}).values())
     if isinstance(inputs, Mapping):
         names = [one.name for one in wanted]

@@ -210,7 +210,8 @@ def _in_memory(value: Any, name: str) -> NDArray[Any]:
         if value.device.type != "cpu":
             raise ValueError(f"{name} is on {value.device}; a compiled model runs on the CPU: pass {name}.cpu()")
         value = value.detach().numpy()
-    return value
+    array: NDArray[Any] = value
+    return array
 
 
 def _whole_numbers(value: NDArray[Any], tensor: Tensor) -> NDArray[np.float32]:

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 import sparse_engine as engine
-from onnx_models import check, helper, model_of, onnx, reals, single
-from sparse_engine.compiler.capture_onnx import example_of, serves_any_batch
+from onnx_models import ReferenceEvaluator, check, helper, model_of, onnx, reals, single
+from sparse_engine.compiler.capture_onnx import example_of, random_example, serves_any_batch
 from sparse_engine.onnx_files.reading import read_onnx
 
 
@@ -62,8 +62,27 @@ def test_examples_are_given_by_place_or_by_name_and_checked():
         example_of(file, a)
     with pytest.raises(ValueError, match=r"'a' has shape \(2, 5\)"):
         example_of(file, (reals(2, 5), b))
-    with pytest.raises(engine.UnsupportedModel, match="float64"):
+    with pytest.raises(ValueError, match=r"'a' is torch.float64; the program takes torch.float32"):
         example_of(file, (a.astype(np.float64), b))
+
+
+def test_random_examples_are_of_the_files_dtypes_and_of_sizes_given():
+    nodes = [helper.make_node("Gather", ["w", "ids"], ["e"]), helper.make_node("Mul", ["e", "x"], ["y"])]
+    model = model_of(nodes, {"ids": ("N", "T"), "x": ("N", "T", 4)}, ["y"], {"w": reals(20, 4)})
+    model.graph.input[0].type.tensor_type.elem_type = onnx.TensorProto.INT32
+    file = read_onnx(model)
+    example = random_example(file, {"ids": [2, 5], "x": [2, 5, 4]})
+    assert [(str(t.dtype), tuple(t.shape)) for t in example.values()] == [
+        ("torch.int32", (2, 5)), ("torch.float32", (2, 5, 4))
+    ]  # fmt: skip
+    assert set(example["ids"].unique().tolist()) <= {0, 1}
+    with pytest.raises(TypeError, match="'other' is none of the model's inputs; they are ids, x"):
+        random_example(file, {"other": [1]})
+    compiled = engine.compile(model, example)
+    ids, x = np.random.default_rng(0).integers(0, 20, (3, 5)), reals(3, 5, 4)
+    expected = ReferenceEvaluator(model).run(None, {"ids": ids.astype(np.int32), "x": x})[0]
+    np.testing.assert_allclose(compiled(ids, x), expected, rtol=1e-6)
+    assert example_of(file, {"ids": ids, "x": x})[0].dtype == example["ids"].dtype
 
 
 def test_names_of_inputs_and_outputs_are_the_files():

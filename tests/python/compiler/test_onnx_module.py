@@ -71,7 +71,7 @@ def test_every_unknown_operation_is_named_with_its_domain():
     assert [one.path for one in caught.value.refused] == ["first", "second", "third"]
 
 
-def test_inputs_and_outputs_of_other_types_are_refused():
+def test_inputs_of_integers_are_taken_and_those_of_other_types_refused():
     graph = helper.make_graph(
         [helper.make_node("Gather", ["w", "ids"], ["y"])],
         "g",
@@ -79,8 +79,15 @@ def test_inputs_and_outputs_of_other_types_are_refused():
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, ("N", 4))],
         [helper.make_tensor("w", TensorProto.FLOAT, (5, 4), np.ones(20))],
     )
-    with pytest.raises(engine.UnsupportedModel, match=r"an input of ONNX's data type 7.*ids.*inputs are float32"):
-        engine.compile(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]))
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+    compiled = engine.compile(model)
+    assert [(tensor.name, tensor.dtype) for tensor in compiled.inputs] == [("ids", "int64")]
+    assert np.array_equal(compiled(np.array([4, 0, 2])), np.ones((3, 4)))
+    graph.input[0].type.tensor_type.elem_type = TensorProto.DOUBLE
+    graph.node[0].CopyFrom(helper.make_node("Relu", ["ids"], ["y"]))
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+    with pytest.raises((engine.UnsupportedModel, ValueError), match=r"data type 11|damaged"):
+        engine.compile(model)
 
 
 def test_quantized_operations_are_refused_by_name_and_quantized_weights_are_not():

@@ -52,7 +52,7 @@ class ProgramSegment(Segment):
         graph.outputs = outputs
         for rewrite in PASSES:
             rewrite(graph)
-        program = lower(graph, "")
+        program = lower(graph, {})
         return cls(contents, program, _core.Session(program, threads), returned, dtypes)
 
     def enter(self, values: Sequence[Any]) -> list[Any]:
