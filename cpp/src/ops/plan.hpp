@@ -14,7 +14,7 @@ struct Operands {
   const float* second = nullptr;  // the other operand of an operation of two
 };
 
-enum class Strategy { gemv, panels, in_place, planes, banded, depthwise, elementwise, pool, mean, copy, pad };
+enum class Strategy { gemv, panels, in_place, planes, banded, depthwise, elementwise, pool, mean, copy, pad, recurrent };
 
 // How the work is cut, and the scratch it needs. Tasks are independent of one another; they may run in any order and on any
 // threads, each worker with a number of its own. Results do not depend on it.

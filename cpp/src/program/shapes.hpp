@@ -19,6 +19,9 @@ Conv2dParams conv_params(const NodeInfo& node);
 // Whether every element of the result comes of the elements at its place.
 bool is_elementwise(Operation operation);
 
+// Whether a recurrence goes through its steps.
+bool is_recurrent(Operation operation);
+
 // None where b does not lie along whole leading and trailing axes of x.
 std::optional<BroadcastAxes> broadcast_axes(const std::vector<Size>& x, const std::vector<Size>& b);
 

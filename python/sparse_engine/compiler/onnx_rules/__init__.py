@@ -1,7 +1,19 @@
 """What ONNX's operations compute, in torch: a function for each, found by name."""
 
-from . import elementwise, moves, norms, pools, products, reductions
+from . import elementwise, moves, norms, pools, products, recurrent, reductions
 from .constants import CONSTANTS
 from .registry import RULES, Call, Known
 
-__all__ = ["CONSTANTS", "RULES", "Call", "Known", "elementwise", "moves", "norms", "pools", "products", "reductions"]
+__all__ = [
+    "CONSTANTS",
+    "RULES",
+    "Call",
+    "Known",
+    "elementwise",
+    "moves",
+    "norms",
+    "pools",
+    "products",
+    "recurrent",
+    "reductions",
+]

@@ -1,6 +1,6 @@
 """What becomes of each of torch's operations: a function for each, found by name."""
 
-from . import activations, arithmetic, comparisons, moves, norms, pools, products, reductions, transposed
+from . import activations, arithmetic, comparisons, constants, moves, norms, pools, products, recurrent, reductions, transposed
 from .registry import RULES, RefusedError
 
 __all__ = [
@@ -9,10 +9,12 @@ __all__ = [
     "activations",
     "arithmetic",
     "comparisons",
+    "constants",
     "moves",
     "norms",
     "pools",
     "products",
+    "recurrent",
     "reductions",
     "transposed",
 ]
