@@ -56,7 +56,7 @@ def _by_torch(c: Call, x: Tensor, way: str) -> tuple[Tensor, list[Tensor]]:
     for direction in range(directions):
         params += [_in_order(m[direction], order) for m in (w, r)]
         if c.has(3):
-            params += [_in_order(b, order) for b in c.x(3)[direction].chunk(2)]
+            params += [_in_order(b, order) for b in _cut(c.x(3)[direction], 2)]
     x = x.flip(0) if way == "reverse" else x
     h = _initial(c, 5, x, directions, hidden)
     if c.op == "LSTM":
@@ -68,8 +68,14 @@ def _by_torch(c: Call, x: Tensor, way: str) -> tuple[Tensor, list[Tensor]]:
 
 
 def _in_order(gates: Tensor, order: tuple[int, ...]) -> Tensor:
-    parts = gates.chunk(len(order))
+    parts = _cut(gates, len(order))
     return torch.cat([parts[i] for i in order])
+
+
+def _cut(rows: Tensor, count: int) -> list[Tensor]:
+    """`count` equal parts. Slices, unlike what chunk gives, are parameters where `rows` is one."""
+    each = rows.shape[0] // count
+    return [rows[i * each : (i + 1) * each] for i in range(count)]
 
 
 def _reset_first(c: Call, x: Tensor, way: str) -> tuple[Tensor, Tensor]:
@@ -82,7 +88,7 @@ def _reset_first(c: Call, x: Tensor, way: str) -> tuple[Tensor, Tensor]:
     states = _initial(c, 5, x, r.shape[0], hidden)
     outputs, last = [], []
     for direction in range(r.shape[0]):
-        of_x, of_h = c.x(3)[direction].chunk(2) if c.has(3) else (None, None)
+        of_x, of_h = _cut(c.x(3)[direction], 2) if c.has(3) else (None, None)
         biases = (None, None) if of_h is None else (of_h[: 2 * hidden], of_h[2 * hidden :])
         given = F.linear(x, w[direction], of_x)
         h = states[direction]

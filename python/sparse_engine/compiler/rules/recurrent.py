@@ -38,7 +38,7 @@ def _layers(c: Translation, node: fx.Node, a: Bound) -> list[Value]:
     given = [c.value(state) for state in (a["hx"] if op == "lstm" else [a["hx"]])]
     if all(is_zero(c, state) for state in given):
         given = []
-    read = {user.args[1] for user in node.users if user.users}
+    read = {user.args[1] for user in node.users if _is_read(user)}
     hidden: list[Value] = []
     cells: list[Value] = []
     for layer in range(layers):
@@ -71,6 +71,20 @@ def _cell(c: Translation, node: fx.Node, a: Bound) -> "Value | list[Value]":
         return c.view(node, made)
     parts = [_rows(c, node, made, i, 1) for i in range(2)]
     return [c.view(node, value, shape) for value, shape in zip(parts, c.shapes(node), strict=True)]
+
+
+def _is_read(node: fx.Node) -> bool:
+    """Whether an output depends on it: torch.export keeps operations whose results nobody wants."""
+    seen: set[fx.Node] = set()
+    left = [node]
+    while left:
+        for user in left.pop().users:
+            if user.op == "output" or name_of(user).endswith("_"):
+                return True
+            if user not in seen:
+                seen.add(user)
+                left.append(user)
+    return False
 
 
 def _recurrence(
