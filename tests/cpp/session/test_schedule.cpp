@@ -27,7 +27,7 @@ TEST(Schedule, RunsRecurrencesTogether) {
   ProgramParts p;
   p.values = {{"x", {kBatch, {40}, {4}}}, {"gates", {kBatch, {40}, {48}}}, {"y", {kBatch, {40}, {16}}}};
   const auto weight = [](Index rows, Index cols) {
-    const Weights w = real_weights(rows, cols, 0.5, 56);
+    const reference::Weights w = real_weights(rows, cols, 0.5, 56);
     return compress(w.values.data(), rows, cols);
   };
   p.weights = {weight(48, 4), weight(48, 16)};

@@ -89,11 +89,11 @@ def test_cells_are_torchs(kind, bias):
 @pytest.mark.parametrize("kind", KINDS)
 def test_pruned_layers_stay_sparse_and_survive_a_file(kind, tmp_path):
     torch.manual_seed(0)
-    model = nn.Sequential(nn.Linear(6, 32), Layer(kind, 32, 64, 2, bidirectional=True, batch_first=True)).eval()
+    model = Layer(kind, 32, 64, 2, bidirectional=True, batch_first=True).eval()
     engine.prune(model, engine.Spec(sparsity=0.9, scope="layer"))
-    x = torch.randn(3, 5, 6)
+    x = torch.randn(3, 5, 32)
     compiled = engine.compile(model, x)
-    products = [node for node in compiled.nodes if node["weight"] is not None and node["weight"][0] > 32]
+    products = [node for node in compiled.nodes if node["weight"] is not None]
     assert len(products) == 4
     for node in products:
         rows, columns, kept = node["weight"]
