@@ -4,10 +4,24 @@
 #include <cmath>
 #include <vector>
 
+#include "base/tuning.hpp"
 #include "ops/recurrent_sequence.hpp"
 #include "reference.hpp"
 
 namespace sparse_engine::reference {
+
+// Every step is shared by threads, however short, or none is, for the length of a scope.
+struct SharedSteps {
+  explicit SharedSteps(bool shared) {
+    Tuning changed = before;
+    changed.shared_step = shared ? 0 : std::numeric_limits<Index>::max();
+    set_tuning(changed);
+  }
+  ~SharedSteps() { set_tuning(before); }
+  SharedSteps(const SharedSteps&) = delete;
+  SharedSteps& operator=(const SharedSteps&) = delete;
+  const Tuning before = tuning();
+};
 
 inline double sigmoid(double v) { return 1 / (1 + std::exp(-v)); }
 

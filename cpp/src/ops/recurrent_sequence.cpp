@@ -6,13 +6,14 @@
 
 #include "base/check.hpp"
 #include "base/lockstep.hpp"
+#include "base/tuning.hpp"
 #include "ops/spmm/gemv_product.hpp"
 
 namespace sparse_engine {
 namespace {
 
-// A chain is one direction for up to eight sequences; chains know nothing of each other. Where there are enough of them each is
-// a task. Elsewhere the units of a step are cut too, and tasks go through the steps together: what one takes of a step are all
+// A chain is one direction for up to eight sequences; chains know nothing of each other. Where there are enough of them, or a
+// step is short, each is a task. Elsewhere the units of a step are cut too, and tasks go through the steps together: what one takes of a step are all
 // gates of some units and then these units' cells, so that nobody waits within a step. h is packed for the next step in a panel
 // that nobody reads in this one.
 class RecurrentSequence final : public Plan {
@@ -25,7 +26,7 @@ class RecurrentSequence final : public Plan {
         groups_((shape.batch + kSkinnyColumns - 1) / kSkinnyColumns),
         chains_(shape.directions * groups_),
         block_(std::lcm(w.impl()->skinny_step(), Index{16})),
-        pieces_(pieces(threads)),
+        pieces_(pieces(w, threads)),
         lockstep_(shape.steps, chains_ * pieces_, threads) {
     const Index fewest = groups_ == 0 ? 0 : shape.batch / groups_, most = groups_ == 0 ? 0 : columns(groups_ - 1);
     for (Index n = fewest; n <= most && n > 0; ++n) {
@@ -53,8 +54,10 @@ class RecurrentSequence final : public Plan {
   static constexpr Index kFloatBytes = sizeof(float);
 
   // What a step of a chain is cut into.
-  Index pieces(int threads) const {
+  Index pieces(const Matrix& w, int threads) const {
     if (threads == 1 || chains_ == 0 || chains_ % threads == 0 || chains_ >= Index{4} * threads) return 1;
+    const Index columns = std::max(shape_.batch, Tuning::threads.few_columns_worth);
+    if (checked_mul(w.nnz() + w.rows(), columns, "work") < tuning().shared_step) return 1;
     return std::min((shape_.hidden + block_ - 1) / block_, (Index{4} * threads + chains_ - 1) / chains_);
   }
 

@@ -253,7 +253,7 @@ class Planner {
     planned_.multiply_adds = checked_mul(static_cast<Index>(w.values.size()), passes, "work");
     const Index step =
         checked_mul(planned_.weight->nnz() + w.rows, std::max(s.batch, Tuning::threads.few_columns_worth), "work");
-    planned_.plans = {plan_recurrent_sequence(table_, *planned_.weight, s, threads_for(step))};
+    planned_.plans = {plan_recurrent_sequence(table_, *planned_.weight, s, threads_for(checked_mul(step, s.steps, "work")))};
   }
 
   const Kernels& table_;

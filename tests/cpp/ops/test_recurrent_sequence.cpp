@@ -32,8 +32,9 @@ TEST(RecurrentSequence, FollowsItsEquationsWithTheSameBitsOnAnyThreads) {
         const RecurrentInputs in = recurrent_inputs(s);
         const std::vector<double> expected = recurrent_sequence(s, w, in);
         std::vector<float> first;
-        for (const int threads : {1, 2, 3}) {
-          const auto plan = plan_recurrent_sequence(kernels(), csr, s, threads);
+        for (const int threads : {1, 2, 3, -3}) {
+          const SharedSteps shared(threads > 0);
+          const auto plan = plan_recurrent_sequence(kernels(), csr, s, std::abs(threads));
           const std::vector<float> y = checked_run(
               *plan, {.x = in.x.data(), .y = nullptr, .epilogue = {.bias = in.bias.data()}, .second = in.state.data()},
               static_cast<Index>(expected.size()));
@@ -53,6 +54,7 @@ TEST(RecurrentSequence, TakesEveryFormatThatASessionGivesIt) {
   const std::vector<double> expected = recurrent_sequence(s, w, in);
   const auto expect_near = [&](const Matrix& matrix) {
     for (const int threads : {1, 3}) {
+      const SharedSteps shared(true);
       const auto plan = plan_recurrent_sequence(kernels(), matrix, s, threads);
       const std::vector<float> y =
           checked_run(*plan, {.x = in.x.data(), .y = nullptr, .epilogue = {.bias = in.bias.data()}, .second = in.state.data()},
@@ -62,6 +64,19 @@ TEST(RecurrentSequence, TakesEveryFormatThatASessionGivesIt) {
   };
   expect_near(Bitmask::from_dense(w.values.data(), w.rows, w.cols));
   expect_near(Bsr::from_dense(w.values.data(), w.rows, w.cols, {8, 8}));
+}
+
+TEST(RecurrentSequence, SharesStepsThatAreWorthItWhereChainsAreFew) {
+  const Csr csr = real_weights(4 * 64, 64, 0.5, 76).csr();
+  const auto tasks = [&](Index batch, bool shared) {
+    const SharedSteps used(shared);
+    return plan_recurrent_sequence(kernels(), csr, {.cell = Cell::lstm, .steps = 2, .batch = batch, .hidden = 64, .directions = 1}, 3)
+        ->tasks();
+  };
+  EXPECT_EQ(tasks(1, true), 3);
+  EXPECT_EQ(tasks(1, false), 1);
+  EXPECT_EQ(tasks(24, true), 3) << "a chain for each thread";
+  EXPECT_EQ(tasks(100, true), 13) << "enough chains";
 }
 
 TEST(RecurrentSequence, OfNobodyHasNoTasks) {

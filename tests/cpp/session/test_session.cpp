@@ -99,6 +99,7 @@ TEST(Session, GoesThroughSequencesAtEveryBatchAndNumberOfThreads) {
           const RecurrentInputs a = recurrent_inputs(first), b = recurrent_inputs(second);
           const std::vector<double> y = recurrent_sequence(first, lstm, a), u = recurrent_sequence(second, gru, b);
           std::vector<float> before;
+          const SharedSteps shared(true);
           for (const int threads : {1, 2, 3}) {
             Session session(program, threads);
             session.fill_arena(true);
