@@ -84,6 +84,16 @@ inline const int fork_handler = pthread_atfork(
       forks.fetch_add(1, std::memory_order_relaxed);
     });
 
+// Waits a moment in a loop that has gone round `spins` times; from `most` on the core is given away.
+inline void spin(int spins, int most) {
+  if (spins >= most) return std::this_thread::yield();
+#if defined(__x86_64__)
+  _mm_pause();
+#elif defined(__aarch64__)
+  __asm__ volatile("yield");
+#endif
+}
+
 inline bool serial_only() { return forked_after_workers.load(std::memory_order_relaxed); }
 
 // The tasks nobody has taken yet.
@@ -139,23 +149,10 @@ class Barrier {
       round_.store(round + 1, std::memory_order_release);
       return;
     }
-    for (int spins = 0; round_.load(std::memory_order_acquire) == round; ++spins) {
-      if (spins >= Tuning::threads.spins)
-        std::this_thread::yield();
-      else
-        pause();
-    }
+    for (int spins = 0; round_.load(std::memory_order_acquire) == round; ++spins) spin(spins, Tuning::threads.spins);
   }
 
  private:
-  static void pause() {
-#if defined(__x86_64__)
-    _mm_pause();
-#elif defined(__aarch64__)
-    __asm__ volatile("yield");
-#endif
-  }
-
   std::atomic<int> workers_;
   alignas(64) std::atomic<int> arrived_{0};
   alignas(64) std::atomic<std::uint32_t> round_{0};

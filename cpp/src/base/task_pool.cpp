@@ -11,19 +11,8 @@
 #include "base/tuning.hpp"
 
 namespace sparse_engine {
-namespace {
 
 using parallel::FloatEnvironment;
-
-void pause() {
-#if defined(__x86_64__)
-  _mm_pause();
-#elif defined(__aarch64__)
-  __asm__ volatile("yield");
-#endif
-}
-
-}  // namespace
 
 struct TaskPool::State {
   // Tasks of one worker: the number of the run in the upper half, how many nobody has claimed in the lower. A worker that is
@@ -60,7 +49,7 @@ struct TaskPool::State {
       std::uint32_t now = run.load(std::memory_order_acquire);
       for (int spins = 0; now == number; now = run.load(std::memory_order_acquire)) {
         if (++spins < Tuning::session.spins)
-          pause();
+          parallel::spin(spins, Tuning::session.spins);
         else
           run.wait(number, std::memory_order_acquire);
       }
@@ -123,12 +112,7 @@ void TaskPool::run_tasks(std::int64_t tasks, Function function, const void* cont
   s.run.store(number, std::memory_order_release);
   s.run.notify_all();
   s.work(0, number);
-  for (int spins = 0; s.done.load(std::memory_order_acquire) != tasks; ++spins) {
-    if (spins < Tuning::session.spins)
-      pause();
-    else
-      std::this_thread::yield();
-  }
+  for (int spins = 0; s.done.load(std::memory_order_acquire) != tasks; ++spins) parallel::spin(spins, Tuning::session.spins);
 }
 
 }  // namespace sparse_engine

@@ -92,6 +92,9 @@ struct Tuning {
   Index zeroed_pitch = 32;        // floats: planes of rows up to so long are zeroed in one call, not two a row
   Index depthwise_channels = 16;  // a task's
 
+  // Multiply-adds of a step of a recurrence from which threads share it, as they meet at its end: some 8 µs on one core.
+  Index shared_step = 100'000;
+
   // Memory.
   Index huge_pages_from = 4 << 20;  // bytes: smaller arrays would waste up to half a page of 2 MB
   Index kept_buffers = 64;          // results kept for later: a look through them takes under a microsecond

@@ -29,7 +29,8 @@ enum class Strategy {
   pad,
   gather,
   matmul,
-  attention
+  attention,
+  recurrent
 };
 
 // How the work is cut, and the scratch it needs. Tasks are independent of one another; they may run in any order and on any

@@ -65,12 +65,14 @@ void check_node(const ProgramParts& p, const NodeInfo& node, const std::vector<b
   check(!known[static_cast<std::size_t>(node.output)], "node ", node.name, " makes value ", node.output,
         ", which is there already");
   const bool product = node.operation == Operation::conv2d || node.operation == Operation::linear;
-  check(product || (node.weight == -1 && node.bias == -1 && node.residual == -1), "node ", node.name,
+  const bool weighted = product || is_recurrent(node.operation);
+  check(weighted || (node.weight == -1 && node.bias == -1), "node ", node.name,
         " is no product; it can have no weight, bias or residual");
+  check(product || node.residual == -1, "node ", node.name, " is no product; it can have no residual");
   check(product || is_elementwise(node.operation) || node.activation == Activation::none, name_of(node.operation), " ",
         node.name, " cannot have an activation");
   const WeightInfo* weight = nullptr;
-  if (product) {
+  if (weighted) {
     check_index(node.weight, p.weights.size(), "weight", node.name);
     weight = &p.weights[static_cast<std::size_t>(node.weight)];
     if (node.bias != -1) {

@@ -116,9 +116,11 @@ std::vector<Size> slice_result(const NodeInfo& node, const std::vector<Size>& x)
             ", which depends on the batch");
       continue;
     }
-    check(start >= 0 && start <= stop && stop <= x[i].fixed && step >= 1, "slice ", node.name, " takes [", start, ", ", stop,
-          ") in steps of ", step, " of axis ", i, " with length ", x[i].fixed);
-    result[i].fixed = (stop - start + step - 1) / step;
+    const bool inside = step > 0 ? start >= 0 && start <= stop && stop <= x[i].fixed
+                                 : step < 0 && stop >= -1 && stop <= start && start < x[i].fixed;
+    check(inside, "slice ", node.name, " takes [", start, ", ", stop, ") in steps of ", step, " of axis ", i, " with length ",
+          x[i].fixed);
+    result[i].fixed = step > 0 ? (stop - start + step - 1) / step : (start - stop - step - 1) / -step;
   }
   return result;
 }
@@ -196,6 +198,32 @@ std::vector<Size> attention_result(const NodeInfo& node, const std::vector<std::
                               : std::vector<Size>{q.batch, q.tokens, q.heads, v.features};
 }
 
+std::vector<Size> recurrent_result(const NodeInfo& node, const std::vector<std::vector<Size>>& inputs, const WeightInfo& w) {
+  const bool lstm = node.operation == Operation::lstm;
+  check(inputs.size() == 1 || inputs.size() == 2, name_of(node.operation), " ", node.name, " has ", inputs.size(),
+        " inputs; it needs 1, or 2 with a state");
+  for (const Index number : node.numbers)
+    check(number == 0 || number == 1, name_of(node.operation), " ", node.name, " has the number ", number,
+          "; it must be 0 or 1");
+  std::vector<Size> result = inputs[0];
+  check(result.size() == 3, name_of(node.operation), " ", node.name, " reads a value of ", result.size(), " axes; it needs 3");
+  const Index rows = checked_mul(lstm ? 4 : 3, w.cols, "gates");
+  check(w.rows == rows || w.rows == checked_mul(2, rows, "gates"), name_of(node.operation), " ", node.name, " has a weight of ",
+        w.rows, " rows; ", w.cols, " hidden units need ", rows, ", or twice as many");
+  check(fixed(node, result[2], "features") == w.rows, name_of(node.operation), " ", node.name, " reads ", result[2].fixed,
+        " features; its weight has ", w.rows, " rows");
+  const auto batch = static_cast<std::size_t>(node.numbers[0]);
+  Size& time = result[1 - batch];
+  check(time.at(1) >= 1, name_of(node.operation), " ", node.name, " reads a sequence without steps");
+  const Index directions = w.rows / rows;
+  if (inputs.size() == 2)
+    check(inputs[1] == std::vector<Size>({{directions * (lstm ? 2 : 1), 0}, result[batch], {w.cols, 0}}),
+          name_of(node.operation), " ", node.name, " begins with a state of another shape than its batch and weight need");
+  if (lstm) time.fixed = checked_add(time.fixed, node.numbers[1], "steps");
+  result[2] = {directions * w.cols, 0};
+  return result;
+}
+
 }  // namespace
 
 AttentionAxes attention_axes(const std::vector<Size>& shape, Index heads_axis) {
@@ -210,6 +238,8 @@ Conv2dParams conv_params(const NodeInfo& node) {
 bool is_elementwise(Operation operation) {
   return (operation >= Operation::add && operation <= Operation::keep) || operation == Operation::activation;
 }
+
+bool is_recurrent(Operation operation) { return operation == Operation::lstm || operation == Operation::gru; }
 
 std::optional<BroadcastAxes> broadcast_axes(const std::vector<Size>& x, const std::vector<Size>& b) {
   const Size one{1, 0};
@@ -283,6 +313,8 @@ std::vector<Size> result_shape(const NodeInfo& node, const std::vector<std::vect
     case Operation::gather: needs(2); return gather_result(node, inputs[0], inputs[1]);
     case Operation::matmul: needs(2); return matmul_result(node, inputs[0], inputs[1]);
     case Operation::attention: return attention_result(node, inputs);
+    case Operation::lstm:
+    case Operation::gru: return recurrent_result(node, inputs, *weight);
   }
   check(false, "node ", node.name, " has no operation of this version");
   return {};

@@ -25,6 +25,9 @@ AttentionAxes attention_axes(const std::vector<Size>& shape, Index heads_axis);
 // Whether every element of the result comes of the elements at its place.
 bool is_elementwise(Operation operation);
 
+// Whether a recurrence goes through its steps.
+bool is_recurrent(Operation operation);
+
 // None where b does not lie along whole leading and trailing axes of x.
 std::optional<BroadcastAxes> broadcast_axes(const std::vector<Size>& x, const std::vector<Size>& b);
 

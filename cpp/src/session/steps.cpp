@@ -1,5 +1,6 @@
 #include "session/steps.hpp"
 
+#include <algorithm>
 #include <utility>
 #include <vector>
 
@@ -15,6 +16,7 @@
 #include "ops/matmul.hpp"
 #include "ops/pad.hpp"
 #include "ops/pool.hpp"
+#include "ops/recurrent_sequence.hpp"
 #include "ops/rows.hpp"
 #include "program/shapes.hpp"
 
@@ -54,6 +56,7 @@ const char* name_of(Strategy strategy) {
     case Strategy::gather: return "gather";
     case Strategy::matmul: return "matmul";
     case Strategy::attention: return "attention";
+    case Strategy::recurrent: return "recurrence";
   }
   return "";
 }
@@ -95,6 +98,8 @@ class Planner {
       case Operation::gather: gather(); break;
       case Operation::matmul: matmul(); break;
       case Operation::attention: attention(); break;
+      case Operation::lstm: recurrence(Cell::lstm); break;
+      case Operation::gru: recurrence(Cell::gru); break;
     }
     if (!planned_.plans.empty()) {
       planned_.kernel = name_of(planned_.plans[0]->strategy());
@@ -309,6 +314,29 @@ class Planner {
     planned_.plans = {plan_attention(table_, s, threads_for(planned_.multiply_adds))};
   }
 
+  void recurrence(Cell cell) {
+    const std::vector<Index> from = shape(node_.inputs[0]);
+    const auto batch = static_cast<std::size_t>(node_.numbers[0]);
+    const WeightInfo& w = program_.weights()[static_cast<std::size_t>(node_.weight)];
+    const RecurrentShape s{.cell = cell,
+                           .steps = from[1 - batch],
+                           .batch = from[batch],
+                           .hidden = w.cols,
+                           .directions = w.rows / (gates_of(cell) * w.cols),
+                           .batch_first = batch == 0,
+                           .has_state = node_.inputs.size() > 1,
+                           .keeps_cells = cell == Cell::lstm && node_.numbers[1] != 0};
+    const Index columns = std::clamp<Index>(s.batch, 1, kSkinnyColumns);
+    format_ = choose_format(weights_.density(node_.weight), columns, s.hidden);
+    if (s.hidden % 2 != 0) format_ = WeightFormat::csr;  // whose gates may begin at any row
+    planned_.weight = weights_.get(node_.weight, format_);
+    const Index passes = checked_mul(s.steps, s.batch, "work");
+    planned_.multiply_adds = checked_mul(static_cast<Index>(w.values.size()), passes, "work");
+    const Index step =
+        checked_mul(planned_.weight->nnz() + w.rows, std::max(s.batch, Tuning::threads.few_columns_worth), "work");
+    planned_.plans = {plan_recurrent_sequence(table_, *planned_.weight, s, threads_for(checked_mul(step, s.steps, "work")))};
+  }
+
   const Kernels& table_;
   Weights& weights_;
   const Program& program_;
@@ -328,6 +356,7 @@ PlannedNode plan_node(const Kernels& table, Weights& weights, const NodeInfo& no
 Index columns_of_item(const Program& program, const NodeInfo& node) {
   const std::vector<Index> shape = program.shape(node.output, 1);
   Index columns = 1;
+  if (is_recurrent(node.operation)) return columns;  // one after another
   if (node.operation == Operation::conv2d)
     for (std::size_t i = 2; i < shape.size(); ++i) columns *= shape[i];
   else

@@ -57,7 +57,7 @@ class Node:
         path: the module it comes from.
         inputs: values read; what an operation expects stands in `OPERATIONS`.
         output: the value made.
-        weight: (rows, columns) of a product; several nodes may hold the same array.
+        weight: (rows, columns) of a product, or of a recurrence's; several nodes may hold the same array.
         bias: (rows,) or None.
         residual: a value of the output's shape that is added before the activation.
         activation: applied last, "none" for none.
@@ -100,6 +100,7 @@ class Node:
 Makers = dict[Value, Node]
 Readers = dict[Value, list[Node]]
 PRODUCTS = ("conv2d", "linear")
+RECURRENT = ("lstm", "gru")  # a product in every step
 ELEMENTWISE = ("add", "subtract", "multiply", "divide", "maximum", "minimum", "less", "less_equal", "equal", "keep")
 # What passes and the program know, and how many inputs each has (None: one or more).
 OPERATIONS: dict[str, int | None] = {
@@ -124,6 +125,7 @@ OPERATIONS: dict[str, int | None] = {
     "gather": 2,
     "matmul": 2,
     "attention": None,
+    **dict.fromkeys(RECURRENT),
     "batch_norm": 1,  # until it is folded
 }
 
@@ -177,7 +179,8 @@ class Graph:
             for value in node.reads:
                 assert value.constant is not None or id(value) in known, f"{node} reads {value} before anything makes it"
             assert id(node.output) not in known, f"{node.output} is made twice"
-            assert (node.weight is not None) == node.is_product, f"{node}: products and nothing else have weights"
+            weighted = node.is_product or node.op in RECURRENT
+            assert (node.weight is not None) == weighted, f"{node}: products and nothing else have weights"
             if node.weight is not None:
                 assert node.weight.ndim == 2, f"{node}: its weight has shape {node.weight.shape}"
                 assert node.bias is None or node.bias.shape == node.weight.shape[:1], f"{node}: its bias does not fit"

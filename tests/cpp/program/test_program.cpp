@@ -50,6 +50,8 @@ TEST(Program, RefusesWhatDoesNotFit) {
   refused([](ProgramParts& p) { p.nodes[0].weight = 1; }, "needs 27");
   refused([](ProgramParts& p) { p.nodes[0].bias = 1; }, "bias of first has 5 elements");
   refused([](ProgramParts& p) { p.nodes[2].bias = 1; }, "is no product");
+  refused([](ProgramParts& p) { p.nodes[2].residual = 1; }, "can have no residual");
+  refused([](ProgramParts& p) { p.nodes[3].operation = Operation::gru; }, "has 0 numbers; it needs 1");
   refused([](ProgramParts& p) { p.nodes[1].residual = 0; }, "residual of second has another shape");
   refused([](ProgramParts& p) { p.nodes[1].residual = 2; }, "before anything makes it");
   refused([](ProgramParts& p) { p.nodes[0].numbers.pop_back(); }, "has 10 numbers; it needs 11");

@@ -98,6 +98,10 @@ TEST(Shapes, OfWhatMovesElementsFollowFromItsNumbers) {
   EXPECT_REFUSED(made(Operation::slice, {0, -1, 1, 3, 2, 1, 0, 10, 1, 0, 1, 1}, {x}), "takes [3, 2)");
   EXPECT_REFUSED(made(Operation::slice, {0, -1, 1, -1, 2, 1, 0, 10, 1, 0, 1, 1}, {x}), "takes [-1, 2)");
   EXPECT_REFUSED(made(Operation::slice, {0, -1, 1, 0, 8, 0, 0, 10, 1, 0, 1, 1}, {x}), "in steps of 0");
+  EXPECT_EQ(made(Operation::slice, {0, -1, 1, 7, -1, -1, 8, 1, -3, 0, 0, -1}, {x}), (Shape{kBatch, {8}, {3}, {0}}));
+  EXPECT_REFUSED(made(Operation::slice, {0, -1, 1, 8, -1, -1, 0, 10, 1, 0, 1, 1}, {x}), "takes [8, -1) in steps of -1");
+  EXPECT_REFUSED(made(Operation::slice, {0, -1, 1, 7, -2, -1, 0, 10, 1, 0, 1, 1}, {x}), "takes [7, -2)");
+  EXPECT_REFUSED(made(Operation::slice, {0, -1, 1, 2, 3, -1, 0, 10, 1, 0, 1, 1}, {x}), "takes [2, 3)");
   EXPECT_EQ(made(Operation::pad, {0, 0, 3, 4, 0, 1, 0, 0}, {x, {}}), (Shape{kBatch, {15}, {11}, {1}}));
   EXPECT_REFUSED(made(Operation::pad, {0, 0, -1, 4, 0, 1, 0, 0}, {x, {}}), "adds -1 to axis 1");
   EXPECT_REFUSED(made(Operation::pad, {0, 0, 1, 4, 0, 1, 0, 0}, {x, {{1}}}), "must be a number");
@@ -111,6 +115,36 @@ TEST(Shapes, OfWhatMovesElementsFollowFromItsNumbers) {
   EXPECT_REFUSED(made(Operation::adaptive_average_pool, {0, 4}, {x}), "makes 0");
   EXPECT_REFUSED(made(Operation::adaptive_average_pool, {1, 1}, {{kBatch, {8}, {0}, {1}}}), "of 0");
   EXPECT_REFUSED(made(Operation::max_pool, {1, 1, 1, 1, 0, 0, 0, 0}, {{kBatch, {8}}}), "needs 4, or 3");
+}
+
+TEST(Shapes, OfRecurrencesFollowFromTheWeight) {
+  const WeightInfo one{24, 6, {}, {}}, two{48, 6, {}, {}}, of_gru{36, 6, {}, {}};
+  const auto made = [&](Operation operation, std::vector<Index> numbers, const std::vector<Shape>& inputs,
+                        const WeightInfo& w) {
+    return result_shape({.operation = operation, .name = "n", .inputs = {}, .numbers = std::move(numbers)}, inputs, &w, {});
+  };
+  const Shape x = {{5}, kBatch, {24}}, both = {kBatch, {5}, {48}};
+  EXPECT_EQ(made(Operation::lstm, {1, 0}, {x}, one), (Shape{{5}, kBatch, {6}}));
+  EXPECT_EQ(made(Operation::lstm, {0, 1}, {both, {{4}, kBatch, {6}}}, two), (Shape{kBatch, {6}, {12}}));
+  EXPECT_EQ(made(Operation::gru, {1}, {{{5}, {2}, {36}}, {{2}, {2}, {6}}}, of_gru), (Shape{{5}, {2}, {12}}));
+  EXPECT_EQ(made(Operation::gru, {1}, {{kBatch, {1}, {36}}}, of_gru), (Shape{kBatch, {1}, {12}})) << "a batch of steps";
+  EXPECT_REFUSED(made(Operation::lstm, {2, 0}, {x}, one), "has the number 2");
+  EXPECT_REFUSED(made(Operation::lstm, {1, -1}, {x}, one), "has the number -1");
+  EXPECT_REFUSED(made(Operation::lstm, {1, 0}, {}, one), "has 0 inputs");
+  EXPECT_REFUSED(made(Operation::lstm, {1, 0}, {x, x, x}, one), "has 3 inputs");
+  EXPECT_REFUSED(made(Operation::lstm, {1, 0}, {both}, one), "reads 48 features");
+  EXPECT_REFUSED(made(Operation::gru, {1}, {x}, one), "24 rows; 6 hidden units need 18");
+  EXPECT_REFUSED(made(Operation::gru, {1}, {{kBatch, {24}}}, of_gru), "of 2 axes");
+  EXPECT_REFUSED(made(Operation::gru, {1}, {{{5}, {2}, kBatch}}, of_gru), "depends on the batch");
+  EXPECT_REFUSED(made(Operation::gru, {0}, {{kBatch, {0}, {36}}}, of_gru), "without steps");
+  EXPECT_REFUSED(made(Operation::lstm, {1, 0}, {x, {{1}, kBatch, {6}}}, one), "state of another shape");
+  EXPECT_REFUSED(made(Operation::gru, {1}, {{{5}, {2}, {36}}, {{2}, {3}, {6}}}, of_gru), "state of another shape");
+  EXPECT_REFUSED(made(Operation::gru, {1}, {{{5}, {2}, {36}}}, {Index{1} << 62, Index{1} << 62, {}, {}}), "63 bits");
+}
+
+TEST(Shapes, KnowWhatIsARecurrence) {
+  EXPECT_TRUE(is_recurrent(Operation::lstm) && is_recurrent(Operation::gru));
+  EXPECT_FALSE(is_recurrent(Operation::linear) || is_recurrent(Operation::pad));
 }
 
 TEST(Shapes, KnowWhatGoesElementByElement) {

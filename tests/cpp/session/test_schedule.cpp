@@ -23,6 +23,25 @@ TEST(Schedule, RunsImagesApartWhereEachThreadHasOneAndTheRestTogether) {
   EXPECT_EQ(scheduled(residual_network(), 3, 2).segments.size(), 1) << "one thread would have twice as much to do";
 }
 
+TEST(Schedule, RunsRecurrencesTogether) {
+  ProgramParts p;
+  p.values = {{"x", {kBatch, {40}, {4}}}, {"gates", {kBatch, {40}, {48}}}, {"y", {kBatch, {40}, {16}}}};
+  const auto weight = [](Index rows, Index cols) {
+    const reference::Weights w = real_weights(rows, cols, 0.5, 56);
+    return compress(w.values.data(), rows, cols);
+  };
+  p.weights = {weight(48, 4), weight(48, 16)};
+  p.nodes = {{.operation = Operation::linear, .name = "in", .inputs = {0}, .output = 1, .weight = 0, .numbers = {}},
+             {.operation = Operation::gru, .name = "gru", .inputs = {1}, .output = 2, .weight = 1, .numbers = {0}}};
+  p.inputs = {0};
+  p.outputs = {2};
+  const Schedule s = scheduled(std::move(p), 4, 2);
+  ASSERT_EQ(s.segments.size(), 2);
+  EXPECT_TRUE(s.segments[0].apart);
+  EXPECT_FALSE(s.segments[1].apart) << "a weight of the recurrence is read once for up to eight sequences";
+  EXPECT_EQ(s.segments[1].steps[0].kernel.substr(0, 10), "recurrence");
+}
+
 TEST(Schedule, WritesAResultInThePlaceOfItsResidualWhereNothingReadsThatLater) {
   ProgramParts p = residual_network();
   p.values.push_back({"c", p.values[1].shape});

@@ -2,6 +2,7 @@
 
 #include <thread>
 
+#include "reference_recurrent.hpp"
 #include "small_programs.hpp"
 
 namespace sparse_engine {
@@ -49,6 +50,70 @@ TEST(Session, MovesElementsAsTheProgramSays) {
       expect_same_bits(y, expected);
     }
   }
+}
+
+// x (4, N, …) and a state → LSTM of two directions with its cell states after it, and z (N, 3, …) → GRU.
+TEST(Session, GoesThroughSequencesAtEveryBatchAndNumberOfThreads) {
+  for_each_isa([&] {
+    for (const Index hidden : {24, 33, 160})
+      for (const double density : {0.2, 1.0}) {
+        const Weights lstm = real_weights(8 * hidden, hidden, density / std::sqrt(hidden), 95);
+        const Weights gru = real_weights(3 * hidden, hidden, density, 96);
+        ProgramParts p;
+        p.values = {{"x", {{4}, kBatch, {8 * hidden}}},
+                    {"state", {{4}, kBatch, {hidden}}},
+                    {"z", {kBatch, {3}, {3 * hidden}}},
+                    {"y", {{5}, kBatch, {2 * hidden}}},
+                    {"u", {kBatch, {3}, {hidden}}}};
+        p.weights = {compress(lstm.values.data(), lstm.rows, lstm.cols), compress(gru.values.data(), gru.rows, gru.cols)};
+        p.constants = {reals(8 * hidden, 73), reals(3 * hidden, 73)};
+        p.nodes = {
+            {.operation = Operation::lstm,
+             .name = "lstm",
+             .inputs = {0, 1},
+             .output = 3,
+             .weight = 0,
+             .bias = 0,
+             .numbers = {1, 1}},
+            {.operation = Operation::gru, .name = "gru", .inputs = {2}, .output = 4, .weight = 1, .bias = 1, .numbers = {0}}};
+        p.inputs = {0, 1, 2};
+        p.outputs = {3, 4};
+        const auto program = std::make_shared<Program>(std::move(p));
+        for (const Index batch : {1, 2, 5, 9}) {
+          const RecurrentShape first{.cell = Cell::lstm,
+                                     .steps = 4,
+                                     .batch = batch,
+                                     .hidden = hidden,
+                                     .directions = 2,
+                                     .batch_first = false,
+                                     .has_state = true,
+                                     .keeps_cells = true};
+          const RecurrentShape second{.cell = Cell::gru,
+                                      .steps = 3,
+                                      .batch = batch,
+                                      .hidden = hidden,
+                                      .directions = 1,
+                                      .batch_first = true,
+                                      .has_state = false,
+                                      .keeps_cells = false};
+          const RecurrentInputs a = recurrent_inputs(first), b = recurrent_inputs(second);
+          const std::vector<double> y = recurrent_sequence(first, lstm, a), u = recurrent_sequence(second, gru, b);
+          std::vector<float> before;
+          const SharedSteps shared(true);
+          for (const int threads : {1, 2, 3}) {
+            Session session(program, threads);
+            session.fill_arena(true);
+            std::vector<float> found(y.size(), kNaN), other(u.size(), kNaN);
+            session.run(batch, {a.x.data(), a.state.data(), b.x.data()}, {found.data(), other.data()});
+            for (std::size_t i = 0; i < y.size(); ++i) ASSERT_NEAR(found[i], y[i], 2e-5) << hidden << " units, batch " << batch;
+            for (std::size_t i = 0; i < u.size(); ++i) ASSERT_NEAR(other[i], u[i], 2e-5) << hidden << " units, batch " << batch;
+            found.insert(found.end(), other.begin(), other.end());
+            if (before.empty()) before = found;
+            expect_same_bits(found, before);
+          }
+        }
+      }
+  });
 }
 
 TEST(Session, ServesCallersAtOnce) {

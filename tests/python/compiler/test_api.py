@@ -8,6 +8,7 @@ from torch import nn
 import image_networks
 import sparse_engine as engine
 import topologies
+from compiled_functions import Calls
 from sparse_engine.compiler.compiled import CompiledModel
 
 

@@ -23,6 +23,7 @@ REFUSED = {
     "Clip": ("int8",),
     "Dropout": ("mask", "training"),
     "Einsum": ("",),
+    "LSTM": ("peepholes",),
     "MatMul": ("",),  # of two computed values
     "MaxPool": ("3d", "dilations", "argmax", "uint8"),
     "Pow": ("",),

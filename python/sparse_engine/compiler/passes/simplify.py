@@ -27,11 +27,13 @@ def _joined_slices(first: Numbers, second: Numbers) -> Numbers:
     numbers: list[int] = []
     for i in range(0, len(first), 3):
         (start, stop, step), (from_, to, by) = first[i : i + 3], second[i : i + 3]
-        if stop == -1:  # all of an axis that depends on the batch
+        if (start, stop, step) == (0, -1, 1):  # all of an axis that depends on the batch
             numbers += (0, -1, 1)
-        else:
-            numbers += (start + from_ * step, min(stop, start + (to - 1) * step + 1) if to > from_ else start + from_ * step)
-            numbers += (step * by,)
+            continue
+        count = len(range(from_, to, by))
+        begin, stride = start + from_ * step, step * by
+        last = begin + (count - 1) * stride
+        numbers += (begin, last + (1 if stride > 0 else -1), stride) if count else (0, 0, 1)
     return tuple(numbers)
 
 
@@ -49,4 +51,5 @@ _JOINED: dict[str, Callable[[Numbers, Numbers], Numbers]] = {
 def _changes_nothing(node: Node) -> bool:
     if node.op == "permute":
         return list(node.numbers) == sorted(node.numbers)
-    return node.inputs[0].shape == node.output.shape
+    backwards = node.op == "slice" and any(step < 0 for step in node.numbers[2::3])
+    return node.inputs[0].shape == node.output.shape and not backwards

@@ -3,13 +3,12 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, fx
 
 from ..graph import Shape, Size, Value
 from .registry import Bound, RefusedError, name_of, rule
-from .translation import INTEGERS, Translation, constant
+from .translation import INTEGERS, Translation
 
 
 @rule("flatten", "view", "reshape", "squeeze", "unsqueeze", "unflatten", "_unsafe_view", "view_as", "reshape_as")
@@ -144,7 +143,7 @@ def _pixels(c: Translation, node: fx.Node, a: Bound) -> Value:
 
 
 def part(c: Translation, node: fx.Node, x: Value, shape: Shape, cuts: Mapping[int, tuple[int, int]]) -> Value:
-    """Of some axes every `step`-th element from `start` on, as many as `shape` has; of the others all."""
+    """Of some axes every `step`-th element from `start` on, as many as `shape` has; of the others all. Backwards below 0."""
     numbers: list[int] = []
     for axis, size in enumerate(x.shape):
         start, step = cuts.get(axis, (0, 1))
@@ -153,8 +152,9 @@ def part(c: Translation, node: fx.Node, x: Value, shape: Shape, cuts: Mapping[in
                 raise RefusedError("of a part of the batch")
             numbers += [0, -1, 1]
         else:
-            numbers += [start, start if shape[axis].fixed == 0 else start + (shape[axis].fixed - 1) * step + 1, step]
-    if shape == x.shape:
+            last = start + (shape[axis].fixed - 1) * step
+            numbers += [start, last + (1 if step > 0 else -1), step] if shape[axis].fixed else [0, 0, 1]
+    if shape == x.shape and all(step > 0 for _, step in cuts.values()):
         return x
     return c.seen(x, c.emit("slice", node, [x], shape, numbers=tuple(numbers)))
 
@@ -209,7 +209,7 @@ def taken(c: Translation, node: fx.Node, x: Value, axis: int, indices: Sequence[
     runs: list[tuple[int, int, int]] = []  # start, step, length
     for index in indices:
         start, step, length = runs[-1] if runs else (0, 0, 0)
-        if length == 1 and index > start:
+        if length == 1 and index != start:
             runs[-1] = (start, index - start, 2)
         elif length > 1 and index == start + length * step:
             runs[-1] = (start, step, length + 1)
@@ -275,13 +275,6 @@ def _pad(c: Translation, node: fx.Node, a: Bound) -> Value:
 def _expand(c: Translation, node: fx.Node, a: Bound) -> Value:
     x, shape = c.value(a["self"]), c.shape(node)
     return x if x.shape == shape else c.seen(x, c.emit("expand", node, [x]))
-
-
-@rule("zeros", "ones", "full", "zeros_like", "ones_like", "full_like", "new_zeros", "new_ones", "new_full")
-def _filled(c: Translation, node: fx.Node, a: Bound) -> Value:
-    name = name_of(node)
-    number = float(a["fill_value"]) if "full" in name else float("ones" in name)
-    return c.emit("expand", node, [constant(repr(number), np.full((1,) * len(c.shape(node)), number, np.float32))])
 
 
 @rule("repeat", "tile")

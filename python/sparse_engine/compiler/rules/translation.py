@@ -84,6 +84,16 @@ class Translation:
             self._arrays[key] = array_of(tensor).reshape(tensor.shape[0], -1)
         return self._arrays[key]
 
+    def joined(self, arguments: Sequence[Any]) -> Array:
+        """Parameters as `weight` gives each, one below another; the same array for the same ones."""
+        parts = [self.weight(argument) for argument in arguments]
+        key = tuple(map(id, parts))
+        if len(parts) == 1:
+            return parts[0]
+        if key not in self._arrays:
+            self._arrays[key] = np.concatenate(parts)
+        return self._arrays[key]
+
     def bias(self, argument: Any) -> Array | None:
         """A parameter, or None."""
         return None if argument is None else array_of(self.parameter(argument, "bias"))

@@ -31,24 +31,27 @@ def expect_one(op, g, rewritten):
 def test_slices_of_slices_become_one():
     """Against numpy, of every start, stop and step that fit."""
     cells = np.arange(9)
-    for start, stop, step in [(0, 9, 1), (1, 8, 2), (0, 9, 3), (2, 3, 1)]:
-        first = cells[start:stop:step]
+    for start, stop, step in [(0, 9, 1), (1, 8, 2), (0, 9, 3), (2, 3, 1), (8, -1, -1), (7, 2, -2)]:
+        first = cells[list(range(start, stop, step))]
         for begin in range(len(first) + 1):
             for end in range(begin, len(first) + 1):
-                for by in (1, 2, 4):
-                    second = first[begin:end:by]
+                for by in (1, 2, 4, -1, -3):
+                    places = range(begin, end, by) if by > 0 else range(end - 1, begin - 1, by)
+                    if by < 0 and not places:
+                        continue
+                    second = first[list(places)]
                     x, a, y = value("x", 9), value("a", len(first)), value("y", len(second))
                     nodes = [
                         Node("slice", "a", [x], a, numbers=(0, -1, 1, start, stop, step)),
-                        Node("slice", "y", [a], y, numbers=(0, -1, 1, begin, end, by)),
+                        Node("slice", "y", [a], y, numbers=(0, -1, 1, places.start, places.stop, by)),
                     ]
                     g = graph([x], [y], *nodes)
                     simplify(g)
                     drop_dead(g)
                     assert len(g.nodes) == 1
                     from_, to, steps = g.nodes[0].numbers[3:]
-                    assert 0 <= from_ <= to <= 9
-                    np.testing.assert_array_equal(cells[from_:to:steps], second)
+                    assert 0 <= from_ <= to <= 9 if steps > 0 else -1 <= to <= from_ < 9
+                    np.testing.assert_array_equal(cells[list(range(from_, to, steps))], second)
 
 
 def test_permutations_of_permutations_become_one_or_none():
