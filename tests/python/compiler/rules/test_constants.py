@@ -25,7 +25,11 @@ def test_such_a_tensor_is_a_number_expanded():
     assert operations(lambda x: x + torch.zeros_like(x), (2, 3)) == ["expand", "add"]
 
 
-def test_integers_are_refused():
+def test_integers_are_whole_numbers_and_doubles_are_refused():
+    expect_torch(lambda x: x * torch.ones(x.shape[0], 3, dtype=torch.int64), (3,))
     expect_refused(
-        lambda x: x * torch.ones(x.shape[0], 3, dtype=torch.int64), (2, 3), operation="ones", reason="of torch.int64"
+        lambda x: x * torch.ones(x.shape[0], 3, dtype=torch.float64).float(),
+        (2, 3),
+        operation="ones",
+        reason="of torch.float64",
     )
