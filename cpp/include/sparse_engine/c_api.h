@@ -3,6 +3,8 @@
  * Functions that open and run take a buffer for the message of what went wrong, of error_size bytes (NULL and 0 for none): it
  * is cut where it is too long, ends with a zero, and is empty where nothing went wrong. Nothing throws through this interface.
  *
+ * Inputs that Python gives as integers or truth values are whole numbers in float here.
+ *
  * Linking needs the C++ standard library as well: the CMake package's target does that. */
 #ifndef SPARSE_ENGINE_C_API_H
 #define SPARSE_ENGINE_C_API_H
