@@ -185,7 +185,8 @@ class Capture(Translation):
 
     def _follow_integers(self, node: fx.Node) -> None:
         known = node.meta.get("val")
-        if any(is_integer(one) for one in (known if isinstance(known, (list, tuple)) else [known])):
+        results = known if isinstance(known, (list, tuple)) else [known]
+        if results and all(map(is_integer, results)):  # a pool's second result are places, which nothing may read
             read = [a for a in pytree.tree_leaves((node.args, node.kwargs)) if isinstance(a, (fx.Node, int, float))]
             self._bounds.note(node, [self._bounds.of(a, self.tensors.get(a) if isinstance(a, fx.Node) else None) for a in read])
 

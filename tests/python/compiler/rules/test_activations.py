@@ -51,4 +51,5 @@ def test_those_of_mobile_networks_are_one_operation():
 def test_parameters_that_change_what_is_computed_are_refused():
     expect_refused(lambda x: F.softplus(x, 1, 5), (2, 4), operation="softplus", reason="a threshold of 5")
     expect_refused(lambda x: torch.ops.aten.elu(x, 1, 1, 2), (2, 4), operation="elu", reason="input_scale 2")
-    expect_refused(torch.erf, (2, 4), operation="erf")
+    expect_refused(torch.erfinv, (2, 4), operation="erfinv")
+    expect_torch(torch.erf, (40,))
