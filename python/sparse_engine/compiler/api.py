@@ -115,11 +115,13 @@ def _finished(
     names: "tuple[list[str], list[str]] | None" = None,
 ) -> CompiledModel:
     """Rewritten, verified, made a program and timed; inputs and outputs with `names`."""
-    about |= {"captured": len(graph.nodes), "gone": []}
+    about["captured"] = len(graph.nodes)
+    gone: dict[str, int] = {}
     for rewrite in PASSES:
         before = len(graph.nodes)
         rewrite(graph)
-        about["gone"].append((rewrite.__name__, before - len(graph.nodes)))
+        gone[rewrite.__name__] = gone.get(rewrite.__name__, 0) + before - len(graph.nodes)
+    about["gone"] = list(gone.items())
     about["error"] = verify(graph, model, arguments.args, arguments.kwargs)
     for values, given in zip((graph.inputs, graph.outputs), names or (), strict=False):
         for value, name in zip(values, given, strict=True):
