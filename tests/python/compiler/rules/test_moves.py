@@ -100,3 +100,12 @@ def test_what_takes_parts_of_the_batch_is_refused():
     expect_refused(lambda x: x.double(), (2, *X), operation="to", reason="values are float32")
     expect_torch(lambda x: x.mT, (2, 3, 4))
     expect_torch(lambda x: x.roll((1, -2), (2, 1)), (5, 4))
+
+
+def test_selections_of_many_runs_are_looked_up():
+    torch.manual_seed(0)
+    order = torch.randperm(60)
+    for axis in (1, 2):
+        expect_torch(lambda x, d=axis: x.index_select(d, order), (60, 60))
+    assert "gather" in operations(lambda x: x.index_select(1, order), (2, 60, 3))
+    assert operations(lambda x: x.index_select(1, torch.tensor([3, 1, 2])), (2, 60, 3))[-1] == "concat"
