@@ -21,6 +21,7 @@ REFUSED = {
     "Cast": ("",),  # to and from types that are not float32
     "CastLike": ("",),
     "Clip": ("int8",),
+    "ConvTranspose": ("3d",),
     "Dropout": ("mask", "training"),
     "Einsum": ("",),
     "LSTM": ("peepholes",),
