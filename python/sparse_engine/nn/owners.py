@@ -31,11 +31,11 @@ class Seen:
     __slots__ = ("owner", "reference", "stamp", "stand_ins")
 
     def __init__(self, weight: Tensor) -> None:
-        key = id(weight)
+        key, known = id(weight), _seen  # which the module forgets before weights do, at the end of a process
 
         def forget(gone: Any) -> None:
-            if (seen := _seen.get(key)) is not None and seen.reference is gone:
-                del _seen[key]
+            if (seen := known.get(key)) is not None and seen.reference is gone:
+                del known[key]
 
         self.reference = weakref.ref(weight, forget)
         self.owner: weakref.ref[nn.Module] | None = None
