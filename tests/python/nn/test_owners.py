@@ -192,3 +192,16 @@ def test_a_recurrent_layer_under_masks_in_part_serves_its_own_operator():
             close(program(x)[0], layer(x)[0])
     assert not stand_ins(layer.weight_hh_l0)
     assert id(layer.weight_ih_l0) not in owners._seen
+
+
+def test_weights_that_outlive_the_module_are_forgotten_quietly(monkeypatch):
+    """At the end of a process a module's globals are None before the weights are gone."""
+    raised = []
+    weight = torch.randn(4, 4)
+    layer = nn.Linear(4, 4)
+    owners.own(weight, layer)
+    monkeypatch.setattr("sys.unraisablehook", raised.append)
+    monkeypatch.setattr(owners, "_seen", None)
+    del weight
+    gc.collect()
+    assert not raised
