@@ -27,7 +27,7 @@ class AttentionPlan final : public Plan {
         value_pitch_(odd_lines(s.width)) {
     const Index heads = checked_mul(s.batch, s.heads, "heads");
     // Heads are packed once for each of their tasks: as few as keep the threads busy.
-    const Index wanted = heads % threads == 0 || heads >= Index{4} * threads ? 1 : threads;
+    const Index wanted = evenly(heads, threads) ? 1 : threads;
     const Index pieces = std::max<Index>(1, std::min(wanted, s.queries / kRows));
     queries_ = (s.queries + pieces - 1) / pieces;
     pieces_ = queries_ == 0 ? 0 : (s.queries + queries_ - 1) / queries_;

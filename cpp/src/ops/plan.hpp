@@ -45,6 +45,9 @@ struct Partition {
 // The next multiple of a cache line; `what` is too large where that is past 63 bits.
 Index whole_lines(Index floats, const char* what);
 
+// Whether `tasks` of about equal length keep so many threads busy to the end.
+inline bool evenly(Index tasks, Index threads) { return tasks % threads == 0 || tasks >= 4 * threads; }
+
 // Immutable, so a plan serves any number of threads at once; each run needs a workspace of its own.
 class Plan : public CachedPlan {
  public:

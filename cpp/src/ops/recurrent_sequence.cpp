@@ -55,7 +55,7 @@ class RecurrentSequence final : public Plan {
 
   // What a step of a chain is cut into.
   Index pieces(const Matrix& w, int threads) const {
-    if (threads == 1 || chains_ == 0 || chains_ % threads == 0 || chains_ >= Index{4} * threads) return 1;
+    if (evenly(chains_, threads)) return 1;
     const Index columns = std::max(shape_.batch, Tuning::threads.few_columns_worth);
     if (checked_mul(w.nnz() + w.rows(), columns, "work") < tuning().shared_step) return 1;
     return std::min((shape_.hidden + block_ - 1) / block_, (Index{4} * threads + chains_ - 1) / chains_);

@@ -50,6 +50,13 @@ def exported(model: nn.Module, inputs: Arguments, training: bool) -> Any:
         torch.backends.mha.set_fastpath_enabled(fast)
 
 
+def held_tensors(program: Any) -> dict[str, Tensor]:
+    """Parameters, buffers and constants of an exported program by the names of their placeholders; others are inputs."""
+    held, signature = {**program.state_dict, **program.constants}, program.graph_signature
+    named = {**signature.inputs_to_parameters, **signature.inputs_to_buffers, **signature.inputs_to_lifted_tensor_constants}
+    return {name: held[kept] for name, kept in named.items()}
+
+
 def tensors_of(value: Any) -> list[Tensor]:
     """The tensors that a model returned, in order, inside mappings, tuples and lists."""
     if isinstance(value, Tensor):

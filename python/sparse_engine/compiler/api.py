@@ -134,9 +134,8 @@ def _finished(
 def _measured(compiled: CompiledModel, model: nn.Module, arguments: Arguments) -> dict[str, float]:
     """Median milliseconds of a call on the example: of the program, and of torch's dense layers with the same zeros."""
     dense = plain_copy(model)
-    given = [a for a in (*arguments.args, *arguments.kwargs.values()) if isinstance(a, torch.Tensor)]
     with torch.inference_mode():
-        ours, theirs = _timed([partial(compiled, *given), partial(arguments.call, dense)])
+        ours, theirs = _timed([partial(compiled, *arguments.tensors), partial(arguments.call, dense)])
     return {"milliseconds": 1e3 * ours, "torch_milliseconds": 1e3 * theirs}
 
 
@@ -147,8 +146,7 @@ def _timed(calls: Sequence[Callable[[], object]]) -> list[float]:
 
 
 def _crossing(segmented: SegmentedModel, arguments: Arguments) -> dict[str, float]:
-    given = [a for a in (*arguments.args, *arguments.kwargs.values()) if isinstance(a, torch.Tensor)]
-    return {"crossing_milliseconds": segmented.crossing_milliseconds(*given)[1]}
+    return {"crossing_milliseconds": segmented.crossing_milliseconds(*arguments.tensors)[1]}
 
 
 def check_compilable(model: nn.Module) -> None:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.utils import _pytree as pytree
 
-from ..channels.export import Arguments, exported, plain_copy
+from ..channels.export import Arguments, exported, held_tensors, plain_copy
 from .graph import Graph, Value
 from .multiply_adds import multiply_adds
 from .rules import RefusedError
@@ -103,19 +103,13 @@ class Capture(Translation):
 
     def graph(self) -> Graph:
         """Everything, or UnsupportedModel."""
-        signature = self._program.graph_signature
-        held = {**self._program.state_dict, **self._program.constants}
-        named = {
-            **signature.inputs_to_parameters,
-            **signature.inputs_to_buffers,
-            **signature.inputs_to_lifted_tensor_constants,
-        }
+        held = held_tensors(self._program)
         inputs: list[Value] = []
         outputs: list[Value] = []
         for node in self._exported:
             if node.op == "placeholder":
-                if node.name in named:
-                    self.tensors[node] = held[named[node.name]]
+                if node.name in held:
+                    self.tensors[node] = held[node.name]
                 elif isinstance(node.meta.get("val"), Tensor):
                     dtype = node.meta["val"].dtype
                     if dtype not in (torch.float32, torch.bool, *INTEGERS):

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor, fx, nn
 from torch.utils import _pytree as pytree
 
-from ..channels.export import Arguments, exported, plain_copy
+from ..channels.export import Arguments, exported, held_tensors, plain_copy
 from ..measure.difference import difference
 from .compiled import CompiledModel
 from .graph import Graph, Node
@@ -51,13 +51,11 @@ def first_divergence(
 def values_in_torch(model: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, NDArray[np.float32]]:
     """What each operation of the model's exported graph computes on these inputs, by the operation's name."""
     program = exported(plain_copy(model), Arguments(tuple(args), dict(kwargs)), training=False)
-    signature = program.graph_signature
-    held = {**program.state_dict, **program.constants}
-    names = {**signature.inputs_to_parameters, **signature.inputs_to_buffers, **signature.inputs_to_lifted_tensor_constants}
+    held = held_tensors(program)
     given = iter(pytree.tree_leaves((tuple(args), dict(kwargs))))
     # Operations in place may change what they are given.
     inputs = [
-        _copied(held[names[node.name]] if node.name in names else next(given))
+        _copied(held[node.name] if node.name in held else next(given))
         for node in program.graph.nodes
         if node.op == "placeholder"
     ]

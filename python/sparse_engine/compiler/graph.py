@@ -44,6 +44,11 @@ class Value:
     constant: Array | None = None
     dtype: str = "float32"
 
+    @property
+    def number(self) -> float | None:
+        """What a constant of one element holds."""
+        return None if self.constant is None or self.constant.size != 1 else float(self.constant.reshape(-1)[0])
+
     def __str__(self) -> str:
         return f"%{self.name}({', '.join(map(str, self.shape))})"
 
@@ -149,6 +154,11 @@ class Graph:
     def makers(self) -> Makers:
         """The node that makes each value."""
         return {node.output: node for node in self.nodes}
+
+    def only_reader(self, value: Value, readers: Readers) -> Node | None:
+        """The node that alone reads a value which is no output; None where there is none, or it reads it twice."""
+        found = readers.get(value, [])
+        return found[0] if len(found) == 1 and value not in self.outputs else None
 
     def replace(self, old: Value, new: Value) -> None:
         """Let everything that reads `old` read `new`."""

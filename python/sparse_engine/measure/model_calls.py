@@ -23,6 +23,11 @@ class Arguments(NamedTuple):
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
 
+    @property
+    def tensors(self) -> list[Tensor]:
+        """Those among them, in order."""
+        return [value for value in (*self.args, *self.kwargs.values()) if isinstance(value, Tensor)]
+
     def call(self, model: Callable[..., Any]) -> Any:
         """The model's output."""
         return model(*self.args, **self.kwargs)

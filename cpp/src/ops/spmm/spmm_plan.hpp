@@ -17,7 +17,4 @@ std::shared_ptr<const Plan> plan_gemv(const Kernels& table, const Matrix& w, con
 std::shared_ptr<const Plan> plan_panels(const Kernels& table, const Matrix& w, const ConstImages& x, Index groups,
                                         const Images& y, int threads);
 
-// Whether `tasks` of about equal length keep so many threads busy to the end.
-inline bool evenly(Index tasks, Index threads) { return tasks % threads == 0 || tasks >= 4 * threads; }
-
 }  // namespace sparse_engine

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
+from ...channels.export import held_tensors
 from ..capture_torch import IGNORED, Capture
 from ..graph import Graph, Value
 from ..multiply_adds import multiply_adds
@@ -31,23 +32,17 @@ class Survey(Capture):
         self.module: Any = program.graph_module
         self.uncovered: dict[fx.Node, Refused] = {}
         self.arguments: list[fx.Node] = []
-        signature = program.graph_signature
-        held = {**program.state_dict, **program.constants}
-        named = {
-            **signature.inputs_to_parameters,
-            **signature.inputs_to_buffers,
-            **signature.inputs_to_lifted_tensor_constants,
-        }
+        held = held_tensors(program)
         for node in self._exported:
-            if node.op == "placeholder" and node.name in named:
-                self.tensors[node] = held[named[node.name]]
+            if node.op == "placeholder" and node.name in held:
+                self.tensors[node] = held[node.name]
             elif node.op == "placeholder" and isinstance(node.meta.get("val"), Tensor):
                 self.arguments.append(node)
                 self.values[node] = Value(node.name, self.shape(node))
             elif node.op == "call_function":
                 self._call(node)
         made: Any = self._exported[-1].args[0]
-        kinds = [spec.kind.name for spec in signature.output_specs]
+        kinds = [spec.kind.name for spec in program.graph_signature.output_specs]
         self.returned: list[fx.Node] = [
             node for node, kind in zip(made, kinds, strict=True) if kind == "USER_OUTPUT" and isinstance(node, fx.Node)
         ]

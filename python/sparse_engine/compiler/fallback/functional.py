@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, fx
 from torch.utils import _pytree as pytree
 
+from ...channels.export import held_tensors
 from ..rules.registry import name_of
 from ..rules.translation import path_of
 from ..unsupported import Refused, UnsupportedModel
@@ -58,11 +59,9 @@ def _views_are_read(program: Any, example: Sequence[Tensor]) -> bool:
     """Whether something but what is written to shares its memory and is read later; found by running the program."""
     recorder = _Recorder(program.graph_module)
     given = iter(example)
-    held = {**program.state_dict, **program.constants}
-    signature = program.graph_signature
-    named = {**signature.inputs_to_parameters, **signature.inputs_to_buffers, **signature.inputs_to_lifted_tensor_constants}
+    held = held_tensors(program)
     nodes = list(program.graph.nodes)
-    inputs = [held[named[node.name]] if node.name in named else next(given) for node in nodes if node.op == "placeholder"]
+    inputs = [held[node.name] if node.name in held else next(given) for node in nodes if node.op == "placeholder"]
     with torch.no_grad():
         recorder.run(*(value.detach().clone() if isinstance(value, Tensor) else value for value in inputs))
     place = {node: number for number, node in enumerate(nodes)}
@@ -73,7 +72,7 @@ def _views_are_read(program: Any, example: Sequence[Tensor]) -> bool:
         target = node.args[0]
         if not isinstance(target, fx.Node) or _without(node.target) is None:
             return True
-        if target.name in named:
+        if target.name in held:
             raise UnsupportedModel([Refused(name_of(node), path_of(node), "in place on a parameter or a constant")])
         memory = recorder.memory.get(target, set())
         replaced[target] = node

@@ -7,6 +7,7 @@ import numpy as np
 
 from ..graph import Array, Graph, Node, Shape, Size, Value
 from ..rules.arithmetic import lies_under
+from .drop_dead import drop_dead
 
 _FUNCTIONS: dict[str, Callable[..., Any]] = {
     "add": np.add,
@@ -44,9 +45,7 @@ def fold_constants(graph: Graph) -> None:
             mask = node.inputs[3].constant
             if mask is not None and not mask.any():
                 del node.inputs[3]
-    for node in reversed(list(graph)):
-        if node.output in known and not _is_read(graph, node.output):
-            graph.remove([node])
+    drop_dead(graph)
 
 
 def _folded(node: Node, known: "dict[Value, Array]") -> "Array | None":
@@ -89,7 +88,3 @@ def _fits(small: Array, shape: Shape) -> bool:
 
 def _constant(value: Value, array: Array) -> Value:
     return Value(value.name, tuple(Size(n) for n in array.shape), array)
-
-
-def _is_read(graph: Graph, value: Value) -> bool:
-    return value in graph.outputs or any(value in node.reads for node in graph)

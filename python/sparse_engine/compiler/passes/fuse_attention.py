@@ -28,9 +28,7 @@ def _fuse(last: Node, makers: Makers, readers: Readers, graph: Graph) -> None:
         gone.append(add)
     for op in ("multiply", "divide"):
         scaled = _made_for(node, value, op, makers, readers, graph)
-        number = None if scaled is None else scaled.inputs[1].constant
-        if scaled is not None and number is not None and number.size == 1 and float(number.reshape(-1)[0]) != 0:
-            factor = float(number.reshape(-1)[0])
+        if scaled is not None and (factor := scaled.inputs[1].number):
             scale *= factor if op == "multiply" else 1 / factor
             node, value = scaled, scaled.inputs[0]
             gone.append(scaled)
@@ -67,7 +65,7 @@ def _made_for(reader: Node, value: Value, op: str, makers: Makers, readers: Read
     made = makers.get(value)
     if made is None or made.op != op or made.activation != "none":
         return None
-    return made if readers.get(value) == [reader] and value not in graph.outputs else None
+    return made if graph.only_reader(value, readers) is reader else None
 
 
 def _is_broadcast(mask: Value, scores: Value) -> bool:

@@ -19,7 +19,7 @@ def fuse_epilogue(graph: Graph) -> None:
 
 
 def _only_reader(graph: Graph, value: Value, node: Node) -> bool:
-    return graph.readers().get(value) == [node] and value not in graph.outputs
+    return graph.only_reader(value, graph.readers()) is node
 
 
 def _fuse_sum(graph: Graph, node: Node) -> None:

@@ -25,12 +25,12 @@ def _whole(erf: Node, makers: Makers, readers: Readers, graph: Graph) -> tuple[N
     x, factor = _scaled(below)
     if x is None or not isclose(factor, sqrt(0.5), rel_tol=1e-5):
         return None
-    plus = _only(erf.output, readers, graph)
-    if plus is None or plus.op != "add" or plus.activation != "none" or _number(plus.inputs[1]) != 1:
+    plus = graph.only_reader(erf.output, readers)
+    if plus is None or plus.op != "add" or plus.activation != "none" or plus.inputs[1].number != 1:
         return None
     gone, node, left, has_x = [erf, plus], plus, 0.5, False
     while True:  # two products in either order: with x, and with one half
-        following = _only(node.output, readers, graph)
+        following = graph.only_reader(node.output, readers)
         if following is None or following.op not in ("multiply", "divide"):
             return None
         scaled, factor = _scaled(following)
@@ -59,20 +59,11 @@ def _whole(erf: Node, makers: Makers, readers: Readers, graph: Graph) -> tuple[N
         node = following
 
 
-def _only(value: Value, readers: Readers, graph: Graph) -> Node | None:
-    found = readers.get(value, [])
-    return found[0] if len(found) == 1 and value not in graph.outputs else None
-
-
-def _number(value: Value) -> float | None:
-    return None if value.constant is None or value.constant.size != 1 else float(value.constant.reshape(-1)[0])
-
-
 def _scaled(node: Node) -> tuple[Value | None, float]:
     """What a node multiplies by a number, and the number."""
     if node.op not in ("multiply", "divide"):
         return None, 0.0
-    number = _number(node.inputs[1])
-    if number is None or number == 0:
+    number = node.inputs[1].number
+    if not number:
         return None, 0.0
     return node.inputs[0], number if node.op == "multiply" else 1 / number

@@ -25,7 +25,7 @@ def _normalisation(divide: Node, graph: Graph) -> None:
     if below is None or below.op != "add" or below.activation != ("none" if root is not None else "sqrt"):
         return
     variance, eps = makers.get(below.inputs[0]), below.inputs[1]
-    if variance is None or variance.op != "mean" or eps.constant is None or eps.constant.size != 1:
+    if variance is None or variance.op != "mean" or eps.number is None:
         return
     square = makers.get(variance.inputs[0])
     if square is None or square.op != "multiply" or square.activation != "none" or square.inputs != [apart.output] * 2:
@@ -58,13 +58,11 @@ def _affine(norm: Node, graph: Graph) -> None:
     if scale is None or scale.activation != "none":
         return
     shift = _following(scale.output, "add", readers, graph)
-    if shift is None:
+    if shift is None or shift.activation != "none":
         return
     last = norm.output.shape[-norm.numbers[0] :]
     weight, bias = scale.inputs[1], shift.inputs[1]
     if weight.constant is None or bias.constant is None or weight.shape != last or bias.shape != last:
-        return
-    if shift.activation != "none":
         return
     norm.inputs += [weight, bias]
     norm.output = shift.output
@@ -72,7 +70,5 @@ def _affine(norm: Node, graph: Graph) -> None:
 
 
 def _following(value: Value, op: str, readers: Readers, graph: Graph) -> Node | None:
-    found = readers.get(value, [])
-    if len(found) != 1 or value in graph.outputs or found[0].op != op or found[0].inputs[0] is not value:
-        return None
-    return found[0]
+    found = graph.only_reader(value, readers)
+    return None if found is None or found.op != op or found.inputs[0] is not value else found

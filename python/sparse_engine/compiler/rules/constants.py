@@ -28,5 +28,5 @@ def is_zero(c: Translation, x: Value) -> bool:
     """Whether a value is known to be 0 everywhere."""
     if x.constant is not None:
         return not x.constant.any()
-    made = next((node for node in reversed(c.nodes) if node.output is x), None)
+    made = c.maker(x)
     return made is not None and made.op in ("expand", "reshape") and is_zero(c, made.inputs[0])

@@ -59,6 +59,13 @@ def permuted(c: Translation, node: fx.Node, x: Value, axes: Sequence[int], shape
     return c.seen(x, c.emit("permute", node, [x], made, numbers=tuple(axes)))
 
 
+def moved(rank: int, axis: int, to: int) -> list[int]:
+    """The order of axes in which one of them stands at another place."""
+    order = [i for i in range(rank) if i != axis]
+    order.insert(to, axis)
+    return order
+
+
 @rule("permute")
 def _permute(c: Translation, node: fx.Node, a: Bound) -> Value:
     x = c.value(a["self"])
@@ -221,11 +228,10 @@ def taken(c: Translation, node: fx.Node, x: Value, axis: int, indices: Sequence[
         return (*x.shape[:axis], Size(length), *x.shape[axis + 1 :])
 
     if len(runs) > MOST_RUNS:
-        order = [axis, *(i for i in range(len(x.shape)) if i != axis)]
-        table = permuted(c, node, x, order)
+        table = permuted(c, node, x, moved(len(x.shape), axis, 0))
         numbers = constant(f"{node.name}_numbers", np.array(indices, np.float32))
         rows = c.emit("gather", node, [numbers, table], (Size(len(indices)), *table.shape[1:]))
-        return permuted(c, node, rows, [order.index(i) for i in range(len(order))])
+        return permuted(c, node, rows, moved(len(x.shape), 0, axis))
 
     parts = [part(c, node, x, shape(length), {axis: (start, step)}) for start, step, length in runs]
     return parts[0] if len(parts) == 1 else c.emit("concat", node, parts, shape(len(indices)), numbers=(axis,))

@@ -8,7 +8,7 @@ from torch import fx
 
 from ..graph import Shape, Size, Value
 from .arithmetic import combined
-from .moves import permuted
+from .moves import moved, permuted
 from .registry import Bound, RefusedError, name_of, rule
 from .translation import Translation
 
@@ -55,11 +55,10 @@ def _softmax(c: Translation, node: fx.Node, a: Bound) -> Value:
         raise RefusedError("of a number")
     (axis,) = axes_of(x, int(a["dim"]))
     if "log" not in name_of(node):
-        last = axis == len(x.shape) - 1
-        order = [*(i for i in range(len(x.shape)) if i != axis), axis]
-        along = x if last else permuted(c, node, x, order)
-        y = c.emit("softmax", node, [along], None if last else along.shape)
-        return y if last else permuted(c, node, y, [order.index(i) for i in range(len(order))])
+        rank = len(x.shape)
+        along = permuted(c, node, x, moved(rank, axis, rank - 1))
+        y = c.emit("softmax", node, [along], None if along is x else along.shape)
+        return permuted(c, node, y, moved(rank, rank - 1, axis))
     kept = tuple(Size(1) if i == axis else size for i, size in enumerate(x.shape))
     below = combined(c, node, "subtract", x, c.view(node, largest(c, node, x, [axis]), kept), x.shape)
     powers = c.emit("activation", node, [below], x.shape, activation="exp")
@@ -74,11 +73,11 @@ def _running_sum(c: Translation, node: fx.Node, a: Bound) -> Value:
     if not x.shape:
         return x
     (axis,) = axes_of(x, int(a["dim"]))
-    order = [*(i for i in range(len(x.shape)) if i != axis), axis]
-    along = permuted(c, node, x, order)
+    rank = len(x.shape)
+    along = permuted(c, node, x, moved(rank, axis, rank - 1))
     length = x.shape[axis].fixed
     y = c.emit("linear", node, [along], along.shape, weight=np.tri(length, dtype=np.float32))
-    return permuted(c, node, y, [order.index(i) for i in range(len(order))], c.shape(node))
+    return permuted(c, node, y, moved(rank, rank - 1, axis), c.shape(node))
 
 
 def largest(c: Translation, node: fx.Node, x: Value, axes: list[int]) -> Value:

@@ -8,7 +8,7 @@ from torch import fx
 
 from ..graph import Size, Value
 from .arithmetic import combined
-from .moves import permuted, taken
+from .moves import moved, permuted, taken
 from .reductions import axes_of, largest
 from .registry import Bound, RefusedError, rule
 from .translation import Translation, constant
@@ -93,14 +93,14 @@ def _argmax(c: Translation, node: fx.Node, a: Bound) -> Value:
     if a["dim"] is None:
         raise RefusedError("over all axes")
     (axis,) = axes_of(x, int(a["dim"]))
-    order = [*(i for i in range(len(x.shape)) if i != axis), axis]
-    along = permuted(c, node, x, order)
+    last = len(x.shape) - 1
+    along = permuted(c, node, x, moved(len(x.shape), axis, last))
     count = x.shape[axis].fixed
     kept = (*along.shape[:-1], Size(1))
-    most = c.view(node, largest(c, node, along, [len(order) - 1]), kept)
+    most = c.view(node, largest(c, node, along, [last]), kept)
     here = combined(c, node, "equal", along, most, along.shape)
     places = constant(f"{node.name}_places", np.arange(count, 0, -1, dtype=np.float32))
-    first = largest(c, node, combined(c, node, "keep", places, here, along.shape), [len(order) - 1])
+    first = largest(c, node, combined(c, node, "keep", places, here, along.shape), [last])
     return combined(c, node, "subtract", c.value(float(count)), c.view(node, first), c.shape(node))
 
 
