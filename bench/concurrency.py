@@ -19,7 +19,8 @@ from typing import Any
 import numpy as np
 import torch
 from machine import describe
-from models import check, network, pruned_to, with_batches
+from models import check, pruned_to, with_batches
+from networks import network
 from readme import insert
 
 import sparse_engine as engine
@@ -69,13 +70,13 @@ def called(model: Any, x: np.ndarray, expected: np.ndarray, callers: int, second
 
 def rows_of(name: str, batches: list[int], options: argparse.Namespace) -> list[list[str]]:
     """A row for each batch size and way of calling."""
-    dense, item = network(name)
-    model = pruned_to(dense, options.sparsity)
-    compiled = engine.compile(model, torch.randn(1, *item), threads=1)
+    found_network = network(name)
+    model = pruned_to(found_network.model, options.sparsity)
+    compiled = engine.compile(model, found_network.inputs(1), threads=1)
     ways = {way: compiled.with_threads(way[1]) for way in ways_of(options.cores)}
     rows = []
     for batch in batches:
-        x = torch.randn(batch, *item)
+        x = found_network.inputs(batch)
         expected = compiled(x.numpy())
         with torch.inference_mode():
             check(name, expected, model(x).numpy())

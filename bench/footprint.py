@@ -16,8 +16,8 @@ import tempfile
 import time
 from pathlib import Path
 
-import torch
-from models import network, pruned_to
+from models import pruned_to
+from networks import network
 
 import sparse_engine as engine
 
@@ -57,21 +57,20 @@ def main() -> None:
     parser.add_argument("--model", default="resnet50")
     parser.add_argument("--sparsity", type=float, default=0.9)
     options = parser.parse_args()
-    model, item = network(options.model)
-    if options.sparsity:
-        model = pruned_to(model, options.sparsity)
+    dense = network(options.model)
+    model = pruned_to(dense.model, options.sparsity) if options.sparsity else dense.model
     begin = time.perf_counter()
-    compiled = engine.compile(model, torch.randn(1, *item), threads=2)
+    compiled = engine.compile(model, dense.inputs(1), threads=2)
     seconds = time.perf_counter() - begin
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.sparse"
         compiled.save(path)
         size = path.stat().st_size
         runs = [loaded(str(path)) for _ in range(LOADS)]
-    dense = sum(parameter.numel() for parameter in model.parameters()) * 4
+    dense_bytes = sum(parameter.numel() for parameter in model.parameters()) * 4
     print(f"{options.model} at {options.sparsity:.0%}")
     print(f"compile, verification included   {seconds:8.2f} s")
-    print(f"file                             {size / 1e6:8.2f} MB of {dense / 1e6:.1f} MB dense")
+    print(f"file                             {size / 1e6:8.2f} MB of {dense_bytes / 1e6:.1f} MB dense")
     for key, words in (("loaded", "import and load"), ("first", "and the first result")):
         print(f"{words:<32} {statistics.median(run[key] for run in runs):8.3f} s")
     print(f"resident, at most                {max(run['resident'] for run in runs) / 2**20:8.1f} MiB")

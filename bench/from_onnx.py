@@ -15,7 +15,8 @@ from pathlib import Path
 import numpy as np
 import torch
 from machine import describe
-from models import network, pruned_to, with_batches
+from models import pruned_to, with_batches
+from networks import network
 
 import sparse_engine as engine
 from sparse_engine.measure.difference import difference
@@ -28,9 +29,10 @@ AT_ONCE = 3  # calls in a turn
 
 def row_of(name: str, batch: int, options: argparse.Namespace) -> list[str]:
     """A line of the table."""
-    model = pruned_to(network(name)[0], options.sparsity)
+    dense = network(name)
+    model = pruned_to(dense.model, options.sparsity)
     engine.remove_masks(model)
-    x = torch.randn(max(batch, 2), *network(name)[1])
+    x = dense.inputs(max(batch, 2))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"
         open_batch = {"x": {0: "n"}, "y": {0: "n"}}

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from networks import Network
 from torch import nn
 
 os.environ.setdefault("NNCF_CI", "1")  # it would report its use otherwise
@@ -23,22 +24,20 @@ CALIBRATION_BATCHES, CALIBRATION_ITEMS = 4, 4
 class Exported:
     """A network in ONNX with the batch open; its int8 models are made once, when they are asked for first."""
 
-    def __init__(self, model: nn.Module, item: tuple[int, ...]) -> None:
+    def __init__(self, network: Network) -> None:
         self._folder = tempfile.TemporaryDirectory()
         self.path = Path(self._folder.name, "float32.onnx")
-        self._item = item
+        self._network = network
         self._quantized: dict[str, Any] = {}
         open_batch = {"x": {0: "n"}, "y": {0: "n"}}
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             names: dict[str, Any] = {"input_names": ["x"], "output_names": ["y"], "dynamic_axes": open_batch}
-            torch.onnx.export(model, (torch.randn(2, *item),), str(self.path), dynamo=False, **names)
+            torch.onnx.export(network.model, (network.inputs(2),), str(self.path), dynamo=False, **names)
 
     def calibration(self) -> list[Array]:
         """A few random batches."""
-        generator = torch.Generator().manual_seed(1)
-        shape = (CALIBRATION_ITEMS, *self._item)
-        return [torch.randn(shape, generator=generator).numpy() for _ in range(CALIBRATION_BATCHES)]
+        return [self._network.inputs(CALIBRATION_ITEMS, seed).numpy() for seed in range(1, CALIBRATION_BATCHES + 1)]
 
     def in_qdq(self) -> Path:
         """ONNX Runtime's own static quantization: int8 weights per channel, uint8 activations, as QDQ."""

@@ -28,30 +28,24 @@ import numpy as np
 import torch
 from machine import describe
 from model_rivals import Array, Call, Exported, float32_calls, int8_calls
+from networks import Network, network
 from readme import insert
 from torch import nn
 
 import sparse_engine as engine
 
 TOLERANCE, LEAST_COSINE = 1e-4, 0.9
-MODELS = ("resnet50:1,16", "vgg16:1", "mobilenet_v2:1,16", "mlp:1,64,256")
+MODELS = (
+    "resnet50:1,16",
+    "vgg16:1",
+    "mobilenet_v2:1,16",
+    "efficientnet_b0:1",
+    "vit_b_16:1",
+    "bert:1",
+    "yolov8n:1",
+    "mlp:1,64,256",
+)
 IN_README = (0.8, 0.9, 0.95)  # sparsities
-
-
-def mlp() -> nn.Module:
-    """Two blocks of a transformer's width."""
-    sizes = [(768, 3072), (3072, 768), (768, 3072), (3072, 768)]
-    return nn.Sequential(*[m for i, o in sizes for m in (nn.Linear(i, o), nn.ReLU())][:-1])
-
-
-def network(name: str) -> tuple[nn.Module, tuple[int, ...]]:
-    """A model in eval mode and the shape of one item."""
-    torch.manual_seed(0)
-    if name == "mlp":
-        return mlp().eval(), (768,)
-    import torchvision
-
-    return getattr(torchvision.models, name)(weights=None).eval(), (3, 224, 224)
 
 
 @dataclass
@@ -103,13 +97,13 @@ def is_near(name: str, found: Array, expected: Array) -> bool:
     return cosine >= LEAST_COSINE
 
 
-def exported_if_possible(model: nn.Module, item: tuple[int, ...]) -> Exported | None:
+def exported_if_possible(dense: Network) -> Exported | None:
     """None where onnx is not installed."""
     try:
         import onnx  # noqa: F401
     except ImportError:
         return None
-    return Exported(model, item)
+    return Exported(dense)
 
 
 def with_batches(text: str) -> tuple[str, list[int]]:
@@ -127,21 +121,21 @@ def pruned_to(model: nn.Module, sparsity: float) -> nn.Module:
 
 def rows_of(name: str, batches: list[int], options: argparse.Namespace) -> list[Row]:
     """A row for each batch size."""
-    dense, item = network(name)
+    dense = network(name)
     pruned = {}
     for sparsity in options.sparsities:
-        model, _ = network(name)
+        model = network(name).model
         if sparsity:
             model = pruned_to(model, sparsity)
-        pruned[sparsity] = (model, engine.compile(model, torch.randn(1, *item), threads=options.threads))
-    exported = exported_if_possible(dense, item)
+        pruned[sparsity] = (model, engine.compile(model, dense.inputs(1), threads=options.threads))
+    exported = exported_if_possible(dense)
     rows = []
     for batch in batches:
-        x = torch.randn(batch, *item)
-        float32 = float32_calls(dense, exported, x, options.threads, options.torch_compile)
+        x = dense.inputs(batch, seed=1)
+        float32 = float32_calls(dense.model, exported, x, options.threads, options.torch_compile)
         int8 = {} if options.no_int8 else int8_calls(exported, x, options.threads)
         with torch.inference_mode():
-            expected = dense(x).numpy()
+            expected = dense.model(x).numpy()
             for rival, call in float32.items():
                 check(f"{name}, {rival}", call(), expected)
             int8 = {rival: call for rival, call in int8.items() if is_near(f"{name}, {rival}", call(), expected)}

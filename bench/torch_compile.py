@@ -13,7 +13,8 @@ from functools import partial
 
 import torch
 from machine import describe
-from models import network, pruned_to, with_batches
+from models import pruned_to, with_batches
+from networks import network
 
 import sparse_engine as engine
 from sparse_engine.measure.timing import interleaved
@@ -31,22 +32,22 @@ def check(name: str, found: torch.Tensor, expected: torch.Tensor) -> None:
 
 def row_of(name: str, batch: int, options: argparse.Namespace) -> str:
     """A line of the table."""
-    dense, item = network(name)
-    pruned = pruned_to(network(name)[0], options.sparsity)
+    dense = network(name)
+    pruned = pruned_to(network(name).model, options.sparsity)
     torch._dynamo.reset()  # a graph for each batch size alone
     calls = {
         "pruned": pruned,
         "pruned, compiled": torch.compile(pruned, backend=options.backend),
-        "dense, compiled": torch.compile(dense, backend=options.backend),
+        "dense, compiled": torch.compile(dense.model, backend=options.backend),
     }
     context = torch.no_grad if options.no_grad else torch.inference_mode
     with context():
-        x = torch.randn(batch, *item)
+        x = dense.inputs(batch)
         engine.autotune(pruned, x)
         for call in calls.values():
             call(x)
         check(f"{name}, compiled", calls["pruned, compiled"](x), pruned(x))
-        check(f"{name}, dense compiled", calls["dense, compiled"](x), dense(x))
+        check(f"{name}, dense compiled", calls["dense, compiled"](x), dense.model(x))
         times = interleaved([partial(call, x) for call in calls.values()], options.rounds, AT_ONCE)
     eager, compiled, without = (seconds * 1e3 for seconds in times)
     return f"| {name} | {batch} | {eager:.3f} | {compiled:.3f} ({eager / compiled:.2f}×) | {without:.3f} |"

@@ -26,7 +26,8 @@ from dataclasses import dataclass
 import torch
 from machine import describe
 from model_rivals import Exported, onnx_runtime_calls
-from models import check, network
+from models import check
+from networks import Network, network
 from torch import nn
 
 import sparse_engine as engine
@@ -131,20 +132,21 @@ def layer_tables(options: argparse.Namespace) -> None:
 
 def model_tables(options: argparse.Namespace) -> None:
     """A compiled model on one thread and on all; dense with the same zeros, torch and ONNX Runtime where it is installed."""
-    model, item = network(options.model)
+    chosen = network(options.model)
+    model = chosen.model
     engine.prune(model, engine.Spec(sparsity=SPARSITY))
     model.eval()
     dense = remove_masks(copy.deepcopy(model)).eval()
     threads = torch.get_num_threads()
-    compiled = engine.compile(model, torch.randn(1, *item), threads=threads)
+    compiled = engine.compile(model, chosen.inputs(1), threads=threads)
     alone = compiled.with_threads(1)
     try:
-        exported = Exported(dense, item)
+        exported = Exported(Network(dense, chosen.random))
     except ImportError:
         exported = None
     with neighbours(2) as beside, torch.inference_mode():
         for batch in MODEL_BATCHES[options.model]:
-            given = torch.randn(batch, *item)
+            given = chosen.inputs(batch)
             x = given.numpy()
             expected = dense(given).numpy()
             contestants = {
