@@ -18,6 +18,7 @@ class Scheduler {
 
   Schedule make() {
     find_segments();
+    views_ = find_views(program_, batch_, apart_until_);
     find_memory();
     Schedule schedule{batch_, threads_, {}, 0, 0};
     std::vector<PlannedNode> planned;
@@ -25,9 +26,9 @@ class Scheduler {
     // Workspaces are values too, alive for one step.
     for (std::size_t n = 0; n < program_.nodes().size(); ++n) {
       const bool apart = n < apart_until_;
-      planned.push_back(plan_node(table_, weights_, program_.nodes()[n], apart ? 1 : batch_, apart ? 1 : threads_));
+      planned.push_back(plan_node(table_, weights_, program_.nodes()[n], views_, apart ? 1 : batch_, apart ? 1 : threads_));
       Index bytes = 0;
-      for (const auto& plan : planned.back().plans) bytes = std::max(bytes, plan->workspace_bytes());
+      for (const auto& plan : planned.back().plans) bytes = std::max(bytes, plan ? plan->workspace_bytes() : 0);
       const auto time = static_cast<Index>(n);
       lifetimes_.push_back({(bytes + 3) / 4, time, time});
       local_.push_back(apart);
@@ -80,15 +81,19 @@ class Scheduler {
     return std::all_of(shape.begin() + 1, shape.end(), [](const Size& size) { return size.per_item == 0; });
   }
 
-  // Which values share memory (reshapes, results in the place of what they replace), and how long each piece is alive.
+  std::size_t root(Index value) const { return static_cast<std::size_t>(views_[static_cast<std::size_t>(value)].root); }
+
+  // Which values share memory (those that lie in others, results in the place of what they replace), and how long each piece is
+  // alive. buffer_ and place_ are those of roots.
   void find_memory() {
     const auto& values = program_.values();
     buffer_.assign(values.size(), kNowhere);
     place_.assign(values.size(), Place{});
     std::vector<Index> last_use(values.size(), -1);
     for (std::size_t n = 0; n < program_.nodes().size(); ++n) {
-      for (const Index input : node(n).inputs) last_use[static_cast<std::size_t>(input)] = static_cast<Index>(n);
-      if (node(n).residual != -1) last_use[static_cast<std::size_t>(node(n).residual)] = static_cast<Index>(n);
+      for (const Index input : node(n).inputs) last_use[root(input)] = static_cast<Index>(n);
+      if (node(n).residual != -1) last_use[root(node(n).residual)] = static_cast<Index>(n);
+      last_use[root(node(n).output)] = std::max(last_use[root(node(n).output)], static_cast<Index>(n));
     }
     // What no node writes where the caller wants it is copied there at the end: an input, a constant, the same as another
     // output, and what a reshape makes.
@@ -100,7 +105,7 @@ class Scheduler {
         continue;
       }
       copies_.push_back(i);
-      last_use[value] = static_cast<Index>(program_.nodes().size());
+      last_use[root(program_.outputs()[i])] = static_cast<Index>(program_.nodes().size());
     }
     for (std::size_t i = 0; i < program_.inputs().size(); ++i) {
       const Index value = program_.inputs()[i];
@@ -115,18 +120,9 @@ class Scheduler {
     }
     for (std::size_t n = 0; n < program_.nodes().size(); ++n) {
       const NodeInfo& info = node(n);
-      const auto out = static_cast<std::size_t>(info.output);
-      if (place_[out].kind != Place::Kind::none) continue;
+      const std::size_t out = root(info.output);
+      if (place_[out].kind != Place::Kind::none || buffer_[out] != kNowhere) continue;
       const auto time = static_cast<Index>(n);
-      if (info.operation == Operation::reshape) {
-        const auto in = static_cast<std::size_t>(info.inputs[0]);
-        buffer_[out] = buffer_[in];
-        if (buffer_[in] == kNowhere)
-          place_[out] = place_[in];
-        else
-          extend(buffer_[out], last_use[out]);
-        continue;
-      }
       const Index replaced = replaceable(info, time);
       if (replaced != kNowhere && same_segment(buffer_first_[static_cast<std::size_t>(replaced)], time)) {
         buffer_[out] = replaced;
@@ -134,13 +130,13 @@ class Scheduler {
         continue;
       }
       const bool apart = n < apart_until_;
-      const Index end = std::max(last_use[out], time);
+      const Index end = std::max(last_use[out], time), whole = static_cast<Index>(out);
       const bool local = apart && end < static_cast<Index>(apart_until_);
       buffer_[out] = static_cast<Index>(lifetimes_.size());
-      lifetimes_.push_back({local ? item_floats(info.output) : program_.elements(info.output, batch_), time, end});
+      lifetimes_.push_back({local ? item_floats(whole) : program_.elements(whole, batch_), time, end});
       local_.push_back(local);
       buffer_first_.push_back(time);
-      buffer_item_.push_back(local ? 0 : item_floats(info.output));
+      buffer_item_.push_back(local ? 0 : item_floats(whole));
     }
   }
 
@@ -150,9 +146,9 @@ class Scheduler {
   }
 
   bool made_by_plan(std::size_t value) const {
-    for (const NodeInfo& info : program_.nodes())
-      if (info.output == static_cast<Index>(value)) return info.operation != Operation::reshape;
-    return false;
+    return root(static_cast<Index>(value)) == value &&
+           std::any_of(program_.nodes().begin(), program_.nodes().end(),
+                       [&](const NodeInfo& info) { return info.output == static_cast<Index>(value); });
   }
 
   void extend(Index buffer, Index until) {
@@ -170,23 +166,30 @@ class Scheduler {
   // reads it later and the node reads it at the very places it writes.
   Index replaceable(const NodeInfo& info, Index time) const {
     std::vector<Index> candidates;
+    if (root(info.output) != static_cast<std::size_t>(info.output)) return kNowhere;
     // Of softmax and layer norm a row is read before it is written.
     const bool elementwise =
         is_elementwise(info.operation) || info.operation == Operation::softmax || info.operation == Operation::layer_norm;
     if (info.residual != -1) candidates.push_back(info.residual);
     if (elementwise) candidates.push_back(info.inputs[0]);
     for (const Index value : candidates) {
-      const Index buffer = buffer_[static_cast<std::size_t>(value)];
-      if (buffer == kNowhere || lifetimes_[static_cast<std::size_t>(buffer)].last > time) continue;
+      const Index buffer = buffer_[root(value)];
+      if (!is_whole(value) || buffer == kNowhere || lifetimes_[static_cast<std::size_t>(buffer)].last > time) continue;
       bool read_otherwise = false;  // by this very node, at other places
       for (std::size_t i = 0; i < info.inputs.size(); ++i)
         if (info.inputs[i] != value || info.residual == value)
-          read_otherwise |= buffer_[static_cast<std::size_t>(info.inputs[i])] == buffer && !(elementwise && i == 0);
+          read_otherwise |= buffer_[root(info.inputs[i])] == buffer && !(elementwise && i == 0);
       for (std::size_t i = 1; elementwise && i < info.inputs.size(); ++i)
-        read_otherwise |= buffer_[static_cast<std::size_t>(info.inputs[i])] == buffer;
+        read_otherwise |= buffer_[root(info.inputs[i])] == buffer;
       if (!read_otherwise) return buffer;
     }
     return kNowhere;
+  }
+
+  // All that its root is, in the same order.
+  bool is_whole(Index value) const {
+    const View& view = views_[static_cast<std::size_t>(value)];
+    return view.contiguous() && program_.elements(value, 1) == program_.elements(view.root, 1);
   }
 
   Index item_floats(Index value) const { return program_.elements(value, 1); }
@@ -215,15 +218,18 @@ class Scheduler {
   }
 
   Place place_of(Index value) const {
-    const auto v = static_cast<std::size_t>(value);
-    return buffer_[v] == kNowhere ? place_[v] : place_of_buffer(buffer_[v]);
+    const View& view = views_[static_cast<std::size_t>(value)];
+    const std::size_t whole = root(value);
+    Place place = buffer_[whole] == kNowhere ? place_[whole] : place_of_buffer(buffer_[whole]);
+    place.offset += view.offset;
+    return place;
   }
 
   void add_steps(Segment& segment, std::size_t n, const PlannedNode& planned, const Place& workspace) const {
     const NodeInfo& info = node(n);
     const Index batch = segment.apart ? 1 : batch_;
-    Index joined = 0;  // floats of a concat that come first
     for (std::size_t i = 0; i < planned.plans.size(); ++i) {
+      if (!planned.plans[i]) continue;
       Step step;
       step.plan = planned.plans[i];
       step.weight = planned.weight;
@@ -236,11 +242,8 @@ class Scheduler {
       step.y = place_of(info.output);
       step.bytes = 4 * (program_.elements(info.inputs[i], batch) + program_.elements(info.output, batch));
       if (info.operation == Operation::concat) {
-        step.y.offset += joined;
-        Index inner = 1;
-        const std::vector<Index> shape = program_.shape(info.inputs[i], batch);
-        for (auto axis = static_cast<std::size_t>(info.numbers[0]); axis < shape.size(); ++axis) inner *= shape[axis];
-        joined += inner;
+        const View& whole = views_[static_cast<std::size_t>(info.output)];
+        step.y.offset += part_of(program_, info, i, whole, batch).offset - whole.offset;
       } else {
         Place* const others[] = {&step.second, &step.third, &step.fourth};
         for (std::size_t other = 1; other < info.inputs.size(); ++other) {
@@ -276,8 +279,9 @@ class Scheduler {
   Index batch_;
   int threads_;
   std::size_t apart_until_ = 0;  // nodes before it run image by image
-  std::vector<Index> buffer_;    // of each value; kNowhere for those outside the arena
-  std::vector<Place> place_;     // of those
+  std::vector<View> views_;
+  std::vector<Index> buffer_;  // of each value; kNowhere for those outside the arena
+  std::vector<Place> place_;   // of those
   std::vector<Lifetime> lifetimes_;
   std::vector<bool> local_;
   std::vector<Index> buffer_first_, buffer_item_, position_;

@@ -23,17 +23,10 @@
 namespace sparse_engine {
 namespace {
 
-// (N, C, H, W), or (N, C, W) of height 1.
-ConstImages images(const std::vector<Index>& shape) {
-  const Index height = shape.size() == 4 ? shape[2] : 1, width = shape.back(), plane = height * width;
-  return {nullptr, shape[0], shape[1], height, width, shape[1] * plane, plane, width, 1};
-}
-
-// How far neighbours of each axis lie apart.
-std::vector<Index> strides(const std::vector<Index>& shape) {
-  std::vector<Index> result(shape.size(), 1);
-  for (std::size_t i = shape.size(); i-- > 1;) result[i - 1] = result[i] * shape[i];
-  return result;
+// (N, C, H, W), or (N, C, W) of height 1. Planes are contiguous.
+ConstImages images(const std::vector<Index>& shape, const std::vector<Index>& strides) {
+  const Index height = shape.size() == 4 ? shape[2] : 1, width = shape.back();
+  return {nullptr, shape[0], shape[1], height, width, strides[0], strides[1], width, 1};
 }
 
 Images writable(const ConstImages& x) {
@@ -63,8 +56,15 @@ const char* name_of(Strategy strategy) {
 
 class Planner {
  public:
-  Planner(const Kernels& table, Weights& weights, const NodeInfo& node, Index batch, int threads)
-      : table_(table), weights_(weights), program_(weights.program()), node_(node), batch_(batch), threads_(threads) {}
+  Planner(const Kernels& table, Weights& weights, const NodeInfo& node, const std::vector<View>& views, Index batch,
+          int threads)
+      : table_(table),
+        weights_(weights),
+        program_(weights.program()),
+        node_(node),
+        views_(views),
+        batch_(batch),
+        threads_(threads) {}
 
   PlannedNode plan() {
     switch (node_.operation) {
@@ -101,8 +101,9 @@ class Planner {
       case Operation::lstm: recurrence(Cell::lstm); break;
       case Operation::gru: recurrence(Cell::gru); break;
     }
-    if (!planned_.plans.empty()) {
-      planned_.kernel = name_of(planned_.plans[0]->strategy());
+    const auto planned = std::find_if(planned_.plans.begin(), planned_.plans.end(), [](const auto& plan) { return plan; });
+    if (planned != planned_.plans.end()) {
+      planned_.kernel = name_of((*planned)->strategy());
       if (planned_.weight) planned_.kernel += std::string(", ") + sparse_engine::name_of(format_);
     }
     return std::move(planned_);
@@ -110,6 +111,9 @@ class Planner {
 
  private:
   std::vector<Index> shape(Index value) const { return program_.shape(value, batch_); }
+  const View& view(Index value) const { return views_[static_cast<std::size_t>(value)]; }
+  std::vector<Index> strides(Index value) const { return strides_of(view(value), shape(value)); }
+  ConstImages images_of(Index value) const { return images(shape(value), strides(value)); }
 
   int threads_for(Index work) const { return work < Tuning::session.serial_below ? 1 : threads_; }
 
@@ -132,24 +136,30 @@ class Planner {
     const std::vector<Index> from = shape(node_.inputs[0]), to = shape(node_.output);
     Index rows = 1;
     for (std::size_t i = 0; i + 1 < from.size(); ++i) rows = checked_mul(rows, from[i], "rows");
-    product({nullptr, from.back(), rows, 1, from.back()}, {nullptr, to.back(), rows, 1, to.back()});
+    const auto apart = [&](Index value, const std::vector<Index>& sizes) {
+      return view(value).contiguous() ? sizes.back() : row_stride(sizes, view(value).strides);
+    };
+    product({nullptr, from.back(), rows, 1, apart(node_.inputs[0], from)},
+            {nullptr, to.back(), rows, 1, apart(node_.output, to)});
   }
 
   void conv() {
-    const ConstImages x = images(shape(node_.inputs[0]));
-    const Images y = writable(images(shape(node_.output)));
+    const ConstImages x = images_of(node_.inputs[0]);
+    const Images y = writable(images_of(node_.output));
     const Conv2dParams s = conv_params(node_);
     const bool one_pixel = x.height == 1 && x.width == 1 && y.height == 1 && y.width == 1 && s.groups == 1 && s.kernel_h == 1 &&
                            s.kernel_w == 1 && s.pad_top == 0 && s.pad_left == 0;
-    if (one_pixel) return product({nullptr, x.channels, x.batch, 1, x.channels}, {nullptr, y.channels, y.batch, 1, y.channels});
+    if (one_pixel)
+      return product({nullptr, x.channels, x.batch, x.stride_c, x.stride_n},
+                     {nullptr, y.channels, y.batch, y.stride_c, y.stride_n});
     take_weight(checked_mul(x.batch, y.height * y.width, "columns"), s.groups);
     planned_.plans = {plan_conv2d(table_, *planned_.weight, x, s, y, node_.residual != -1,
                                   threads_for(checked_add(planned_.multiply_adds, x.batch * y.channels * y.height, "work")))};
   }
 
   void pool() {
-    const ConstImages x = images(shape(node_.inputs[0]));
-    const Images y = writable(images(shape(node_.output)));
+    const ConstImages x = images_of(node_.inputs[0]);
+    const Images y = writable(images_of(node_.output));
     const std::vector<Index>& n = node_.numbers;
     const bool maximum = node_.operation == Operation::max_pool;
     const PoolShape s{maximum, n[0], n[1], n[2], n[3], n[4], n[5], n[6], n[7], !maximum && n[8] != 0};
@@ -157,8 +167,8 @@ class Planner {
   }
 
   void adaptive_pool() {
-    const ConstImages x = images(shape(node_.inputs[0]));
-    const Images y = writable(images(shape(node_.output)));
+    const ConstImages x = images_of(node_.inputs[0]);
+    const Images y = writable(images_of(node_.output));
     planned_.plans = {plan_adaptive_pool(table_, node_.operation == Operation::adaptive_max_pool, x, y,
                                          threads_for(x.batch * x.channels * x.height * x.width))};
   }
@@ -194,32 +204,34 @@ class Planner {
   }
 
   void concat() {
-    const std::vector<Index> to = shape(node_.output);
-    const auto axis = static_cast<std::size_t>(node_.numbers[0]);
-    Index rows = 1, inner = 1;
-    for (std::size_t i = 0; i < to.size(); ++i)
-      if (i < axis)
-        rows *= to[i];
-      else if (i > axis)
-        inner *= to[i];
-    for (const Index input : node_.inputs) {
-      const Index columns = shape(input)[axis] * inner;
+    for (std::size_t i = 0; i < node_.inputs.size(); ++i) {
+      const Index input = node_.inputs[i];
+      const std::vector<Index> sizes = shape(input);
+      const View part = part_of(program_, node_, i, view(node_.output), batch_);
       planned_.plans.push_back(
-          plan_copy({{rows, columns, to[axis] * inner}, {columns, 1, 1}}, 0, threads_for(rows * columns / 2)));
+          same_place(view(input), part, sizes) ? nullptr : copy_of(sizes, strides(input), 0, strides_of(part, sizes)));
     }
+  }
+
+  std::shared_ptr<const Plan> copy_of(const std::vector<Index>& sizes, const std::vector<Index>& x_strides, Index first,
+                                      const std::vector<Index>& y_strides) const {
+    std::vector<CopyAxis> axes;
+    axes.reserve(sizes.size());
+    Index count = 1;
+    for (std::size_t i = 0; i < sizes.size(); ++i) {
+      axes.push_back({sizes[i], x_strides[i], y_strides[i]});
+      count *= sizes[i];
+    }
+    return plan_copy(axes, first, threads_for(count / 2));
   }
 
   // Every element of the result, read at `first` and along its axes at these strides of x.
   void copy(const std::vector<Index>& x_strides, Index first) {
-    const std::vector<Index> to = shape(node_.output), y_strides = strides(to);
-    std::vector<CopyAxis> axes;
-    axes.reserve(to.size());
-    for (std::size_t i = 0; i < to.size(); ++i) axes.push_back({to[i], x_strides[i], y_strides[i]});
-    planned_.plans = {plan_copy(axes, first, threads_for(program_.elements(node_.output, batch_) / 2))};
+    if (!view(node_.output).of_input) planned_.plans = {copy_of(shape(node_.output), x_strides, first, strides(node_.output))};
   }
 
   void expand() {
-    const std::vector<Index> from = shape(node_.inputs[0]), apart = strides(from), to = shape(node_.output);
+    const std::vector<Index> from = shape(node_.inputs[0]), apart = strides(node_.inputs[0]), to = shape(node_.output);
     std::vector<Index> x_strides(to.size(), 0);
     for (std::size_t i = 0; i < from.size(); ++i)
       if (from[i] != 1) x_strides[to.size() - from.size() + i] = apart[i];
@@ -227,7 +239,8 @@ class Planner {
   }
 
   void permute() {
-    const std::vector<Index> apart = strides(shape(node_.inputs[0]));
+    const std::vector<Index> from = shape(node_.inputs[0]), apart = strides(node_.inputs[0]);
+    if (same_place(view(node_.inputs[0]), before(node_, view(node_.output), shape(node_.output)), from)) return;
     std::vector<Index> x_strides;
     x_strides.reserve(node_.numbers.size());
     for (const Index axis : node_.numbers) x_strides.push_back(apart[static_cast<std::size_t>(axis)]);
@@ -235,7 +248,7 @@ class Planner {
   }
 
   void slice() {
-    std::vector<Index> x_strides = strides(shape(node_.inputs[0]));
+    std::vector<Index> x_strides = strides(node_.inputs[0]);
     Index first = 0;
     for (std::size_t i = 0; i < x_strides.size(); ++i) {
       first += node_.numbers[3 * i] * x_strides[i];
@@ -279,8 +292,8 @@ class Planner {
     planned_.plans = {plan_matmul(table_, s, threads_for(planned_.multiply_adds))};
   }
 
-  HeadStrides head_strides(const std::vector<Index>& sizes, Index heads_axis) const {
-    const std::vector<Index> apart = strides(sizes);
+  HeadStrides head_strides(Index value, Index heads_axis) const {
+    const std::vector<Index> apart = strides(value);
     return {apart[0], apart[static_cast<std::size_t>(heads_axis)], apart[static_cast<std::size_t>(3 - heads_axis)]};
   }
 
@@ -298,16 +311,16 @@ class Planner {
                      .width = v.features.fixed,
                      .shared = q.heads.fixed / k.heads.fixed,
                      .causal = n[4] != 0,
-                     .q = head_strides(shape(node_.inputs[0]), n[0]),
-                     .k = head_strides(shape(node_.inputs[1]), n[1]),
-                     .v = head_strides(shape(node_.inputs[2]), n[2]),
-                     .y = head_strides(shape(node_.output), n[3])};
+                     .q = head_strides(node_.inputs[0], n[0]),
+                     .k = head_strides(node_.inputs[1], n[1]),
+                     .v = head_strides(node_.inputs[2], n[2]),
+                     .y = head_strides(node_.output, n[3])};
     if (node_.inputs.size() == 4) {
-      const std::vector<Index> sizes = shape(node_.inputs[3]), apart = strides(sizes);
+      const std::vector<Index> sizes = shape(node_.inputs[3]), apart = strides(node_.inputs[3]);
       const auto step = [&](std::size_t axis) { return sizes[axis] == 1 ? 0 : apart[axis]; };
       s.masked = true;
       s.mask = {step(0), step(1), step(2)};
-      s.mask_is_one_for_all_keys = sizes[3] == 1 && s.keys != 1;
+      s.mask_is_one_for_all_keys = step(3) == 0 && s.keys != 1;
     }
     const Index scores = checked_mul(checked_mul(s.batch, s.heads, "work"), checked_mul(s.queries, s.keys, "work"), "work");
     planned_.multiply_adds = checked_mul(scores, s.depth + s.width, "work");
@@ -341,6 +354,7 @@ class Planner {
   Weights& weights_;
   const Program& program_;
   const NodeInfo& node_;
+  const std::vector<View>& views_;
   Index batch_;
   int threads_;
   WeightFormat format_ = WeightFormat::csr;
@@ -349,8 +363,9 @@ class Planner {
 
 }  // namespace
 
-PlannedNode plan_node(const Kernels& table, Weights& weights, const NodeInfo& node, Index batch, int threads) {
-  return Planner(table, weights, node, batch, threads).plan();
+PlannedNode plan_node(const Kernels& table, Weights& weights, const NodeInfo& node, const std::vector<View>& views, Index batch,
+                      int threads) {
+  return Planner(table, weights, node, views, batch, threads).plan();
 }
 
 Index columns_of_item(const Program& program, const NodeInfo& node) {

@@ -11,7 +11,9 @@ using namespace reference;
 TEST(Steps, SayHowANodeRuns) {
   sparse_engine::Weights weights(std::make_shared<Program>(residual_network()));
   const auto& nodes = weights.program().nodes();
-  const auto planned = [&](std::size_t n, Index batch) { return plan_node(kernels(), weights, nodes[n], batch, 2); };
+  const auto planned = [&](std::size_t n, Index batch) {
+    return plan_node(kernels(), weights, nodes[n], find_views(weights.program(), batch, 0), batch, 2);
+  };
   EXPECT_EQ(planned(0, 1).kernel, "planes, csr");
   EXPECT_EQ(planned(2, 1).kernel, "rows");
   EXPECT_EQ(planned(3, 1).kernel, "gemv, bitmask");
@@ -23,8 +25,9 @@ TEST(Steps, SayHowANodeRuns) {
 TEST(Steps, MoveElementsByCopies) {
   sparse_engine::Weights weights(std::make_shared<Program>(moving_network()));
   std::vector<std::string> found;
-  for (const NodeInfo& node : weights.program().nodes()) found.push_back(plan_node(kernels(), weights, node, 2, 1).kernel);
-  EXPECT_EQ(found, (std::vector<std::string>{"copy", "copy", "pad", "", "copy", "", "pool", "elementwise"}));
+  for (const NodeInfo& node : weights.program().nodes())
+    found.push_back(plan_node(kernels(), weights, node, find_views(weights.program(), 2, 0), 2, 1).kernel);
+  EXPECT_EQ(found, (std::vector<std::string>{"", "copy", "pad", "", "copy", "", "pool", "elementwise"}));
 }
 
 TEST(Steps, CountWhatProductsOfComputedValuesMultiply) {
@@ -39,7 +42,9 @@ TEST(Steps, CountWhatProductsOfComputedValuesMultiply) {
   p.inputs = {0, 1, 2};
   p.outputs = {3, 4};
   sparse_engine::Weights weights(std::make_shared<Program>(std::move(p)));
-  const auto planned = [&](std::size_t n) { return plan_node(kernels(), weights, weights.program().nodes()[n], 3, 2); };
+  const auto planned = [&](std::size_t n) {
+    return plan_node(kernels(), weights, weights.program().nodes()[n], find_views(weights.program(), 3, 0), 3, 2);
+  };
   EXPECT_EQ(planned(0).kernel, "attention");
   EXPECT_EQ(planned(0).multiply_adds, 3 * 2 * 5 * 7 * (8 + 4));
   EXPECT_EQ(planned(1).kernel, "matmul");

@@ -62,13 +62,15 @@ class PanelsPlan final : public WidePlan {
   PanelsPlan(const Kernels& table, const Matrix& w, const ConstImages& x, Index groups, const Images& y, int threads)
       : WidePlan(table, w, x, groups, y) {
     columns_ = checked_mul(y.batch, grid_.columns(), "columns");
-    Index panels = (columns_ + kTileColumns - 1) / kTileColumns;
-    // Panels of about equal width: a narrow last one would cost nearly as much as a wide one.
+    const Index panels = (columns_ + kTileColumns - 1) / kTileColumns;
+    // Panels differ by a vector at most: a narrow last one would cost nearly as much as a wide one, and the threads that take
+    // wide ones would be waited for.
     const Index vectors = (columns_ + table.lanes - 1) / table.lanes;
-    panel_columns_ = (vectors + panels - 1) / panels * table.lanes;
-    panels = (columns_ + panel_columns_ - 1) / panel_columns_;
+    vectors_ = panels == 0 ? 0 : vectors / panels;
+    wider_ = panels == 0 ? 0 : vectors % panels;
     // A power of two, so that sizes of input share layouts.
-    const auto rounded = static_cast<Index>(std::bit_ceil(static_cast<std::uint64_t>(panel_columns_)));
+    const Index widest = (vectors_ + (wider_ > 0 ? 1 : 0)) * table.lanes;
+    const auto rounded = static_cast<Index>(std::bit_ceil(static_cast<std::uint64_t>(widest)));
     const Index pitch = std::min<Index>(kTileColumns, rounded);
     const Index packed = checked_add(checked_mul(x.channels, pitch, "packed panel"), Index{2} * kTileColumns, "packed panel");
     lay_out(Strategy::panels, w, panels, threads, pitch, packed);
@@ -76,7 +78,8 @@ class PanelsPlan final : public WidePlan {
 
  private:
   void run_one(Index task, const Operands& operands, const float*, float* own) const override {
-    const Index position = task / splits_ * panel_columns_, columns = std::min(panel_columns_, columns_ - position);
+    const Index panel = task / splits_, position = begin_of(panel),
+                columns = std::min(begin_of(panel + 1), columns_) - position;
     ConstImages x = x_;
     x.data = operands.x;
     pack_panel(table_, grid_, x, position, columns, own, channel_step_);
@@ -84,7 +87,10 @@ class PanelsPlan final : public WidePlan {
              own + packed_floats_);
   }
 
-  Index columns_, panel_columns_;
+  Index begin_of(Index panel) const { return (panel * vectors_ + std::min(panel, wider_)) * table_.lanes; }
+
+  Index columns_;
+  Index vectors_, wider_;  // of a panel, and how many panels have one more
 };
 
 // X is read where it lies.
