@@ -64,7 +64,6 @@ std::vector<Size> mean_result(const NodeInfo& node, const std::vector<Size>& x) 
   check(axes >= 1 && static_cast<std::size_t>(axes) < x.size(), name_of(node.operation), " ", node.name, " goes over ", axes,
         " axes of ", x.size());
   std::vector<Size> result(x.begin(), x.end() - axes);
-  for (std::size_t i = result.size(); i < x.size(); ++i) fixed(node, x[i], "last axis");
   if (node.numbers[1] != 0) result.insert(result.end(), static_cast<std::size_t>(axes), Size{1, 0});
   return result;
 }
@@ -95,6 +94,13 @@ std::vector<Size> expand_result(const NodeInfo& node, const std::vector<Size>& x
   return declared;
 }
 
+// A session checks that there is as much when it knows the batch.
+std::vector<Size> prefix_result(const NodeInfo& node, const std::vector<Size>& x, const std::vector<Size>& declared) {
+  check(declared.size() == x.size(), "prefix ", node.name, " makes ", declared.size(), " axes of ", x.size());
+  for (const Size& size : x) fixed(node, size, "axis");
+  return declared;
+}
+
 std::vector<Size> permute_result(const NodeInfo& node, const std::vector<Size>& x) {
   std::vector<Size> result;
   std::vector<bool> taken(x.size(), false);
@@ -112,8 +118,11 @@ std::vector<Size> slice_result(const NodeInfo& node, const std::vector<Size>& x)
   for (std::size_t i = 0; i < x.size(); ++i) {
     const Index start = node.numbers[3 * i], stop = node.numbers[3 * i + 1], step = node.numbers[3 * i + 2];
     if (x[i].per_item != 0) {
-      check(start == 0 && stop == -1 && step == 1, "slice ", node.name, " takes a part of axis ", i,
-            ", which depends on the batch");
+      if (start == 0 && stop == -1 && step == 1) continue;
+      // There is at least one item.
+      check(start >= 0 && start <= stop && stop <= x[i].at(1) && step == 1, "slice ", node.name, " takes [", start, ", ", stop,
+            ") in steps of ", step, " of axis ", i, ", which depends on the batch");
+      result[i] = {stop - start, 0};
       continue;
     }
     const bool inside = step > 0 ? start >= 0 && start <= stop && stop <= x[i].fixed
@@ -299,13 +308,13 @@ std::vector<Size> result_shape(const NodeInfo& node, const std::vector<std::vect
       return declared;
     }
     case Operation::expand: needs(1); return expand_result(node, inputs[0], declared);
+    case Operation::prefix: needs(1); return prefix_result(node, inputs[0], declared);
     case Operation::permute: needs(1); return permute_result(node, inputs[0]);
     case Operation::slice: needs(1); return slice_result(node, inputs[0]);
     case Operation::pad: needs(2); return pad_result(node, inputs[0], inputs[1]);
     case Operation::softmax:
       needs(1);
       check(!inputs[0].empty(), "softmax ", node.name, " reads a value without axes");
-      fixed(node, inputs[0].back(), "last axis");
       return inputs[0];
     case Operation::layer_norm: check_layer_norm(node, inputs); return inputs[0];
     case Operation::gather: needs(2); return gather_result(node, inputs[0], inputs[1]);

@@ -20,6 +20,8 @@ std::vector<RowNumbers> row_numbers_of(const Program& program) {
     switch (node.operation) {
       case Operation::reshape:
       case Operation::permute:
+      case Operation::slice:
+      case Operation::prefix:
       case Operation::expand: source[static_cast<std::size_t>(node.output)] = from; break;
       case Operation::gather: {
         const auto input = static_cast<std::size_t>(from);

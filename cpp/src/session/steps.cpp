@@ -90,6 +90,7 @@ class Planner {
       case Operation::concat: concat(); break;
       case Operation::reshape: break;
       case Operation::expand: expand(); break;
+      case Operation::prefix: prefix(); break;
       case Operation::permute: permute(); break;
       case Operation::slice: slice(); break;
       case Operation::pad: pad(); break;
@@ -236,6 +237,14 @@ class Planner {
     for (std::size_t i = 0; i < from.size(); ++i)
       if (from[i] != 1) x_strides[to.size() - from.size() + i] = apart[i];
     copy(x_strides, 0);
+  }
+
+  void prefix() {
+    const std::vector<Index> from = shape(node_.inputs[0]), to = shape(node_.output);
+    for (std::size_t i = 0; i < from.size(); ++i)
+      check(to[i] >= 0 && to[i] <= from[i], "the model holds ", from[i], " positions of ",
+            node_.name.empty() ? "it" : node_.name, "; a call as large as this one needs ", to[i]);
+    copy(strides(node_.inputs[0]), 0);
   }
 
   void permute() {

@@ -48,7 +48,8 @@ std::vector<Index> without_odd_ones(const Shape& shape, std::vector<Index> strid
 }
 
 bool moves(Operation operation) {
-  return operation == Operation::permute || operation == Operation::slice || operation == Operation::expand;
+  return operation == Operation::permute || operation == Operation::slice || operation == Operation::expand ||
+         operation == Operation::prefix;
 }
 
 class Viewer {
@@ -173,6 +174,7 @@ class Viewer {
       case Operation::permute:
         for (const Index axis : node.numbers) strides.push_back(apart[at(axis)]);
         break;
+      case Operation::prefix: strides = apart; break;
       case Operation::slice:
         for (std::size_t i = 0; i < from.size(); ++i) {
           offset += node.numbers[3 * i] * apart[i];
@@ -207,6 +209,7 @@ class Viewer {
       case Operation::permute:
       case Operation::slice:
       case Operation::expand:
+      case Operation::prefix:
       case Operation::concat: return true;
       case Operation::reshape: {
         const auto seen = result_of(node, where, reader.node);
@@ -231,6 +234,7 @@ class Viewer {
       case Operation::permute:
       case Operation::slice:
       case Operation::expand:
+      case Operation::prefix:
       case Operation::concat: return true;
       case Operation::attention: return strides.back() == 1;
       case Operation::linear: return row_stride(sizes, strides) > 0;

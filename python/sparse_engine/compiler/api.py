@@ -11,7 +11,7 @@ from ..channels.export import HOOKS, is_of_torch, plain_copy
 from ..measure.model_calls import Arguments, arguments_of
 from ..measure.timing import interleaved
 from ..onnx_files.reading import is_onnx
-from .capture_onnx import example_of, module_of, serves_any_batch
+from .capture_onnx import example_of, is_open_along, module_of
 from .capture_torch import BatchError, capture
 from .compiled import CompiledModel
 from .fallback.model import SegmentedModel
@@ -19,7 +19,9 @@ from .fallback.of_onnx import with_onnxruntime
 from .fallback.of_torch import in_segments
 from .graph import Graph
 from .lower import lower
+from .open_axis import BATCH, OpenAxis
 from .passes import PASSES
+from .rules.translation import BATCHES
 from .unsupported import UnsupportedModel
 from .verification import verify
 
@@ -28,12 +30,20 @@ FALLBACKS = (None, "torch", "onnxruntime")
 ROUNDS, SECONDS = 9, 0.3  # of the calls that are timed: so many, or as many as fit in so long
 
 
-def compile(model: Any, example_inputs: Any = None, *, threads: int = 0, fallback: "str | None" = None) -> CompiledModel:
+def compile(
+    model: Any,
+    example_inputs: Any = None,
+    *,
+    threads: int = 0,
+    fallback: "str | None" = None,
+    open_axis: int = 0,
+    longest: "int | None" = None,
+) -> CompiledModel:
     """Compile `model`, pruned or not, into one program; it is verified against the model on the example.
 
     What is computed is the model in eval mode with its masks applied. Batch norms are folded, and biases, residuals and
-    activations fused into the products before them. The program serves any batch size; torch is not needed afterwards, and
-    later changes of the model do not reach it.
+    activations fused into the products before them. The program serves any batch size, or with `open_axis=1` any length of a
+    sequence; torch is not needed afterwards, and later changes of the model do not reach it.
 
     Args:
         model: a torch module, float32, on the CPU, in eval mode, without hooks of yours and without control flow that depends
@@ -47,6 +57,11 @@ def compile(model: Any, example_inputs: Any = None, *, threads: int = 0, fallbac
             such operations, the result is a `SegmentedModel`: as few segments as possible, those that are not compiled in
             `fallback_segments`. It cannot be saved. Inputs and outputs that it alone sees may be of other dtypes than float32.
             Segments in torch run on as many threads as torch is set to.
+        open_axis: the axis of the inputs whose length may differ from call to call, of every input that has it; the others stay
+            as in the example. 0 is the batch; 1 the tokens of (N, tokens), without padding. The compiled model then also takes
+            lists, one element for each sequence. Not with a fallback.
+        longest: how long an open axis other than the batch may become: positions are computed up to there. As long as in the
+            example unless said.
     Raises:
         UnsupportedModel: operations that are not covered, all of them, with where they stand, and no fallback for them.
         ValueError: nothing can be compiled beside what is not covered; a model in training
@@ -55,13 +70,28 @@ def compile(model: Any, example_inputs: Any = None, *, threads: int = 0, fallbac
     """
     if fallback not in FALLBACKS:
         raise ValueError(f"fallback is {fallback!r}; it must be one of {', '.join(map(repr, FALLBACKS))}")
+    if open_axis < 0 or (open_axis and fallback) or (longest is not None and (longest <= max(BATCHES) or not open_axis)):
+        raise ValueError(
+            f"open_axis is {open_axis}, longest {longest} and fallback {fallback!r}; open_axis must not be negative, longest "
+            f"is for another axis than the batch, and above {max(BATCHES)}, and a fallback is for the batch alone: open_axis=0"
+        )
     if is_onnx(model):
-        return _compile_onnx(model, example_inputs, threads, fallback)
+        return _compile_onnx(model, example_inputs, threads, fallback, open_axis, longest)
     if fallback == "onnxruntime":
         raise ValueError('fallback="onnxruntime" is for ONNX; what a torch module has beside what is covered runs with "torch"')
     check_compilable(model)
     arguments = arguments_of(model, example_inputs)
-    return _compile_torch(model, arguments, threads, fallback, {"model": type(model).__name__})
+    opened = _opened(arguments, open_axis, longest)
+    return _compile_torch(model, arguments, threads, fallback, {"model": type(model).__name__}, opened=opened)
+
+
+def _opened(arguments: Arguments, axis: int, longest: "int | None") -> OpenAxis:
+    if axis == 0:
+        return BATCH
+    lengths = [given.shape[axis] for given in arguments.tensors if given.ndim > axis]
+    if not lengths:
+        raise ValueError(f"open_axis is {axis}; none of the example inputs has so many axes")
+    return OpenAxis(axis, max(*lengths, *BATCHES) if longest is None else longest)
 
 
 def _compile_torch(
@@ -72,9 +102,12 @@ def _compile_torch(
     about: dict[str, Any],
     names: "tuple[list[str], list[str]] | None" = None,
     any_batch: bool = True,
+    opened: OpenAxis = BATCH,
 ) -> CompiledModel:
+    if opened is not BATCH:
+        about |= {"open_axis": opened.axis, "longest": opened.longest}
     try:
-        graph = capture(model, arguments.args, arguments.kwargs, any_batch)
+        graph = capture(model, arguments.args, arguments.kwargs, any_batch, opened)
     except UnsupportedModel:
         if fallback != "torch":
             raise
@@ -85,13 +118,20 @@ def _compile_torch(
     return segmented
 
 
-def _compile_onnx(source: Any, example_inputs: Any, threads: int, fallback: "str | None") -> CompiledModel:
+def _compile_onnx(
+    source: Any, example_inputs: Any, threads: int, fallback: "str | None", open_axis: int, longest: "int | None"
+) -> CompiledModel:
     try:
         module, file = module_of(source)
         arguments = Arguments(example_of(file, example_inputs), {})
         about = {"model": file.name, "source": "ONNX"}
         names = (module.input_names, module.output_names)
-        if serves_any_batch(file):
+        opened = _opened(arguments, open_axis, longest)
+        if open_axis and not is_open_along(file, open_axis):
+            raise ValueError(f"open_axis is {open_axis}; the file fixes that axis of an input: export it with a dynamic axis")
+        if open_axis:
+            return _compile_torch(module, arguments, threads, fallback, about, names, opened=opened)
+        if is_open_along(file, 0):
             try:
                 return _compile_torch(module, arguments, threads, fallback, about, names)
             except BatchError:  # sizes written into the file that its shapes do not show

@@ -19,10 +19,10 @@ def module_of(source: Any) -> tuple[OnnxModule, OnnxFile]:
     return OnnxModule(file).eval(), file
 
 
-def serves_any_batch(file: OnnxFile) -> bool:
-    """Whether the first axis of every input is open in the file."""
-    given = inputs_of(file)
-    return bool(given) and all(one.shape is None or (len(one.shape) > 0 and not isinstance(one.shape[0], int)) for one in given)
+def is_open_along(file: OnnxFile, axis: int) -> bool:
+    """Whether an axis of every input is open in the file: the batch, 0, or one that every input with so many axes has."""
+    shapes = [one.shape for one in inputs_of(file) if one.shape is not None and (axis == 0 or len(one.shape) > axis)]
+    return bool(inputs_of(file)) and all(len(shape) > axis and not isinstance(shape[axis], int) for shape in shapes)
 
 
 def example_of(file: OnnxFile, inputs: Any, any_dtype: bool = False) -> tuple[Tensor, ...]:

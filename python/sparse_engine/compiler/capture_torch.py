@@ -14,10 +14,11 @@ from torch.utils import _pytree as pytree
 from ..channels.export import Arguments, exported, held_tensors, plain_copy
 from .graph import Graph, Value
 from .multiply_adds import multiply_adds
+from .open_axis import BATCH, OpenAxis, are_same, at_every_length, held_in_order
 from .rules import RefusedError
 from .rules.integers import Bounds, is_integer
 from .rules.registry import Bound, is_in_place, name_of, rule_for
-from .rules.translation import BATCHES, INTEGERS, Translation, is_open, path_of
+from .rules.translation import BATCHES, INTEGERS, Grown, Translation, is_open, path_of
 from .unsupported import Refused, UnsupportedModel
 
 IGNORED = ("_assert_tensor_metadata",)  # checks of torch's exporter, which make nothing
@@ -27,28 +28,40 @@ class BatchError(ValueError):
     """What is computed depends on the batch size."""
 
 
-def capture(model: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any], any_batch: bool = True) -> Graph:
+def capture(
+    model: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any], any_batch: bool = True, opened: OpenAxis = BATCH
+) -> Graph:
     """The graph of `model` as it computes in eval mode, its masks applied.
 
     Args:
         model: on the CPU, in eval mode.
         args, kwargs: an example of its inputs. The first axis of each tensor is the batch.
         any_batch: whether the graph is for every batch size, or for that of the example alone.
+        opened: the axis that is open instead of the batch, of every input that has it.
     Raises:
         UnsupportedModel: operations that are not covered, all of them.
         BatchError, a ValueError: what is computed depends on the batch size. ValueError: on values.
     """
-    programs = exports(model, args, kwargs, any_batch)
+    programs = exports(model, args, kwargs, any_batch, opened.axis)
     first, second = (list(programs[i].graph.nodes) for i in (0, -1))
-    return Capture(programs[0], first, second).graph()
+    held: list[dict[str, Tensor]] = []
+    if opened.longest:
+        held = [held_in_order(program) for program in programs]
+        if not are_same(*(list(one.values()) for one in held)):  # what was computed before the exporter saw it
+            at_longest = [resized(a, opened.longest, opened.axis) for a in args]
+            by_name = {name: resized(a, opened.longest, opened.axis) for name, a in kwargs.items()}
+            held.append(held_in_order(exports(model, at_longest, by_name, any_batch=False)[0]))
+    return Capture(programs[0], first, second, held, opened.longest).graph()
 
 
-def exports(model: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any], any_batch: bool) -> list[Any]:
+def exports(model: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any], any_batch: bool, axis: int = 0) -> list[Any]:
     """The exported programs of a copy without masks, at both of `BATCHES` or with the example alone; raises as `capture`."""
     sizes = [Arguments(tuple(args), dict(kwargs))]
     if any_batch:
         sizes = [
-            Arguments(tuple(resized(a, batch) for a in args), {name: resized(a, batch) for name, a in kwargs.items()})
+            Arguments(
+                tuple(resized(a, batch, axis) for a in args), {name: resized(a, batch, axis) for name, a in kwargs.items()}
+            )
             for batch in BATCHES
         ]
     return exports_at(plain_copy(model), sizes)
@@ -84,19 +97,28 @@ def _computed(nodes: Iterable[fx.Node]) -> list[tuple[str, str]]:
     return [(node.op, str(node.target)) for node in nodes if node.op != "output"]
 
 
-def resized(value: Any, batch: int) -> Any:
-    """A tensor with `batch` rows, the given ones again and again; anything else as it is."""
-    if not isinstance(value, Tensor) or value.ndim == 0:
+def resized(value: Any, batch: int, axis: int = 0) -> Any:
+    """A tensor with `batch` rows, or as long along another axis, the given ones again and again; anything else as it is."""
+    if not isinstance(value, Tensor) or value.ndim <= axis:
         return value
-    rows = torch.arange(batch) % max(1, value.shape[0])
-    return value.detach()[rows].contiguous()
+    rows = torch.arange(batch) % max(1, value.shape[axis])
+    return value.detach().index_select(axis, rows).contiguous()
 
 
 class Capture(Translation):
     """One walk over an exported program."""
 
-    def __init__(self, program: Any, nodes: list[fx.Node], others: list[fx.Node]) -> None:
-        super().__init__(nodes, others)
+    def __init__(
+        self,
+        program: Any,
+        nodes: list[fx.Node],
+        others: list[fx.Node],
+        held: Sequence[Mapping[str, Tensor]] = (),
+        longest: "int | None" = None,
+    ) -> None:
+        """`held`: where another axis than the batch is open, what the programs at both lengths hold, and at the longest."""
+        super().__init__(nodes, others, longest)
+        self._held_at_lengths = held
         self._program, self._exported = program, nodes
         self._refused: list[Refused] = []
         self._bounds = Bounds()
@@ -109,7 +131,7 @@ class Capture(Translation):
         for node in self._exported:
             if node.op == "placeholder":
                 if node.name in held:
-                    self.tensors[node] = held[node.name]
+                    self._hold(node, held[node.name])
                 elif isinstance(node.meta.get("val"), Tensor):
                     dtype = node.meta["val"].dtype
                     if dtype not in (torch.float32, torch.bool, *INTEGERS):
@@ -129,6 +151,19 @@ class Capture(Translation):
         if self._refused:
             raise UnsupportedModel(self._refused, sum(map(multiply_adds, self._exported)))
         return Graph(inputs, outputs, self.nodes)
+
+    def _hold(self, node: fx.Node, tensor: Tensor) -> None:
+        """A parameter, a buffer or a constant, which may differ with the length of an open axis."""
+        self.tensors[node] = tensor
+        if len(self._held_at_lengths) < 3:
+            return
+        number = list(self._held_at_lengths[0]).index(node.name)
+        several = Grown(*(list(held.values())[number] for held in self._held_at_lengths))
+        if not are_same([several.first], [several.second]):
+            del self.tensors[node]
+            if not self._note_grown(node, several):
+                self._refuse("a constant", path_of(node), "it differs with the length of the open axis")
+                self._pretend(node)
 
     def _check_item_numbers(self, outputs: list[Value]) -> None:
         """Nothing that outputs are made of may read the numbers of items, which only indexing knows what to do with."""
@@ -182,7 +217,13 @@ class Capture(Translation):
         results = known if isinstance(known, (list, tuple)) else [known]
         if results and all(map(is_integer, results)):  # a pool's second result are places, which nothing may read
             read = [a for a in pytree.tree_leaves((node.args, node.kwargs)) if isinstance(a, (fx.Node, int, float))]
-            self._bounds.note(node, [self._bounds.of(a, self.tensors.get(a) if isinstance(a, fx.Node) else None) for a in read])
+            self._bounds.note(node, [self._bounds.of(a, self._held(a)) for a in read])
+
+    def _held(self, argument: object) -> "Tensor | None":
+        if not isinstance(argument, fx.Node):
+            return None
+        grown = self.grown.get(argument)
+        return self.tensors.get(argument) if grown is None else grown.longest
 
     def _pretend(self, node: fx.Node) -> None:
         """Results of a refused operation, so that what follows is looked at too."""
@@ -211,17 +252,40 @@ class Capture(Translation):
         target: Any = node.target
         if not str(target).startswith("aten.") or not isinstance(node.meta.get("val"), Tensor):
             return False
-        if any(source not in self.tensors for source in node.all_input_nodes) or is_in_place(node):
+        if torch.Tag.nondeterministic_seeded in target.tags or is_in_place(node):
             return False
         other = self.other(node)
-        if str((node.args, node.kwargs)) != str((other.args, other.kwargs)) or torch.Tag.nondeterministic_seeded in target.tags:
+        alike = str((node.args, node.kwargs)) == str((other.args, other.kwargs))
+        if any(source not in self.tensors and source not in self.grown for source in node.all_input_nodes):
             return False
+        if not alike or any(source in self.grown for source in node.all_input_nodes):
+            return self.longest is not None and self._known_at_every_length(node, self.longest)
 
         def tensor_of(source: fx.Node) -> Tensor:
             return self.tensors[source].detach()
 
         args, kwargs = fx.map_arg((node.args, node.kwargs), tensor_of)
         self.tensors[node] = target(*args, **kwargs)
+        return True
+
+    def _known_at_every_length(self, node: fx.Node, longest: int) -> bool:
+        try:
+            made = at_every_length(node, self.other(node), longest, self.tensors, self.grown)
+        except (IndexError, RuntimeError) as error:
+            raise ValueError(
+                f"longest is {longest}, for which {name_of(node)} in {path_of(node) or 'the model itself'} fails: "
+                f"{str(error).strip().splitlines()[0]}"
+            ) from error
+        return made is not None and self._note_grown(node, made)
+
+    def _note_grown(self, node: fx.Node, made: Grown) -> bool:
+        """Keep a constant that may differ with the length; whether the longest begins as the shorter ones are."""
+        if not made.is_beginning():
+            return False
+        if made.longest.shape == made.first.shape:
+            self.tensors[node] = made.longest
+        else:
+            self.grown[node] = made
         return True
 
     def _overwrite(self, node: fx.Node, value: Value) -> None:

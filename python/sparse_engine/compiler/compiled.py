@@ -72,14 +72,18 @@ class CompiledModel:
 
         Args:
             args, kwargs: arrays or torch tensors of the dtypes of `inputs`, in their order or by name; the first axis is the
-                batch, of any size.
+                batch, of any size. Of a model compiled with another open axis, that axis is of any length, and all of them may
+                be lists, of what is given for each of several sequences.
         Returns:
-            one array, or a tuple where the model has several outputs; torch tensors where the first input is one.
+            one array, or a tuple where the model has several outputs; torch tensors where the first input is one. Of lists a
+            list.
         Raises:
             TypeError: an input is missing, unknown or given twice. ValueError: a shape or dtype that does not fit.
         """
         session = self._open()
         given = self._in_order(args, kwargs)
+        if self.about.get("open_axis") and all(isinstance(value, list) for value in given):
+            return [self(*one) for one in zip(*given, strict=True)]
         arrays = [_floats_of(value, tensor) for value, tensor in zip(given, self.inputs, strict=True)]
         batch = self._batch(arrays)
         results = self._results(batch)

@@ -122,6 +122,7 @@ OPERATIONS: dict[str, int | None] = {
     "concat": None,
     "reshape": 1,
     "expand": 1,
+    "prefix": 1,
     "permute": 1,
     "slice": 1,
     "pad": 2,

@@ -39,7 +39,7 @@ TEST(Shapes, OfProductsOfComputedValuesFollowFromBothFactors) {
   EXPECT_REFUSED(made(Operation::matmul, {0}, {x, {{3}, {6}, {5}}}), "differ in axis 0");
   EXPECT_REFUSED(made(Operation::matmul, {0}, {x, {{6}, {5}}}), "need as many");
   EXPECT_EQ(made(Operation::softmax, {}, {x}), x);
-  EXPECT_REFUSED(made(Operation::softmax, {}, {{{3}, kBatch}}), "depends on the batch");
+  EXPECT_EQ(made(Operation::softmax, {}, {{{3}, kBatch}}), (Shape{{3}, kBatch})) << "over tokens, where they are open";
   EXPECT_EQ(made(Operation::layer_norm, {1}, {x, {}, {{6}}, {{6}}}), x);
   EXPECT_EQ(made(Operation::layer_norm, {2}, {x, {}}), x);
   EXPECT_REFUSED(made(Operation::layer_norm, {1}, {x, {}, {{6}}}), "needs 2 or 4");
@@ -94,7 +94,13 @@ TEST(Shapes, OfWhatMovesElementsFollowFromItsNumbers) {
   EXPECT_REFUSED(made(Operation::permute, {0, 1, 2, 4}, {x}), "names axis 4 of 4");
   EXPECT_REFUSED(made(Operation::permute, {0, 1, 2, -1}, {x}), "names axis -1 of 4");
   EXPECT_EQ(made(Operation::slice, {0, -1, 1, 2, 7, 2, 10, 10, 1, 0, 1, 3}, {x}), (Shape{kBatch, {3}, {0}, {1}}));
-  EXPECT_REFUSED(made(Operation::slice, {0, 1, 1, 0, 8, 1, 0, 10, 1, 0, 1, 1}, {x}), "axis 0, which depends on the batch");
+  EXPECT_EQ(made(Operation::slice, {0, 1, 1, 0, 8, 1, 0, 10, 1, 0, 1, 1}, {x}), (Shape{{1}, {8}, {10}, {1}}));
+  EXPECT_REFUSED(made(Operation::slice, {0, 2, 1, 0, 8, 1, 0, 10, 1, 0, 1, 1}, {x}), "axis 0, which depends on the batch");
+  EXPECT_REFUSED(made(Operation::slice, {1, 0, 1, 0, 8, 1, 0, 10, 1, 0, 1, 1}, {x}), "axis 0, which depends on the batch");
+  EXPECT_REFUSED(made(Operation::slice, {0, 1, -1, 0, 8, 1, 0, 10, 1, 0, 1, 1}, {x}), "axis 0, which depends on the batch");
+  EXPECT_EQ(made(Operation::prefix, {}, {{{9}, {2}}}, {kBatch, {2}}), (Shape{kBatch, {2}}));
+  EXPECT_REFUSED(made(Operation::prefix, {}, {{{9}, {2}}}, {kBatch}), "makes 1 axes of 2");
+  EXPECT_REFUSED(made(Operation::prefix, {}, {{kBatch, {2}}}, {kBatch, {2}}), "depends on the batch");
   EXPECT_REFUSED(made(Operation::slice, {0, -1, 1, 0, 9, 1, 0, 10, 1, 0, 1, 1}, {x}), "takes [0, 9)");
   EXPECT_REFUSED(made(Operation::slice, {0, -1, 1, 3, 2, 1, 0, 10, 1, 0, 1, 1}, {x}), "takes [3, 2)");
   EXPECT_REFUSED(made(Operation::slice, {0, -1, 1, -1, 2, 1, 0, 10, 1, 0, 1, 1}, {x}), "takes [-1, 2)");

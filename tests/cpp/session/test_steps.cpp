@@ -51,6 +51,22 @@ TEST(Steps, CountWhatProductsOfComputedValuesMultiply) {
   EXPECT_EQ(planned(1).multiply_adds, 3 * 2 * 5 * 7 * 8);
 }
 
+TEST(Steps, RefuseABeginningThatIsLongerThanTheWhole) {
+  ProgramParts p;
+  p.values = {{"x", {kBatch, {2}}}, {"whole", {{4}, {2}}, 0}, {"first", {kBatch, {2}}}, {"y", {kBatch, {2}}}};
+  p.constants = {integers(8, 57)};
+  p.nodes = {{.operation = Operation::prefix, .name = "positions", .inputs = {1}, .output = 2, .numbers = {}},
+             {.operation = Operation::add, .name = "sum", .inputs = {0, 2}, .output = 3, .numbers = {}}};
+  p.inputs = {0};
+  p.outputs = {3};
+  sparse_engine::Weights weights(std::make_shared<Program>(std::move(p)));
+  const auto planned = [&](Index length) {
+    return plan_node(kernels(), weights, weights.program().nodes()[0], find_views(weights.program(), length, 0), length, 1);
+  };
+  EXPECT_TRUE(planned(4).plans.empty()) << "it is read where it lies";
+  EXPECT_REFUSED(planned(5), "holds 4 positions of positions");
+}
+
 TEST(Steps, CountColumnsOfOneItem) {
   const Program program(residual_network());
   EXPECT_EQ(columns_of_item(program, program.nodes()[0]), 64);

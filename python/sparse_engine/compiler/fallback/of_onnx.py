@@ -13,7 +13,7 @@ from ...channels.export import Arguments as Sized
 from ...measure.model_calls import Arguments
 from ...onnx_files.extraction import extracted
 from ...onnx_files.reading import OnnxFile, inputs_of, plain, read_onnx, saved_whole
-from ..capture_onnx import example_of, serves_any_batch
+from ..capture_onnx import example_of, is_open_along
 from ..capture_torch import BatchError, exports_at, resized
 from ..onnx_module import OnnxModule
 from ..rules.translation import BATCHES
@@ -47,7 +47,7 @@ def with_onnxruntime(source: Any, example_inputs: Any, threads: int) -> tuple[Se
     content = whole.SerializeToString()
     call = partial(_called, session_of(content, threads), file, arguments)
     about: dict[str, Any] = {"model": file.name, "source": "ONNX"}
-    if serves_any_batch(file):
+    if is_open_along(file, 0):
         try:
             recorded = [_recorded(whole, file, [resized(a, batch) for a in arguments.args]) for batch in BATCHES]
             found = _segmented(file, whole, recorded, threads, about)

@@ -155,10 +155,12 @@ def part(c: Translation, node: fx.Node, x: Value, shape: Shape, cuts: Mapping[in
     numbers: list[int] = []
     for axis, size in enumerate(x.shape):
         start, step = cuts.get(axis, (0, 1))
-        if size.per_item:
-            if shape[axis] != size or step != 1:
-                raise RefusedError("of a part of the batch")
+        if size.per_item and shape[axis] == size and step == 1:
             numbers += [0, -1, 1]
+        elif size.per_item and (
+            c.longest is None or shape[axis].per_item or step != 1 or start + shape[axis].fixed > size.at(1)
+        ):
+            raise RefusedError("of a part of the batch")
         else:
             last = start + (shape[axis].fixed - 1) * step
             numbers += [start, last + (1 if step > 0 else -1), step] if shape[axis].fixed else [0, 0, 1]
@@ -169,6 +171,10 @@ def part(c: Translation, node: fx.Node, x: Value, shape: Shape, cuts: Mapping[in
 
 def _begin(value: "int | None", size: Size) -> int:
     begin = 0 if value is None else int(value)
+    if size.per_item:
+        if begin < 0:
+            raise RefusedError("from the end of the batch")
+        return begin
     return min(max(begin + size.fixed if begin < 0 else begin, 0), size.fixed)
 
 

@@ -10,14 +10,14 @@ from ..graph import Shape, Size, Value
 from .arithmetic import combined
 from .moves import moved, permuted
 from .registry import Bound, RefusedError, name_of, rule
-from .translation import Translation
+from .translation import Translation, constant
 
 
-def axes_of(x: Value, dim: "int | list[int] | None") -> list[int]:
-    """The axes that are reduced, in order; the batch cannot be one of them."""
+def axes_of(x: Value, dim: "int | list[int] | None", open_ones: bool = False) -> list[int]:
+    """The axes that are reduced, in order; the batch cannot be one of them, nor another open axis unless `open_ones`."""
     given = [dim] if isinstance(dim, int) else dim or range(len(x.shape))
     axes = sorted(int(d) % len(x.shape) for d in given)
-    if any(x.shape[i].per_item for i in axes):
+    if not open_ones and any(x.shape[i].per_item for i in axes):
         raise RefusedError(f"over axes {axes} of {len(x.shape)}, the batch among them")
     return axes
 
@@ -33,7 +33,7 @@ def _last(c: Translation, node: fx.Node, x: Value, axes: list[int]) -> tuple[Val
 @rule("mean", "sum")
 def _mean(c: Translation, node: fx.Node, a: Bound) -> Value:
     x = c.value(a["self"])
-    axes = axes_of(x, a.get("dim"))
+    axes = axes_of(x, a.get("dim"), c.longest is not None)
     if 0 < len(axes) < len(x.shape) and axes[0] == len(x.shape) - len(axes):
         return c.emit(name_of(node), node, [x], numbers=(len(axes), int(bool(a.get("keepdim")))))
     last, others = _last(c, node, x, axes)
@@ -53,7 +53,7 @@ def _softmax(c: Translation, node: fx.Node, a: Bound) -> Value:
         raise RefusedError(f"to {a['dtype']}; values are float32")
     if not x.shape:
         raise RefusedError("of a number")
-    (axis,) = axes_of(x, int(a["dim"]))
+    (axis,) = axes_of(x, int(a["dim"]), c.longest is not None and "log" not in name_of(node))
     if "log" not in name_of(node):
         rank = len(x.shape)
         along = permuted(c, node, x, moved(rank, axis, rank - 1))
@@ -72,11 +72,19 @@ def _running_sum(c: Translation, node: fx.Node, a: Bound) -> Value:
     x = c.value(a["self"])
     if not x.shape:
         return x
-    (axis,) = axes_of(x, int(a["dim"]))
-    rank = len(x.shape)
+    (axis,) = axes_of(x, int(a["dim"]), c.longest is not None)
+    rank, size = len(x.shape), x.shape[axis]
     along = permuted(c, node, x, moved(rank, axis, rank - 1))
-    length = x.shape[axis].fixed
-    y = c.emit("linear", node, [along], along.shape, weight=np.tri(length, dtype=np.float32))
+    if size.per_item:
+        rows = prod(other.fixed for other in along.shape[:-1])
+        if c.longest is None or size != Size(0, 1) or any(other.per_item for other in along.shape[:-1]):
+            raise RefusedError("over an open axis beside another")
+        whole = constant(f"{node.name}_whole", np.triu(np.ones((1, c.longest, c.longest), np.float32)))
+        ones = c.emit("prefix", node, [whole], (Size(1), size, size))
+        flat = c.view(node, along, (Size(1), Size(rows), size))
+        y = c.view(node, c.emit("matmul", node, [flat, ones], flat.shape, numbers=(0,)), along.shape)
+    else:
+        y = c.emit("linear", node, [along], along.shape, weight=np.tri(size.fixed, dtype=np.float32))
     return permuted(c, node, y, moved(rank, rank - 1, axis), c.shape(node))
 
 

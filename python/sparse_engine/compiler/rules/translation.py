@@ -1,6 +1,7 @@
 """What a rule is given: the values known so far, and the nodes made of them."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,30 @@ class RefusedError(Exception):
     """Why one operation is not covered as it stands."""
 
 
+@dataclass(frozen=True)
+class Grown:
+    """A constant at the lengths of `BATCHES` and at the longest."""
+
+    first: Tensor
+    second: Tensor
+    longest: Tensor
+
+    @property
+    def all(self) -> tuple[Tensor, Tensor, Tensor]:
+        """From the shortest on."""
+        return self.first, self.second, self.longest
+
+    def is_beginning(self) -> bool:
+        """Whether the longest begins, along every axis, as the shorter ones are."""
+        for shorter in (self.first, self.second):
+            if self.longest.ndim != shorter.ndim:
+                return False
+            beginning = self.longest[tuple(slice(n) for n in shorter.shape)]
+            if beginning.shape != shorter.shape or not torch.equal(beginning, shorter):
+                return False
+        return True
+
+
 class Translation:
     """Values and nodes of the graph that is made of an exported program.
 
@@ -26,15 +51,19 @@ class Translation:
         values: the result of each exported node.
         lists: those of nodes with several results.
         tensors: parameters, buffers, and what is computed of them alone.
+        grown: what is computed of them and of the length of the open axis.
+        longest: how long that may become; None where it is the batch, which no constant depends on.
     """
 
-    def __init__(self, nodes: Sequence[fx.Node], others: Sequence[fx.Node]) -> None:
-        """`others`: the same nodes, exported at the other batch size."""
+    def __init__(self, nodes: Sequence[fx.Node], others: Sequence[fx.Node], longest: "int | None" = None) -> None:
+        """`others`: the same nodes, exported at the other batch size, or at the other length of another open axis."""
+        self.longest = longest
         self._other = dict(zip(nodes, others, strict=True))
         self.nodes: list[Node] = []
         self.values: dict[fx.Node, Value] = {}
         self.lists: dict[fx.Node, list[Value]] = {}
         self.tensors: dict[fx.Node, Tensor] = {}
+        self.grown: dict[fx.Node, Grown] = {}
         self._arrays: dict[Any, Array] = {}  # by what they are made of, so that shared weights stay shared
         self._base: dict[Value, Value] = {}  # of a view: what it views
         self.item_numbers: dict[Value, fx.Node] = {}  # 0, 1, … over the batch, by what makes them: no program computes them
@@ -56,6 +85,10 @@ class Translation:
         """The value of an argument; a parameter, a buffer or a number becomes a constant."""
         if isinstance(argument, fx.Node):
             if argument in self.values:
+                return self.values[argument]
+            if argument in self.grown:
+                whole = constant(f"{argument.name}_whole", array_of(self.grown[argument].longest))
+                self.values[argument] = self.emit("prefix", argument, [whole])
                 return self.values[argument]
             tensor = self.tensors.get(argument)
             if tensor is None:
