@@ -107,7 +107,7 @@ class Context {
   }
 
  private:
-  static constexpr std::size_t kSchedules = 4;
+  static constexpr std::size_t kSchedules = 16;  // lengths of sequences come and go, and layouts with them
 
   struct Kept {
     const Kernels* table;
