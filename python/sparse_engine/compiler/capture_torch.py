@@ -5,6 +5,7 @@ symbols.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import repeat
 from typing import Any
 
 import torch
@@ -27,28 +28,36 @@ class BatchError(ValueError):
     """What is computed depends on the batch size."""
 
 
-def capture(model: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any], any_batch: bool = True) -> Graph:
+Axes = Sequence["int | None"]
+
+
+def capture(
+    model: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any], any_batch: bool = True, axes: "Axes | None" = None
+) -> Graph:
     """The graph of `model` as it computes in eval mode, its masks applied.
 
     Args:
         model: on the CPU, in eval mode.
         args, kwargs: an example of its inputs. The first axis of each tensor is the batch.
         any_batch: whether the graph is for every batch size, or for that of the example alone.
+        axes: of each of `args`, the axis whose length stays open in place of the batch's; None where nothing does.
     Raises:
         UnsupportedModel: operations that are not covered, all of them.
         BatchError, a ValueError: what is computed depends on the batch size. ValueError: on values.
     """
-    programs = exports(model, args, kwargs, any_batch)
+    programs = exports(model, args, kwargs, any_batch, axes)
     first, second = (list(programs[i].graph.nodes) for i in (0, -1))
     return Capture(programs[0], first, second).graph()
 
 
-def exports(model: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any], any_batch: bool) -> list[Any]:
+def exports(
+    model: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any], any_batch: bool, axes: "Axes | None" = None
+) -> list[Any]:
     """The exported programs of a copy without masks, at both of `BATCHES` or with the example alone; raises as `capture`."""
     sizes = [Arguments(tuple(args), dict(kwargs))]
     if any_batch:
         sizes = [
-            Arguments(tuple(resized(a, batch) for a in args), {name: resized(a, batch) for name, a in kwargs.items()})
+            Arguments(tuple(map(resized, args, repeat(batch), axes or repeat(0))), {name: resized(a, batch) for name, a in kwargs.items()})
             for batch in BATCHES
         ]
     return exports_at(plain_copy(model), sizes)
@@ -84,12 +93,12 @@ def _computed(nodes: Iterable[fx.Node]) -> list[tuple[str, str]]:
     return [(node.op, str(node.target)) for node in nodes if node.op != "output"]
 
 
-def resized(value: Any, batch: int) -> Any:
-    """A tensor with `batch` rows, the given ones again and again; anything else as it is."""
-    if not isinstance(value, Tensor) or value.ndim == 0:
+def resized(value: Any, batch: int, axis: "int | None" = 0) -> Any:
+    """A tensor with `batch` rows along an axis, the given ones again and again; anything else as it is."""
+    if not isinstance(value, Tensor) or value.ndim == 0 or axis is None:
         return value
-    rows = torch.arange(batch) % max(1, value.shape[0])
-    return value.detach()[rows].contiguous()
+    rows = torch.arange(batch) % max(1, value.shape[axis])
+    return value.detach().index_select(axis, rows).contiguous()
 
 
 class Capture(Translation):

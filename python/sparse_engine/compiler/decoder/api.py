@@ -1,0 +1,83 @@
+"""`engine.compile_decoder`: a decoder becomes one compiled step with a cache of keys and values."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ...measure.model_calls import Arguments
+from ..api import check_compilable, finished
+from ..capture_torch import capture
+from ..graph import Graph
+from .compiled_decoder import CompiledDecoder
+
+
+def compile_decoder(
+    model: nn.Module,
+    *,
+    capacity: "int | None" = None,
+    batch: int = 1,
+    caches: "Sequence[tuple[int, int]] | None" = None,
+    threads: int = 0,
+) -> Any:
+    """Compile a step of `model` that takes any number of tokens and keeps keys and values of a fixed capacity.
+
+    Args:
+        model: in eval mode, float32, on the CPU. Either a causal language model of Hugging Face transformers: its positions, masks
+            and cache are taken over, and the result has transformers' own `generate`. Or, with `caches`, a module of yours whose
+            `forward(input_ids, position, past_k_0, past_v_0, …)` returns `(logits, k_0, v_0, …)`: input_ids (batch, tokens),
+            position (tokens,), caches (batch, heads, capacity, features) with the tokens' own rows put in by
+            `past.index_copy(2, position, k)`.
+        capacity: tokens that a sequence may have; of a model of transformers by default its `max_position_embeddings`. The cache
+            takes heads · features · 4 bytes a token, key or value and layer.
+        batch: sequences that run side by side.
+        caches: heads and features of each cache, in the order of `forward`.
+        threads: of one call; 0 for as many as `engine.runtime` says.
+    Returns:
+        a `CompiledDecoder`; of a model of transformers a `TransformersDecoder`, which has one.
+    Raises:
+        UnsupportedModel: operations that are not covered. ValueError: as `engine.compile`; a capacity or batch below 1; a model
+            that needs more than tokens, positions and masks; one that reads a cache before its rows are put in.
+    """
+    check_compilable(model)
+    if batch < 1 or (capacity is not None and capacity < 1):
+        raise ValueError(f"batch is {batch} and capacity {capacity}; both must be at least 1")
+    if caches is None:
+        from .of_transformers import compile_transformers
+
+        return compile_transformers(model, capacity, batch, threads)
+    if capacity is None:
+        raise ValueError("capacity is missing: how many tokens a sequence may have")
+    return CompiledDecoder(compiled_step(model, capacity, batch, caches, threads, type(model).__name__))
+
+
+def compiled_step(
+    step: nn.Module, capacity: int, batch: int, caches: Sequence[tuple[int, int]], threads: int, name: str
+) -> Any:
+    """The step as a compiled model whose open size is the number of tokens."""
+    tokens = min(2, capacity)
+    ids = torch.zeros(batch, tokens, dtype=torch.int64)
+    pasts = [torch.randn(batch, heads, capacity, features) for heads, features in caches]
+    args: list[Tensor] = [ids, torch.arange(tokens), *pasts]
+    graph = capture(step, args, {}, axes=[1, 0, *(None for _ in pasts)])
+    _check_in_place(graph)
+    kinds = [f"{'kv'[i % 2]}_{i // 2}" for i in range(len(pasts))]
+    names = (["input_ids", "position", *(f"past_{kind}" for kind in kinds)], ["logits", *kinds])
+    return finished(graph, step, Arguments(tuple(args), {}), threads, {"model": name}, names)
+
+
+def _check_in_place(graph: Graph) -> None:
+    """A cache may be written where it lies: nothing but the writing reads it, and the result is the output of its place."""
+    makers, readers = graph.makers(), graph.readers()
+    pasts, made = graph.inputs[2:], graph.outputs[1:]
+    if len(pasts) != len(made):
+        raise ValueError(f"the step returns {len(made)} caches; it takes {len(pasts)}")
+    for i, (past, now) in enumerate(zip(pasts, made, strict=True)):
+        node = makers.get(now)
+        written = node is not None and node.op == "write_rows" and node.inputs[0] is past
+        if not written or readers.get(past, []) != [node] or past in graph.outputs or graph.outputs.count(now) != 1:
+            raise ValueError(
+                f"cache {i} of the step is not past.index_copy(2, position, …) of its input {past.name}, read by nothing else: "
+                f"return it so, and let attention read what is returned"
+            )
