@@ -57,7 +57,10 @@ def exports(
     sizes = [Arguments(tuple(args), dict(kwargs))]
     if any_batch:
         sizes = [
-            Arguments(tuple(map(resized, args, repeat(batch), axes or repeat(0))), {name: resized(a, batch) for name, a in kwargs.items()})
+            Arguments(
+                tuple(map(resized, args, repeat(batch), axes or repeat(0))),
+                {name: resized(a, batch) for name, a in kwargs.items()},
+            )
             for batch in BATCHES
         ]
     return exports_at(plain_copy(model), sizes)

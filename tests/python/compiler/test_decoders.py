@@ -32,10 +32,10 @@ FAMILIES = {
 
 def decoder(family):
     """A small one with random weights; one-element weights of norms and zero biases would hide mistakes."""
-    config = getattr(transformers, f"{family}Config")(**FAMILIES[family], pad_token_id=0, bos_token_id=1, eos_token_id=2)
-    config.tie_word_embeddings = family in ("GPT2", "Gemma", "Gemma2")
     torch.manual_seed(3)
     try:
+        config = getattr(transformers, f"{family}Config")(**FAMILIES[family], pad_token_id=0, bos_token_id=1, eos_token_id=2)
+        config.tie_word_embeddings = family in ("GPT2", "Gemma", "Gemma2")
         model = getattr(transformers, f"{family}{'LMHeadModel' if family == 'GPT2' else 'ForCausalLM'}")(config).eval()
     except ModuleNotFoundError as error:  # of torchvision, say, which does not fit this torch
         pytest.skip(str(error))

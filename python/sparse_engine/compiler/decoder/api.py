@@ -24,13 +24,13 @@ def compile_decoder(
     """Compile a step of `model` that takes any number of tokens and keeps keys and values of a fixed capacity.
 
     Args:
-        model: in eval mode, float32, on the CPU. Either a causal language model of Hugging Face transformers: its positions, masks
-            and cache are taken over, and the result has transformers' own `generate`. Or, with `caches`, a module of yours whose
-            `forward(input_ids, position, past_k_0, past_v_0, …)` returns `(logits, k_0, v_0, …)`: input_ids (batch, tokens),
+        model: in eval mode, float32, on the CPU. Either a causal language model of Hugging Face transformers: its positions,
+            masks and cache are taken over, and the result has transformers' own `generate`. Or, with `caches`, a module of
+            yours whose `forward(input_ids, position, past_k_0, …)` returns `(logits, k_0, …)`: input_ids (batch, tokens),
             position (tokens,), caches (batch, heads, capacity, features) with the tokens' own rows put in by
             `past.index_copy(2, position, k)`.
-        capacity: tokens that a sequence may have; of a model of transformers by default its `max_position_embeddings`. The cache
-            takes heads · features · 4 bytes a token, key or value and layer.
+        capacity: tokens that a sequence may have; of a model of transformers by default its `max_position_embeddings`. The
+            cache takes heads · features · 4 bytes a token, key or value and layer.
         batch: sequences that run side by side.
         caches: heads and features of each cache, in the order of `forward`.
         threads: of one call; 0 for as many as `engine.runtime` says.

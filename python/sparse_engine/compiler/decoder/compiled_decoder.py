@@ -13,8 +13,8 @@ Array = NDArray[np.float32]
 class CompiledDecoder:
     """What `engine.compile_decoder` returns: it takes tokens, remembers keys and values, and gives logits.
 
-    The step itself is `compiled`, a model of named inputs and outputs: `compiled(input_ids, position, past_k_0, past_v_0, …)` is
-    `(logits, k_0, v_0, …)`, caches as new arrays. Here they are kept and written in place: a step touches the rows it adds, and
+    The step itself is `compiled`, a model of named inputs and outputs: `compiled(input_ids, position, past_k_0, past_v_0, …)`
+    is `(logits, k_0, v_0, …)`, caches as new arrays. Here they are kept and written in place: a step touches the rows it adds, and
     reads those up to its position. One caller at a time.
 
     Attributes:
@@ -42,8 +42,8 @@ class CompiledDecoder:
         ids = np.asarray(input_ids)
         if ids.ndim != 2 or ids.shape[0] != self.batch or ids.shape[1] == 0 or ids.dtype.kind not in "iu":
             raise ValueError(
-                f"input_ids are {ids.dtype} of shape {ids.shape}; the decoder was compiled for integers ({self.batch}, tokens): "
-                f"compile it with batch={ids.shape[0] if ids.ndim == 2 else self.batch}, or pass another shape"
+                f"input_ids are {ids.dtype} of shape {ids.shape}; the decoder was compiled for integers ({self.batch}, tokens)"
+                f": compile it with batch={ids.shape[0] if ids.ndim == 2 else self.batch}, or pass another shape"
             )
         tokens = ids.shape[1]
         if self.length + tokens > self.capacity:

@@ -23,10 +23,11 @@ def _position(attention: Node, makers: Makers) -> "Value | None":
     if mask.shape[:2] != (Size(1), Size(1)) or queries.per_item == 0 or keys.per_item:
         return None
     hides = _through_views(mask, makers)
-    if hides is None or hides.op != "keep" or _constant(hides.inputs[0], makers) is None:
+    if hides is None or hides.op != "keep":
         return None
+    fill = _constant(hides.inputs[0], makers)
     hidden = _through_views(hides.inputs[1], makers)
-    if not np.all(_constant(hides.inputs[0], makers) == -np.inf) or hidden is None or hidden.op != "equal":
+    if fill is None or not np.all(fill == -np.inf) or hidden is None or hidden.op != "equal":
         return None
     shown = _through_views(hidden.inputs[0], makers)
     if hidden.inputs[1].number != 0 or shown is None or shown.op != "less_equal" or shown.activation != "none":
@@ -34,8 +35,12 @@ def _position(attention: Node, makers: Makers) -> "Value | None":
     numbers, position = _constant(shown.inputs[0], makers), shown.inputs[1]
     if [size for size in shown.output.shape if size != Size(1)] != [queries, keys]:
         return None  # where both are of length 1 nothing says which is which
-    is_row = numbers is not None and numbers.shape[-1:] == (keys.fixed,) and numbers.size == keys.fixed
-    if not is_row or not np.array_equal(np.ravel(numbers), np.arange(keys.fixed)):
+    if (
+        numbers is None
+        or numbers.shape[-1:] != (keys.fixed,)
+        or numbers.size != keys.fixed
+        or not np.array_equal(np.ravel(numbers), np.arange(keys.fixed))
+    ):
         return None
     if len(position.shape) < 2 or position.shape[-2:] != (queries, Size(1)):
         return None
