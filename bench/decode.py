@@ -59,15 +59,11 @@ def main():
                 begin = time.perf_counter()
                 call()
                 times.setdefault(name, []).append(time.perf_counter() - begin)
-    theirs = float(np.median(times["eager"]))
-    print(
-        f"GPT-2 small, {options.past} tokens before, {engine.runtime.num_threads()} threads, medians of {options.tokens} steps"
-    )
+    theirs, threads = float(np.median(times["eager"])), engine.runtime.num_threads()
+    print(f"GPT-2 small, {options.past} tokens before, {threads} threads, medians of {options.tokens} steps")
     for name, seconds in times.items():
-        median = float(np.median(seconds))
-        print(
-            f"{name if name == 'eager' else f'{name:.0%} zeros'}: {1e3 * median:.1f} ms, {1 / median:.1f} tokens/s, {theirs / median:.2f}×"
-        )
+        median, called = float(np.median(seconds)), name if name == "eager" else f"{name:.0%} zeros"
+        print(f"{called}: {1e3 * median:.1f} ms, {1 / median:.1f} tokens/s, {theirs / median:.2f}×")
 
 
 if __name__ == "__main__":

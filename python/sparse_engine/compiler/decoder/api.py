@@ -3,14 +3,11 @@
 from collections.abc import Sequence
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
-from ...measure.model_calls import Arguments
-from ..api import check_compilable, finished
-from ..capture_torch import capture
-from ..graph import Graph
+from ..api import check_compilable
 from .compiled_decoder import CompiledDecoder
+from .step import compiled_step
 
 
 def compile_decoder(
@@ -50,34 +47,3 @@ def compile_decoder(
     if capacity is None:
         raise ValueError("capacity is missing: how many tokens a sequence may have")
     return CompiledDecoder(compiled_step(model, capacity, batch, caches, threads, type(model).__name__))
-
-
-def compiled_step(
-    step: nn.Module, capacity: int, batch: int, caches: Sequence[tuple[int, int]], threads: int, name: str
-) -> Any:
-    """The step as a compiled model whose open size is the number of tokens."""
-    tokens = min(2, capacity)
-    ids = torch.zeros(batch, tokens, dtype=torch.int64)
-    pasts = [torch.randn(batch, heads, capacity, features) for heads, features in caches]
-    args: list[Tensor] = [ids, torch.arange(tokens), *pasts]
-    graph = capture(step, args, {}, axes=[1, 0, *(None for _ in pasts)])
-    _check_in_place(graph)
-    kinds = [f"{'kv'[i % 2]}_{i // 2}" for i in range(len(pasts))]
-    names = (["input_ids", "position", *(f"past_{kind}" for kind in kinds)], ["logits", *kinds])
-    return finished(graph, step, Arguments(tuple(args), {}), threads, {"model": name}, names)
-
-
-def _check_in_place(graph: Graph) -> None:
-    """A cache may be written where it lies: nothing but the writing reads it, and the result is the output of its place."""
-    makers, readers = graph.makers(), graph.readers()
-    pasts, made = graph.inputs[2:], graph.outputs[1:]
-    if len(pasts) != len(made):
-        raise ValueError(f"the step returns {len(made)} caches; it takes {len(pasts)}")
-    for i, (past, now) in enumerate(zip(pasts, made, strict=True)):
-        node = makers.get(now)
-        written = node is not None and node.op == "write_rows" and node.inputs[0] is past
-        if not written or readers.get(past, []) != [node] or past in graph.outputs or graph.outputs.count(now) != 1:
-            raise ValueError(
-                f"cache {i} of the step is not past.index_copy(2, position, …) of its input {past.name}, read by nothing else: "
-                f"return it so, and let attention read what is returned"
-            )

@@ -13,9 +13,9 @@ Array = NDArray[np.float32]
 class CompiledDecoder:
     """What `engine.compile_decoder` returns: it takes tokens, remembers keys and values, and gives logits.
 
-    The step itself is `compiled`, a model of named inputs and outputs: `compiled(input_ids, position, past_k_0, past_v_0, …)`
-    is `(logits, k_0, v_0, …)`, caches as new arrays. Here they are kept and written in place: a step touches the rows it adds, and
-    reads those up to its position. One caller at a time.
+    The step itself is `compiled`, a model of named inputs and outputs:
+    `compiled(input_ids, position, past_k_0, past_v_0, …)` is `(logits, k_0, v_0, …)`, caches as new arrays. Here they are kept
+    and written in place: a step touches the rows it adds, and reads those up to its position. One caller at a time.
 
     Attributes:
         compiled: the step. It can be saved.

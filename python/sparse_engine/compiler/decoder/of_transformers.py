@@ -10,8 +10,8 @@ from torch.nn import functional
 
 from ...channels.export import plain_copy
 from ...measure.difference import difference
-from .api import compiled_step
 from .compiled_decoder import CompiledDecoder
+from .step import compiled_step
 
 TOLERANCE = 1e-4  # of the step's logits, of the largest, against the model as it is called by its users
 
