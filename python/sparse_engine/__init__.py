@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from .compiler.api import compile as compile
     from .compiler.compiled import CompiledModel as CompiledModel
     from .compiler.compiled import load_compiled as load_compiled
+    from .compiler.decoder.api import compile_decoder as compile_decoder
+    from .compiler.decoder.compiled_decoder import CompiledDecoder as CompiledDecoder
     from .compiler.inference_session import InferenceSession as InferenceSession
     from .compiler.unsupported import UnsupportedModel as UnsupportedModel
     from .io.checkpoint import load as load
@@ -58,6 +60,7 @@ _HOMES = {
     "BitmaskMatrix": "matrices.bitmask",
     "Blocks": "pruning.blocks",
     "CSRMatrix": "matrices.csr",
+    "CompiledDecoder": "compiler.decoder.compiled_decoder",
     "CompiledModel": "compiler.compiled",
     "InferenceSession": "compiler.inference_session",
     "NMMatrix": "matrices.nm",
@@ -71,6 +74,7 @@ _HOMES = {
     "autotune": "nn.autotune",
     "channels": "module:channels",
     "compile": "compiler.api",
+    "compile_decoder": "compiler.decoder.api",
     "conv1d": "matrices.functional",
     "conv2d": "matrices.functional",
     "linear": "matrices.functional",

@@ -71,6 +71,7 @@ PEERS = {
         "recurrent": {"linear", "spmm"},
         "attention": set(),
         "gather": set(),
+        "write": set(),
         "matmul": set(),
         "pool": set(),
         "rows": set(),

@@ -36,7 +36,8 @@ class Session {
   int threads() const;
 
   // Every input and output of the program at this batch size, contiguous, at their places in the program's lists. Outputs
-  // overlap nothing. Throws std::invalid_argument for a negative batch, std::bad_alloc.
+  // overlap nothing, but one that a write_rows makes may be its own input, which nothing else reads. Throws
+  // std::invalid_argument for a negative batch, std::bad_alloc.
   void run(Index batch, const std::vector<const float*>& inputs, const std::vector<float*>& outputs) const;
 
   // Runs as run() does and tells what each node took.

@@ -49,11 +49,12 @@ class AttentionPlan final : public Plan {
   void run_one(Index task, const Operands& operands, const float*, float* own) const override {
     const Index head = task / pieces_ % s_.heads, item = task / pieces_ / s_.heads, begin = task % pieces_ * queries_;
     const Index end = std::min(begin + queries_, s_.queries), of = head / s_.shared;
-    const Index keys = s_.causal ? std::min(s_.keys, end) : s_.keys;
+    const float* const positions = operands.fourth + item * s_.position_item;  // where there are any
+    const Index keys = seen(begin, end, positions);
     pack(operands.second + at(s_.k, item, of, 0), 1, s_.k.token, s_.depth, keys, own, key_pitch_);
     pack(operands.third + at(s_.v, item, of, 0), s_.v.token, 1, keys, s_.width, own + values_at_, value_pitch_);
     for (Index first = begin; first < end; first += kRows) {
-      const Index rows = std::min(kRows, end - first), seen = s_.causal ? std::min(s_.keys, first + rows) : s_.keys;
+      const Index rows = std::min(kRows, end - first), columns = seen(first, first + rows, positions);
       float* const scores = own + scores_at_;
       table_.gemm({.a = operands.x + at(s_.q, item, head, first),
                    .a_row = s_.q.token,
@@ -62,11 +63,11 @@ class AttentionPlan final : public Plan {
                    .depth = s_.depth,
                    .b = own,
                    .b_row = key_pitch_,
-                   .columns = seen,
+                   .columns = columns,
                    .y = scores,
                    .y_row = key_pitch_});
       for (Index r = 0; r < rows; ++r) {
-        const Index of_row = s_.causal ? std::min(seen, first + r + 1) : seen;
+        const Index of_row = seen(first + r, first + r + 1, positions);
         float* const row = scores + r * key_pitch_;
         table_.softmax_row(
             {.x = row,
@@ -75,19 +76,32 @@ class AttentionPlan final : public Plan {
              .mask = s_.masked ? mask_of(operands.fourth + at(s_.mask, item, head, first + r), of_row, own) : nullptr,
              .zeros_where_all_masked = true,
              .y = row});
-        std::fill(row + of_row, row + seen, 0.0f);
+        std::fill(row + of_row, row + columns, 0.0f);
       }
       table_.gemm({.a = scores,
                    .a_row = key_pitch_,
                    .a_column = 1,
                    .rows = rows,
-                   .depth = seen,
+                   .depth = columns,
                    .b = own + values_at_,
                    .b_row = value_pitch_,
                    .columns = s_.width,
                    .y = operands.y + at(s_.y, item, head, first),
                    .y_row = s_.y.token});
     }
+  }
+
+  // How many keys at least one of these queries sees.
+  Index seen(Index begin, Index end, const float* positions) const {
+    if (s_.causal) return std::min(s_.keys, end);
+    if (!s_.by_position) return s_.keys;
+    Index most = std::min<Index>(1, s_.keys);
+    for (Index i = begin; i < end; ++i) {
+      const float last = positions[i];
+      if (last >= static_cast<float>(s_.keys)) return s_.keys;
+      if (last >= 1) most = std::max(most, static_cast<Index>(last) + 1);
+    }
+    return most;
   }
 
   void pack(const float* source, Index row_stride, Index column_stride, Index rows, Index columns, float* target,

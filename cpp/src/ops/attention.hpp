@@ -22,6 +22,8 @@ struct AttentionShape {
   bool masked = false;  // operand four: added to the scores; of its columns either all or one for all
   HeadStrides mask{};   // `token`: from query to query
   bool mask_is_one_for_all_keys = false;
+  bool by_position = false;  // operand four: for each query the last key that it sees, clamped to the keys there are
+  Index position_item = 0;   // how far items of the batch lie apart there
 };
 
 // Operands: x, second, third are q, k, v. Rows without a key that is not masked (−∞) are 0.

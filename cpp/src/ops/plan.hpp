@@ -28,6 +28,7 @@ enum class Strategy {
   copy,
   pad,
   gather,
+  write_rows,
   matmul,
   attention,
   recurrent

@@ -168,6 +168,19 @@ std::vector<Size> gather_result(const NodeInfo& node, const std::vector<Size>& x
   return result;
 }
 
+std::vector<Size> written_rows(const NodeInfo& node, const std::vector<std::vector<Size>>& inputs) {
+  const std::vector<Size>&x = inputs[0], &rows = inputs[1], &numbers = inputs[2];
+  check(x.size() == 4 && rows.size() == 4 && numbers.size() == 2, "write_rows ", node.name, " reads values of ", x.size(), ", ",
+        rows.size(), " and ", numbers.size(), " axes; it needs 4, 4 and 2");
+  check(rows[0] == x[0] && rows[1] == x[1] && rows[3] == x[3], "write_rows ", node.name,
+        " writes rows that do not fit what they are written to");
+  fixed(node, x[2], "rows");
+  fixed(node, x[3], "features");
+  check((numbers[0] == x[0] || numbers[0] == Size{1, 0}) && numbers[1] == rows[2], "write_rows ", node.name,
+        " has numbers of another shape than its rows need");
+  return x;
+}
+
 std::vector<Size> matmul_result(const NodeInfo& node, const std::vector<Size>& x, const std::vector<Size>& b) {
   check(x.size() >= 2 && x.size() == b.size(), "matmul ", node.name, " multiplies values of ", x.size(), " and ", b.size(),
         " axes; both need as many, and at least 2");
@@ -181,11 +194,16 @@ std::vector<Size> matmul_result(const NodeInfo& node, const std::vector<Size>& x
 
 std::vector<Size> attention_result(const NodeInfo& node, const std::vector<std::vector<Size>>& inputs) {
   check(inputs.size() == 3 || inputs.size() == 4, "attention ", node.name, " has ", inputs.size(), " inputs; it needs 3 or 4");
+  check(node.numbers[4] >= 0 && node.numbers[4] <= 2, "attention ", node.name, " sees keys in the way ", node.numbers[4],
+        "; it must be 0, 1 or 2");
+  const bool by_position = node.numbers[4] == 2;
+  check(!by_position || inputs.size() == 4, "attention ", node.name, " has no positions");
   for (std::size_t i = 0; i < 4; ++i)
     check(node.numbers[i] == 1 || node.numbers[i] == 2, "attention ", node.name, " has heads along axis ", node.numbers[i],
           "; they lie along 1 or 2");
-  for (const std::vector<Size>& input : inputs)
-    check(input.size() == 4, "attention ", node.name, " reads a value of ", input.size(), " axes; it needs 4");
+  for (std::size_t i = 0; i < inputs.size(); ++i)
+    check(inputs[i].size() == (i == 3 && by_position ? 2 : 4), "attention ", node.name, " reads a value of ", inputs[i].size(),
+          " axes; it needs 4, and 2 of positions");
   const AttentionAxes q = attention_axes(inputs[0], node.numbers[0]), k = attention_axes(inputs[1], node.numbers[1]),
                       v = attention_axes(inputs[2], node.numbers[2]);
   check(k.batch == q.batch && v.batch == q.batch && v.heads == k.heads && v.tokens == k.tokens && q.features == k.features,
@@ -195,7 +213,10 @@ std::vector<Size> attention_result(const NodeInfo& node, const std::vector<std::
         " of keys, which must divide them");
   check(fixed(node, q.features, "features") >= 1, "attention ", node.name, " has heads without features");
   fixed(node, v.features, "features");
-  if (inputs.size() == 4) {
+  if (by_position)
+    check((inputs[3][0] == q.batch || inputs[3][0] == Size{1, 0}) && inputs[3][1] == q.tokens, "attention ", node.name,
+          " has positions of another shape than its queries need");
+  else if (inputs.size() == 4) {
     const std::vector<Size> scores = {q.batch, q.heads, q.tokens, k.tokens};
     for (std::size_t i = 0; i < 4; ++i)
       check(inputs[3][i] == scores[i] || inputs[3][i] == Size{1, 0}, "mask of attention ", node.name,
@@ -318,6 +339,7 @@ std::vector<Size> result_shape(const NodeInfo& node, const std::vector<std::vect
       return inputs[0];
     case Operation::layer_norm: check_layer_norm(node, inputs); return inputs[0];
     case Operation::gather: needs(2); return gather_result(node, inputs[0], inputs[1]);
+    case Operation::write_rows: needs(3); return written_rows(node, inputs);
     case Operation::matmul: needs(2); return matmul_result(node, inputs[0], inputs[1]);
     case Operation::attention: return attention_result(node, inputs);
     case Operation::lstm:

@@ -15,7 +15,8 @@ std::vector<RowNumbers> row_numbers_of(const Program& program) {
   std::vector<RowNumbers> found;
   for (const NodeInfo& node : program.nodes()) {
     if (node.inputs.empty()) continue;
-    const Index from = source[static_cast<std::size_t>(node.inputs[0])];
+    const bool writes = node.operation == Operation::write_rows;
+    const Index from = source[static_cast<std::size_t>(node.inputs[writes ? 2 : 0])];
     if (from == kNone) continue;
     switch (node.operation) {
       case Operation::reshape:
@@ -23,9 +24,10 @@ std::vector<RowNumbers> row_numbers_of(const Program& program) {
       case Operation::slice:
       case Operation::prefix:
       case Operation::expand: source[static_cast<std::size_t>(node.output)] = from; break;
-      case Operation::gather: {
+      case Operation::gather:
+      case Operation::write_rows: {
         const auto input = static_cast<std::size_t>(from);
-        const Index rows = program.values()[static_cast<std::size_t>(node.inputs[1])].shape[0].fixed;
+        const Index rows = program.values()[static_cast<std::size_t>(node.inputs[writes ? 0 : 1])].shape[writes ? 2 : 0].fixed;
         const auto known = std::find_if(found.begin(), found.end(), [&](const RowNumbers& n) { return n.input == input; });
         if (known == found.end())
           found.push_back({input, rows});

@@ -18,6 +18,7 @@
 #include "ops/pool.hpp"
 #include "ops/recurrent_sequence.hpp"
 #include "ops/rows.hpp"
+#include "ops/write_rows.hpp"
 #include "program/shapes.hpp"
 
 namespace sparse_engine {
@@ -47,6 +48,7 @@ const char* name_of(Strategy strategy) {
     case Strategy::copy: return "copy";
     case Strategy::pad: return "pad";
     case Strategy::gather: return "gather";
+    case Strategy::write_rows: return "write rows";
     case Strategy::matmul: return "matmul";
     case Strategy::attention: return "attention";
     case Strategy::recurrent: return "recurrence";
@@ -97,6 +99,7 @@ class Planner {
       case Operation::softmax: softmax(); break;
       case Operation::layer_norm: layer_norm(); break;
       case Operation::gather: gather(); break;
+      case Operation::write_rows: write_rows(); break;
       case Operation::matmul: matmul(); break;
       case Operation::attention: attention(); break;
       case Operation::lstm: recurrence(Cell::lstm); break;
@@ -292,6 +295,12 @@ class Planner {
     planned_.plans = {plan_gather(count, from[0], width, threads_for(count * width / 2))};
   }
 
+  void write_rows() {
+    const std::vector<Index> to = shape(node_.inputs[0]), rows = shape(node_.inputs[1]), numbers = shape(node_.inputs[2]);
+    const WrittenRows s{to[0] * to[1], to[2], to[3], rows[2], to[1], numbers[0] == 1 ? 0 : numbers[1]};
+    planned_.plans = {plan_write_rows(s, threads_for(program_.elements(node_.output, batch_) / 2))};
+  }
+
   void matmul() {
     const std::vector<Index> x = shape(node_.inputs[0]), y = shape(node_.output);
     const std::size_t last = x.size() - 1;
@@ -319,12 +328,16 @@ class Planner {
                      .depth = q.features.fixed,
                      .width = v.features.fixed,
                      .shared = q.heads.fixed / k.heads.fixed,
-                     .causal = n[4] != 0,
+                     .causal = n[4] == 1,
                      .q = head_strides(node_.inputs[0], n[0]),
                      .k = head_strides(node_.inputs[1], n[1]),
                      .v = head_strides(node_.inputs[2], n[2]),
                      .y = head_strides(node_.output, n[3])};
-    if (node_.inputs.size() == 4) {
+    if (n[4] == 2) {
+      const std::vector<Index> sizes = shape(node_.inputs[3]);
+      s.by_position = true;
+      s.position_item = sizes[0] == 1 ? 0 : sizes[1];
+    } else if (node_.inputs.size() == 4) {
       const std::vector<Index> sizes = shape(node_.inputs[3]), apart = strides(node_.inputs[3]);
       const auto step = [&](std::size_t axis) { return sizes[axis] == 1 ? 0 : apart[axis]; };
       s.masked = true;

@@ -217,7 +217,9 @@ class Viewer {
         if (output_[at(node.output)]) return seen->contiguous();
         return is_own_root(node.output) && read_by_all(node.output, *seen, reader.node, kNone);
       }
-      case Operation::attention: return forwards && (strides.back() == 1 || (reader.operand == 3 && strides.back() == 0));
+      case Operation::attention:
+        if (reader.operand == 3) return forwards && strides.back() <= 1 && node.numbers[4] != 2;  // a mask, not positions
+        return forwards && strides.back() == 1;
       case Operation::linear: return row_stride(sizes, strides) > 0;
       case Operation::conv2d: return is_plane_by_plane(sizes, strides);
       case Operation::max_pool:

@@ -112,7 +112,7 @@ def _compile_torch(
         if fallback != "torch":
             raise
     else:
-        return _finished(graph, model, arguments, threads, about, names)
+        return finished(graph, model, arguments, threads, about, names)
     segmented = in_segments(model, arguments, threads, about, names, any_batch)
     segmented.measured = _measured(segmented, model, arguments) | _crossing(segmented, arguments)
     return segmented
@@ -146,7 +146,7 @@ def _compile_onnx(
     return segmented
 
 
-def _finished(
+def finished(
     graph: Graph,
     model: nn.Module,
     arguments: Arguments,

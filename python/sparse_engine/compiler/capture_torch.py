@@ -37,30 +37,33 @@ def capture(
         model: on the CPU, in eval mode.
         args, kwargs: an example of its inputs. The first axis of each tensor is the batch.
         any_batch: whether the graph is for every batch size, or for that of the example alone.
-        opened: the axis that is open instead of the batch, of every input that has it.
+        opened: the axis that is open instead of the batch.
     Raises:
         UnsupportedModel: operations that are not covered, all of them.
         BatchError, a ValueError: what is computed depends on the batch size. ValueError: on values.
     """
-    programs = exports(model, args, kwargs, any_batch, opened.axis)
+    programs = exports(model, args, kwargs, any_batch, opened)
     first, second = (list(programs[i].graph.nodes) for i in (0, -1))
     held: list[dict[str, Tensor]] = []
     if opened.longest:
         held = [held_in_order(program) for program in programs]
         if not are_same(*(list(one.values()) for one in held)):  # what was computed before the exporter saw it
-            at_longest = [resized(a, opened.longest, opened.axis) for a in args]
+            at_longest = [resized(a, opened.longest, opened.of(i)) for i, a in enumerate(args)]
             by_name = {name: resized(a, opened.longest, opened.axis) for name, a in kwargs.items()}
             held.append(held_in_order(exports(model, at_longest, by_name, any_batch=False)[0]))
     return Capture(programs[0], first, second, held, opened.longest).graph()
 
 
-def exports(model: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any], any_batch: bool, axis: int = 0) -> list[Any]:
+def exports(
+    model: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any], any_batch: bool, opened: OpenAxis = BATCH
+) -> list[Any]:
     """The exported programs of a copy without masks, at both of `BATCHES` or with the example alone; raises as `capture`."""
     sizes = [Arguments(tuple(args), dict(kwargs))]
     if any_batch:
         sizes = [
             Arguments(
-                tuple(resized(a, batch, axis) for a in args), {name: resized(a, batch, axis) for name, a in kwargs.items()}
+                tuple(resized(a, batch, opened.of(i)) for i, a in enumerate(args)),
+                {name: resized(a, batch, opened.axis) for name, a in kwargs.items()},
             )
             for batch in BATCHES
         ]
@@ -97,9 +100,9 @@ def _computed(nodes: Iterable[fx.Node]) -> list[tuple[str, str]]:
     return [(node.op, str(node.target)) for node in nodes if node.op != "output"]
 
 
-def resized(value: Any, batch: int, axis: int = 0) -> Any:
+def resized(value: Any, batch: int, axis: "int | None" = 0) -> Any:
     """A tensor with `batch` rows, or as long along another axis, the given ones again and again; anything else as it is."""
-    if not isinstance(value, Tensor) or value.ndim <= axis:
+    if not isinstance(value, Tensor) or axis is None or value.ndim <= axis:
         return value
     rows = torch.arange(batch) % max(1, value.shape[axis])
     return value.detach().index_select(axis, rows).contiguous()

@@ -92,6 +92,16 @@ class CompiledModel:
             results = [torch.from_numpy(result) for result in results]
         return results[0] if len(results) == 1 else tuple(results)
 
+    def run_into(self, size: int, inputs: "list[NDArray[np.float32]]", outputs: "list[NDArray[np.float32]]") -> None:
+        """Run at an open size of `size` on arrays of float32, contiguous and of the shapes that `inputs` and `outputs` say.
+
+        An output may be the very array of an input where the program writes rows of that input, which nothing else reads.
+
+        Raises:
+            ValueError: shapes or dtypes do not fit.
+        """
+        self._open().run(size, inputs, outputs)
+
     def profile(self, *args: Any, rounds: int = 10, **kwargs: Any) -> Profile:
         """What each node takes on these inputs, and how far that is from what the machine reaches, which is measured too.
 

@@ -14,10 +14,19 @@ from .rules.translation import BATCHES, Grown
 
 @dataclass(frozen=True)
 class OpenAxis:
-    """The batch, 0, or another axis, of up to `longest`."""
+    """The batch, 0, or another axis, of up to `longest`: of every input that has it, or of each of the positional ones its own.
+
+    Attributes:
+        axes: of each positional input, the axis that is open; None where nothing is.
+    """
 
     axis: int = 0
     longest: int | None = None
+    axes: "tuple[int | None, ...] | None" = None
+
+    def of(self, input_number: int) -> "int | None":
+        """The open axis of a positional input."""
+        return self.axis if self.axes is None else self.axes[input_number]
 
 
 BATCH = OpenAxis()

@@ -39,6 +39,7 @@ void expect_attention(const AttentionShape& s, const std::vector<float>& mask = 
             p[j] = score / std::sqrt(static_cast<double>(s.depth));
             if (s.masked) p[j] += mask[at(s.mask, item, head, i) + (s.mask_is_one_for_all_keys ? 0 : j)];
             if (s.causal && j > i) p[j] = -kInf;
+            if (s.by_position && static_cast<float>(j) > mask[item * s.position_item + i]) p[j] = -kInf;
             most = std::max(most, p[j]);
           }
           for (double& one : p) sum += one = std::isinf(most) ? 0 : std::exp(one - most);
@@ -110,6 +111,35 @@ TEST(Attention, OfNothingIsNothing) {
   EXPECT_EQ(plan_attention(kernels(), shape(0, 2, 3, 4, 8, 8), 2)->tasks(), 0);
   EXPECT_EQ(plan_attention(kernels(), shape(1, 2, 0, 4, 8, 8), 2)->tasks(), 0);
   EXPECT_REFUSED(plan_attention(kernels(), shape(1, 2, 3, 4, 0, 8), 2), "needs at least 1");
+}
+
+TEST(Attention, SeesKeysUpToPositions) {
+  for (const Index shared : {1, 2})
+    for (const Index queries : {1, 5, 37}) {
+      AttentionShape s = shape(2, 4, queries, 50, 8, 12, true, shared);
+      s.by_position = true;
+      std::vector<float> positions(2 * queries);
+      for (Index i = 0; i < 2 * queries; ++i) positions[i] = static_cast<float>(i * 17 % 50);
+      expect_attention(s, positions);
+      s.position_item = queries;
+      expect_attention(s, positions);
+    }
+}
+
+TEST(Attention, OfPositionsThatAreNoKeysReadsNothingElse) {
+  AttentionShape s = shape(1, 1, 5, 3, 8, 8);
+  s.by_position = true;
+  const std::vector<float> q = reals(40, 84), k = reals(24, 85), v = reals(24, 86);
+  const std::vector<float> wrong = {-1, kNaN, -kInf, 1e30f, kInf}, clamped = {0, 0, 0, 2, 2};
+  const auto plan = plan_attention(kernels(), s, 1);
+  std::vector<float> workspace(plan->workspace_bytes() / 4, kNaN), found(40), expected(40);
+  const auto run = [&](const std::vector<float>& positions, std::vector<float>& y) {
+    plan->run({.x = q.data(), .y = y.data(), .epilogue = {}, .second = k.data(), .third = v.data(), .fourth = positions.data()},
+              workspace.data());
+  };
+  run(wrong, found);
+  run(clamped, expected);
+  expect_same_bits(found, expected);
 }
 
 }  // namespace

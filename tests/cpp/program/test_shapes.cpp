@@ -182,5 +182,26 @@ TEST(Shapes, CountElementsWithoutWrapping) {
   EXPECT_REFUSED(elements_at({{-3, 1}}, 2), "must not be negative");
 }
 
+TEST(Shapes, OfCachesAndPositions) {
+  const auto made = [&](Operation operation, std::vector<Index> numbers, const std::vector<Shape>& inputs) {
+    return result_shape({.operation = operation, .name = "n", .inputs = {}, .numbers = std::move(numbers)}, inputs, nullptr,
+                        {});
+  };
+  const Shape cache = {{2}, {3}, {9}, {8}}, rows = {{2}, {3}, kBatch, {8}}, numbers = {{1}, kBatch};
+  EXPECT_EQ(made(Operation::write_rows, {}, {cache, rows, numbers}), cache);
+  EXPECT_EQ(made(Operation::write_rows, {}, {cache, rows, {{2}, kBatch}}), cache);
+  EXPECT_REFUSED(made(Operation::write_rows, {}, {cache, rows}), "needs 3");
+  EXPECT_REFUSED(made(Operation::write_rows, {}, {cache, rows, {kBatch}}), "needs 4, 4 and 2");
+  EXPECT_REFUSED(made(Operation::write_rows, {}, {cache, {{2}, {4}, kBatch, {8}}, numbers}), "do not fit");
+  EXPECT_REFUSED(made(Operation::write_rows, {}, {{{2}, {3}, kBatch, {8}}, rows, numbers}), "depends on the batch");
+  EXPECT_REFUSED(made(Operation::write_rows, {}, {cache, rows, {{3}, kBatch}}), "another shape");
+  const Shape q = {{2}, {6}, kBatch, {8}};
+  EXPECT_EQ(made(Operation::attention, {1, 1, 1, 1, 2}, {q, cache, cache, numbers}), q);
+  EXPECT_REFUSED(made(Operation::attention, {1, 1, 1, 1, 2}, {q, cache, cache}), "no positions");
+  EXPECT_REFUSED(made(Operation::attention, {1, 1, 1, 1, 2}, {q, cache, cache, q}), "2 of positions");
+  EXPECT_REFUSED(made(Operation::attention, {1, 1, 1, 1, 2}, {q, cache, cache, {{1}, {5}}}), "another shape");
+  EXPECT_REFUSED(made(Operation::attention, {1, 1, 1, 1, 3}, {q, cache, cache}), "0, 1 or 2");
+}
+
 }  // namespace
 }  // namespace sparse_engine

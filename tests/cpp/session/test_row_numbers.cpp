@@ -48,5 +48,29 @@ TEST(RowNumbers, ThatAreNoRowsAreRefusedBeforeAnythingRuns) {
   EXPECT_EQ(b[6], p.constants[1][2]);
 }
 
+TEST(RowNumbers, OfRowsThatAreWrittenAreCheckedToo) {
+  ProgramParts p;
+  p.values = {{"past", {{1}, {2}, {5}, {3}}},
+              {"rows", {{1}, {2}, kBatch, {3}}},
+              {"position", {kBatch}},
+              {"numbers", {{1}, kBatch}},
+              {"now", {{1}, {2}, {5}, {3}}}};
+  p.nodes = {{.operation = Operation::reshape, .name = "numbers", .inputs = {2}, .output = 3, .numbers = {}},
+             {.operation = Operation::write_rows, .name = "now", .inputs = {0, 1, 3}, .output = 4, .numbers = {}}};
+  p.inputs = {0, 1, 2};
+  p.outputs = {4};
+  const Session session(std::make_shared<Program>(p), 1);
+  std::vector<float> past(30, 1.0f);
+  const std::vector<float> rows(12, 2.0f);
+  for (const float wrong : {5.0f, -1.0f, 0.5f, kNaN}) {
+    const std::vector<float> position = {0, wrong};
+    EXPECT_REFUSED(session.run(2, {past.data(), rows.data(), position.data()}, {past.data()}),
+                   "element 1 of input position is");
+  }
+  const std::vector<float> position = {4, 0};
+  session.run(2, {past.data(), rows.data(), position.data()}, {past.data()});  // in place
+  for (Index row = 0; row < 10; ++row) EXPECT_EQ(past[row * 3], row % 5 == 4 || row % 5 == 0 ? 2.0f : 1.0f) << row;
+}
+
 }  // namespace
 }  // namespace sparse_engine

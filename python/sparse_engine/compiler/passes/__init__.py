@@ -12,6 +12,8 @@ from .fuse_attention import fuse_attention
 from .fuse_epilogue import fuse_epilogue
 from .fuse_gelu import fuse_gelu
 from .fuse_layer_norm import fuse_layer_norm
+from .fuse_positions import fuse_positions
+from .share_heads import share_heads
 from .simplify import simplify
 
 PASSES: tuple[Callable[[Graph], None], ...] = (
@@ -21,6 +23,8 @@ PASSES: tuple[Callable[[Graph], None], ...] = (
     fuse_gelu,
     fuse_layer_norm,
     fuse_attention,
+    share_heads,
+    fuse_positions,
     simplify,
     drop_dead,
     absorb_permutations,

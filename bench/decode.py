@@ -1,0 +1,70 @@
+"""Tokens per second of a decoder's step: GPT-2 small with random weights, compiled and eager with its cache, in turns.
+
+    python bench/decode.py [--sparsities 0 0.8 0.9] [--past 64] [--tokens 16] [--prune-head]
+
+Needs transformers. The head is tied to the embedding, which pruning leaves alone; --prune-head unties and prunes it as well.
+"""
+
+import argparse
+import time
+import warnings
+
+import numpy as np
+import torch
+import transformers
+
+import sparse_engine as engine
+
+
+def model_of(sparsity, prune_head):
+    """GPT-2 small, 124 million weights."""
+    config = transformers.GPT2Config(tie_word_embeddings=not prune_head)
+    torch.manual_seed(0)
+    model = transformers.GPT2LMHeadModel(config).eval()
+    if sparsity:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            engine.prune(model, engine.Spec(sparsity=sparsity))
+    return model
+
+
+def main():
+    """Print a line for each sparsity."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--sparsities", type=float, nargs="+", default=[0.0, 0.8, 0.9])
+    parser.add_argument("--past", type=int, default=64)
+    parser.add_argument("--tokens", type=int, default=16)
+    parser.add_argument("--capacity", type=int, default=1024)
+    parser.add_argument("--prune-head", action="store_true")
+    options = parser.parse_args()
+    torch.set_num_threads(engine.runtime.num_threads())
+    dense = model_of(0.0, options.prune_head)
+    prompt = torch.randint(0, dense.config.vocab_size, (1, options.past))
+    decoders = {
+        s: engine.compile_decoder(model_of(s, options.prune_head), capacity=options.capacity) for s in options.sparsities
+    }
+    decoders = {s: decoder.decoder for s, decoder in decoders.items()}
+    eager = "cache" if hasattr(dense(prompt[:, :1]), "cache") else "past_key_values"
+    token, times = torch.tensor([[7]]), {}
+    with torch.inference_mode():
+        for decoder in decoders.values():
+            decoder.forward(prompt)
+            decoder.forward(token)
+        made = dense(prompt, use_cache=True)
+        for _ in range(options.tokens):
+            for name, call in {
+                "eager": lambda: dense(token, use_cache=True, **{eager: made[eager]}),
+                **{s: (lambda d=d: d.forward(token)) for s, d in decoders.items()},
+            }.items():
+                begin = time.perf_counter()
+                call()
+                times.setdefault(name, []).append(time.perf_counter() - begin)
+    theirs, threads = float(np.median(times["eager"])), engine.runtime.num_threads()
+    print(f"GPT-2 small, {options.past} tokens before, {threads} threads, medians of {options.tokens} steps")
+    for name, seconds in times.items():
+        median, called = float(np.median(seconds)), name if name == "eager" else f"{name:.0%} zeros"
+        print(f"{called}: {1e3 * median:.1f} ms, {1 / median:.1f} tokens/s, {theirs / median:.2f}×")
+
+
+if __name__ == "__main__":
+    main()
