@@ -221,7 +221,7 @@ class Viewer {
         if (reader.operand == 3) return forwards && strides.back() <= 1 && node.numbers[4] != 2;  // a mask, not positions
         return forwards && strides.back() == 1;
       case Operation::linear: return row_stride(sizes, strides) > 0;
-      case Operation::conv2d: return is_plane_by_plane(sizes, strides);
+      case Operation::conv2d:
       case Operation::max_pool:
       case Operation::average_pool:
       case Operation::adaptive_max_pool:
