@@ -21,8 +21,6 @@ std::vector<RowNumbers> row_numbers_of(const Program& program) {
     switch (node.operation) {
       case Operation::reshape:
       case Operation::permute:
-      case Operation::slice:
-      case Operation::prefix:
       case Operation::expand: source[static_cast<std::size_t>(node.output)] = from; break;
       case Operation::gather:
       case Operation::write_rows: {

@@ -48,6 +48,23 @@ TEST(RowNumbers, ThatAreNoRowsAreRefusedBeforeAnythingRuns) {
   EXPECT_EQ(b[6], p.constants[1][2]);
 }
 
+// x (N, 2) → its first column → rows of a table of three; what lies in the second is no number of a row.
+TEST(RowNumbers, ArePartsOfNoInput) {
+  ProgramParts p;
+  p.values = {{"x", {kBatch, {2}}}, {"first", {kBatch, {1}}}, {"table", {{3}, {2}}, 0}, {"y", {kBatch, {1}, {2}}}};
+  p.constants = {integers(6, 53)};
+  p.nodes = {
+      {.operation = Operation::slice, .name = "first", .inputs = {0}, .output = 1, .numbers = {0, -1, 1, 0, 1, 1}},
+      {.operation = Operation::gather, .name = "y", .inputs = {1, 2}, .output = 3, .numbers = {}},
+  };
+  p.inputs = {0};
+  p.outputs = {3};
+  const std::vector<float> table = p.constants[0], x = {2, 9};
+  std::vector<float> y(2);
+  Session(std::make_shared<Program>(std::move(p)), 1).run(1, {x.data()}, {y.data()});
+  EXPECT_EQ(y, (std::vector<float>{table[4], table[5]}));
+}
+
 TEST(RowNumbers, OfRowsThatAreWrittenAreCheckedToo) {
   ProgramParts p;
   p.values = {{"past", {{1}, {2}, {5}, {3}}},
