@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 from machine import describe
-from model_rivals import Array, Call
+from model_rivals import Array, Call, installed_openvino, onnx_runtime_session, openvino_compiled
 from models import TOLERANCE, measured, pruned_to
 from networks import network
 from torch import nn
@@ -52,17 +52,6 @@ def exported(model: nn.Module, given: tuple[torch.Tensor, ...], names: list[str]
     return path
 
 
-def onnx_runtime(path: Path, threads: int) -> Any:
-    """A session whose threads do not spin beside the others' turns."""
-    import onnxruntime
-
-    onnxruntime.set_default_logger_severity(3)
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-
-
 def rivals(model: nn.Module, sequences: list[Array], folder: Path, threads: int) -> dict[str, Call]:
     """By name, what computes all sequences, dense; those that are installed."""
     calls: dict[str, Any] = {}
@@ -70,7 +59,7 @@ def rivals(model: nn.Module, sequences: list[Array], folder: Path, threads: int)
     ones = torch.ones(2, 9, dtype=torch.int64)
     padded = exported(Masked(model).eval(), (ones, ones), ["ids", "mask"], folder / "padded.onnx")
     try:
-        session, wide = onnx_runtime(path, threads), onnx_runtime(padded, threads)
+        session, wide = onnx_runtime_session(path, threads), onnx_runtime_session(padded, threads)
     except ImportError:
         return calls
     calls["ONNX Runtime"] = lambda: [session.run(None, {"ids": ids})[0] for ids in sequences]
@@ -83,13 +72,9 @@ def rivals(model: nn.Module, sequences: list[Array], folder: Path, threads: int)
         return [found[row : row + 1, : sequence.shape[1]] for row, sequence in enumerate(sequences)]
 
     calls["ONNX Runtime, padded"] = of_padded
-    try:
-        import openvino
-    except ImportError:
-        return calls
-    settings = {"INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
-    compiled = openvino.Core().compile_model(openvino.Core().read_model(str(path)), "CPU", settings)
-    calls["OpenVINO"] = lambda: [np.array(compiled(one)[0]) for one in sequences]
+    if (openvino := installed_openvino()) is not None:
+        compiled = openvino_compiled(openvino, openvino.Core().read_model(str(path)), threads)
+        calls["OpenVINO"] = lambda: [np.array(compiled(one)[0]) for one in sequences]
     return calls
 
 

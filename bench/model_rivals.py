@@ -110,7 +110,7 @@ def float32_calls(
         calls["torch.compile"] = eager(torch.compile(copy.deepcopy(model)), x)
     if exported is not None:
         calls |= onnx_runtime_calls("ONNX Runtime", exported.path, x.numpy(), threads)
-        if (openvino := _openvino()) is not None:
+        if (openvino := installed_openvino()) is not None:
             read = openvino.Core().read_model(str(exported.path))
             calls["OpenVINO"] = openvino_latency(openvino, read, x.numpy(), threads)
             if len(x) >= 2 * threads and len(x) % threads == 0:
@@ -128,7 +128,7 @@ def int8_calls(exported: Exported | None, x: torch.Tensor, threads: int) -> dict
     except ImportError:
         return calls
     calls |= onnx_runtime_calls("ONNX Runtime int8", exported.in_qdq(), x.numpy(), threads)
-    if (openvino := _openvino()) is not None:
+    if (openvino := installed_openvino()) is not None:
         models = {"QDQ": openvino.Core().read_model(str(exported.in_qdq())), "NNCF": exported.by_nncf(openvino)}
         for name, model in models.items():
             if model is not None:
@@ -138,7 +138,8 @@ def int8_calls(exported: Exported | None, x: torch.Tensor, threads: int) -> dict
     return calls
 
 
-def _openvino() -> Any:
+def installed_openvino() -> Any:
+    """None where it is not."""
     try:
         import openvino
     except ImportError:
@@ -149,25 +150,37 @@ def _openvino() -> Any:
 def onnx_runtime_calls(name: str, path: Path, x: Array, threads: int) -> dict[str, Call]:
     """Nothing where it is not installed."""
     try:
-        import onnxruntime
+        session = onnx_runtime_session(path, threads, n=len(x))
     except ImportError:
         return {}
+    return {name: lambda: session.run(None, {"x": x})[0]}
+
+
+def onnx_runtime_session(path: Path, threads: int, **sizes: int) -> Any:
+    """With open axes fixed to `sizes`, by name; its threads do not spin, or they would run beside the others' turns."""
+    import onnxruntime
+
     onnxruntime.set_default_logger_severity(3)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # its threads would run beside the others' turns
-    options.add_free_dimension_override_by_name("n", len(x))
-    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    return {name: lambda: session.run(None, {"x": x})[0]}
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    for axis, size in sizes.items():
+        options.add_free_dimension_override_by_name(axis, size)
+    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 
 def openvino_latency(openvino: Any, model: Any, x: Array, threads: int) -> Call:
     """One request with all threads."""
     model = model.clone()
     model.reshape(list(x.shape))
-    settings = {"INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
-    compiled = openvino.Core().compile_model(model, "CPU", settings)
+    compiled = openvino_compiled(openvino, model, threads)
     return lambda: np.asarray(compiled(x)[0])
+
+
+def openvino_compiled(openvino: Any, model: Any, threads: int) -> Any:
+    """For one request at a time, in float32 where it is not quantized."""
+    settings = {"INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
+    return openvino.Core().compile_model(model, "CPU", settings)
 
 
 def openvino_throughput(openvino: Any, model: Any, x: Array, threads: int) -> Call:

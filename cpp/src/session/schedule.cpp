@@ -93,7 +93,7 @@ class Scheduler {
     for (std::size_t n = 0; n < program_.nodes().size(); ++n) {
       for (const Index input : node(n).inputs) last_use[root(input)] = static_cast<Index>(n);
       if (node(n).residual != -1) last_use[root(node(n).residual)] = static_cast<Index>(n);
-      last_use[root(node(n).output)] = std::max(last_use[root(node(n).output)], static_cast<Index>(n));
+      last_use[root(node(n).output)] = static_cast<Index>(n);
     }
     // What no node writes where the caller wants it is copied there at the end: an input, a constant, the same as another
     // output, and what a reshape makes.
@@ -126,11 +126,11 @@ class Scheduler {
       const Index replaced = replaceable(info, time);
       if (replaced != kNowhere && same_segment(buffer_first_[static_cast<std::size_t>(replaced)], time)) {
         buffer_[out] = replaced;
-        extend(replaced, std::max(last_use[out], time));
+        extend(replaced, last_use[out]);
         continue;
       }
       const bool apart = n < apart_until_;
-      const Index end = std::max(last_use[out], time), whole = static_cast<Index>(out);
+      const Index end = last_use[out], whole = static_cast<Index>(out);
       const bool local = apart && end < static_cast<Index>(apart_until_);
       buffer_[out] = static_cast<Index>(lifetimes_.size());
       lifetimes_.push_back({local ? item_floats(whole) : program_.elements(whole, batch_), time, end});

@@ -47,9 +47,40 @@ std::vector<Index> without_odd_ones(const Shape& shape, std::vector<Index> strid
   return strides;
 }
 
+View view_at(Index root, Index offset, const Shape& shape, std::vector<Index> strides) {
+  strides = without_odd_ones(shape, std::move(strides));
+  if (is_contiguous(shape, strides)) strides.clear();
+  return {root, offset, std::move(strides)};
+}
+
 bool moves(Operation operation) {
   return operation == Operation::permute || operation == Operation::slice || operation == Operation::expand ||
          operation == Operation::prefix;
+}
+
+// Channels may lie anywhere, each contiguous in itself.
+bool is_plane_by_plane(const Shape& sizes, const std::vector<Index>& strides) {
+  Index plane = 1;
+  for (std::size_t i = sizes.size(); i-- > 2;) {
+    if (strides[i] != plane && sizes[i] != 1) return false;
+    plane *= sizes[i];
+  }
+  return strides[1] >= plane && (sizes[0] == 1 || strides[0] >= plane);
+}
+
+// Whether an operation reads or writes a value that is not contiguous and lies so.
+bool takes(Operation operation, const Shape& sizes, const std::vector<Index>& strides) {
+  switch (operation) {
+    case Operation::concat: return true;
+    case Operation::attention: return strides.back() == 1;
+    case Operation::linear: return row_stride(sizes, strides) > 0;
+    case Operation::conv2d:
+    case Operation::max_pool:
+    case Operation::average_pool:
+    case Operation::adaptive_max_pool:
+    case Operation::adaptive_average_pool: return is_plane_by_plane(sizes, strides);
+    default: return moves(operation);
+  }
 }
 
 class Viewer {
@@ -90,12 +121,6 @@ class Viewer {
   bool together(std::size_t a, std::size_t b) const { return (a < apart_until_) == (b < apart_until_); }
   bool is_own_root(Index value) const { return views_[at(value)].root == value; }
 
-  static View view(Index root, Index offset, const Shape& shape, std::vector<Index> strides, bool of_input = false) {
-    strides = without_odd_ones(shape, std::move(strides));
-    if (is_contiguous(shape, strides)) strides.clear();
-    return {root, offset, std::move(strides), of_input};
-  }
-
   // Backwards: what a node reads is made where the node would move it to.
   void place_inputs(std::size_t n) {
     const NodeInfo& node = nodes()[n];
@@ -118,7 +143,7 @@ class Viewer {
     if (first.root == node.inputs[0] || !is_own_root(node.output) || output_[at(node.output)]) return;
     const std::size_t owner = maker_[at(first.root)];
     if (!together(owner, n)) return;
-    const View whole = view(first.root, first.offset, shape(node.output, n), strides_of(first, shape(node.inputs[0], n)));
+    const View whole = view_at(first.root, first.offset, shape(node.output, n), strides_of(first, shape(node.inputs[0], n)));
     for (std::size_t i = 0; i < node.inputs.size(); ++i)
       if (!same_place(views_[at(node.inputs[i])], part_of(program_, node, i, whole, batch_at(n)), shape(node.inputs[i], n)))
         return;
@@ -135,12 +160,12 @@ class Viewer {
     if (node.operation == Operation::reshape) {
       const Shape given = shape(node.inputs[0], n);
       const auto strides = reshaped(sizes, strides_of(target, sizes), given);
-      if (!strides || !place(node.inputs[0], view(target.root, target.offset, given, *strides), n)) return false;
+      if (!strides || !place(node.inputs[0], view_at(target.root, target.offset, given, *strides), n)) return false;
       views_[at(value)] = target;
       views_[at(value)].of_input = true;
       return true;
     }
-    if (!target.contiguous() && !makes(node, sizes, target.strides)) return false;
+    if (!target.contiguous() && (node.residual != -1 || !takes(node.operation, sizes, target.strides))) return false;
     views_[at(value)] = target;
     return true;
   }
@@ -188,7 +213,7 @@ class Viewer {
         break;
       default: return std::nullopt;
     }
-    return view(x.root, offset, to, std::move(strides));
+    return view_at(x.root, offset, to, std::move(strides));
   }
 
   // Whether everybody but `but` reads a value, which the node `n` makes, at such a place.
@@ -200,63 +225,20 @@ class Viewer {
 
   bool reads(const Reader& reader, Index value, const View& where) const {
     if (where.contiguous()) return true;
-    const NodeInfo& node = nodes()[reader.node];
-    const Shape sizes = shape(value, reader.node);
-    const std::vector<Index>& strides = where.strides;
     if (reader.operand == kResidual) return false;
-    const bool forwards = std::all_of(strides.begin(), strides.end(), [](Index s) { return s >= 0; });
-    switch (node.operation) {
-      case Operation::permute:
-      case Operation::slice:
-      case Operation::expand:
-      case Operation::prefix:
-      case Operation::concat: return true;
-      case Operation::reshape: {
-        const auto seen = result_of(node, where, reader.node);
-        if (!seen) return false;
-        if (output_[at(node.output)]) return seen->contiguous();
-        return is_own_root(node.output) && read_by_all(node.output, *seen, reader.node, kNone);
-      }
-      case Operation::attention:
-        if (reader.operand == 3) return forwards && strides.back() <= 1 && node.numbers[4] != 2;  // a mask, not positions
-        return forwards && strides.back() == 1;
-      case Operation::linear: return row_stride(sizes, strides) > 0;
-      case Operation::conv2d:
-      case Operation::max_pool:
-      case Operation::average_pool:
-      case Operation::adaptive_max_pool:
-      case Operation::adaptive_average_pool: return is_plane_by_plane(sizes, strides);
-      default: return false;
+    const NodeInfo& node = nodes()[reader.node];
+    const std::vector<Index>& strides = where.strides;
+    if (node.operation == Operation::reshape) {
+      const auto seen = result_of(node, where, reader.node);
+      if (!seen) return false;
+      if (output_[at(node.output)]) return seen->contiguous();
+      return is_own_root(node.output) && read_by_all(node.output, *seen, reader.node, kNone);
     }
-  }
-
-  static bool makes(const NodeInfo& node, const Shape& sizes, const std::vector<Index>& strides) {
-    if (node.residual != -1) return false;
-    switch (node.operation) {
-      case Operation::permute:
-      case Operation::slice:
-      case Operation::expand:
-      case Operation::prefix:
-      case Operation::concat: return true;
-      case Operation::attention: return strides.back() == 1;
-      case Operation::linear: return row_stride(sizes, strides) > 0;
-      case Operation::conv2d:
-      case Operation::max_pool:
-      case Operation::average_pool:
-      case Operation::adaptive_max_pool:
-      case Operation::adaptive_average_pool: return is_plane_by_plane(sizes, strides);
-      default: return false;
+    if (node.operation == Operation::attention) {
+      if (std::any_of(strides.begin(), strides.end(), [](Index stride) { return stride < 0; })) return false;
+      if (reader.operand == 3) return strides.back() <= 1 && node.numbers[4] != 2;  // a mask, not positions
     }
-  }
-
-  // Channels may lie anywhere, each contiguous in itself.
-  static bool is_plane_by_plane(const Shape& sizes, const std::vector<Index>& strides) {
-    Index plane = 1;
-    for (std::size_t i = sizes.size(); i-- > 2;) {
-      if (strides[i] != plane && sizes[i] != 1) return false;
-      plane *= sizes[i];
-    }
-    return strides[1] >= plane && (sizes[0] == 1 || strides[0] >= plane);
+    return takes(node.operation, shape(value, reader.node), strides);
   }
 
   const Program& program_;
@@ -289,10 +271,7 @@ View part_of(const Program& program, const NodeInfo& concat, std::size_t input, 
   const std::vector<Index> strides = strides_of(result, program.shape(concat.output, batch));
   Index before = 0;
   for (std::size_t i = 0; i < input; ++i) before += program.shape(concat.inputs[i], batch)[axis];
-  const Shape sizes = program.shape(concat.inputs[input], batch);
-  std::vector<Index> own = without_odd_ones(sizes, strides);
-  if (is_contiguous(sizes, own)) own.clear();
-  return {result.root, result.offset + before * strides[axis], std::move(own)};
+  return view_at(result.root, result.offset + before * strides[axis], program.shape(concat.inputs[input], batch), strides);
 }
 
 View before(const NodeInfo& permute, const View& result, const std::vector<Index>& result_shape) {
@@ -303,9 +282,7 @@ View before(const NodeInfo& permute, const View& result, const std::vector<Index
     sizes[static_cast<std::size_t>(permute.numbers[i])] = result_shape[i];
     strides[static_cast<std::size_t>(permute.numbers[i])] = apart[i];
   }
-  strides = without_odd_ones(sizes, std::move(strides));
-  if (is_contiguous(sizes, strides)) strides.clear();
-  return {result.root, result.offset, std::move(strides)};
+  return view_at(result.root, result.offset, sizes, std::move(strides));
 }
 
 bool same_place(const View& a, const View& b, const std::vector<Index>& shape) {

@@ -14,7 +14,7 @@ from torch.utils import _pytree as pytree
 from ..channels.export import Arguments, exported, held_tensors, plain_copy
 from .graph import Graph, Value
 from .multiply_adds import multiply_adds
-from .open_axis import BATCH, OpenAxis, are_same, at_every_length, held_in_order
+from .open_axis import BATCH, OpenAxis, at_every_length, differ_in_what_they_hold, held_at_every_length
 from .rules import RefusedError
 from .rules.integers import Bounds, is_integer
 from .rules.registry import Bound, is_in_place, name_of, rule_for
@@ -44,14 +44,11 @@ def capture(
     """
     programs = exports(model, args, kwargs, any_batch, opened)
     first, second = (list(programs[i].graph.nodes) for i in (0, -1))
-    held: list[dict[str, Tensor]] = []
-    if opened.longest:
-        held = [held_in_order(program) for program in programs]
-        if not are_same(*(list(one.values()) for one in held)):  # what was computed before the exporter saw it
-            at_longest = [resized(a, opened.longest, opened.of(i)) for i, a in enumerate(args)]
-            by_name = {name: resized(a, opened.longest, opened.axis) for name, a in kwargs.items()}
-            held.append(held_in_order(exports(model, at_longest, by_name, any_batch=False)[0]))
-    return Capture(programs[0], first, second, held, opened.longest).graph()
+    grown: dict[str, Grown] = {}
+    if opened.longest and differ_in_what_they_hold(programs[0], programs[1]):  # what was computed before the exporter saw it
+        longest = _resized(args, kwargs, opened.longest, opened)
+        grown = held_at_every_length(programs[0], programs[1], exports_at(plain_copy(model), [longest])[0])
+    return Capture(programs[0], first, second, grown, opened.longest).graph()
 
 
 def exports(
@@ -60,14 +57,15 @@ def exports(
     """The exported programs of a copy without masks, at both of `BATCHES` or with the example alone; raises as `capture`."""
     sizes = [Arguments(tuple(args), dict(kwargs))]
     if any_batch:
-        sizes = [
-            Arguments(
-                tuple(resized(a, batch, opened.of(i)) for i, a in enumerate(args)),
-                {name: resized(a, batch, opened.axis) for name, a in kwargs.items()},
-            )
-            for batch in BATCHES
-        ]
+        sizes = [_resized(args, kwargs, batch, opened) for batch in BATCHES]
     return exports_at(plain_copy(model), sizes)
+
+
+def _resized(args: Sequence[Any], kwargs: Mapping[str, Any], length: int, opened: OpenAxis) -> Arguments:
+    return Arguments(
+        tuple(resized(a, length, opened.of(i)) for i, a in enumerate(args)),
+        {name: resized(a, length, opened.axis) for name, a in kwargs.items()},
+    )
 
 
 def exports_at(model: nn.Module, sizes: Sequence[Arguments]) -> list[Any]:
@@ -116,12 +114,12 @@ class Capture(Translation):
         program: Any,
         nodes: list[fx.Node],
         others: list[fx.Node],
-        held: Sequence[Mapping[str, Tensor]] = (),
+        held_grown: "Mapping[str, Grown] | None" = None,
         longest: "int | None" = None,
     ) -> None:
-        """`held`: where another axis than the batch is open, what the programs at both lengths hold, and at the longest."""
+        """`held_grown`: what the program holds that differs with the length of an open axis, by the names of placeholders."""
         super().__init__(nodes, others, longest)
-        self._held_at_lengths = held
+        self._held_grown = held_grown or {}
         self._program, self._exported = program, nodes
         self._refused: list[Refused] = []
         self._bounds = Bounds()
@@ -157,16 +155,12 @@ class Capture(Translation):
 
     def _hold(self, node: fx.Node, tensor: Tensor) -> None:
         """A parameter, a buffer or a constant, which may differ with the length of an open axis."""
-        self.tensors[node] = tensor
-        if len(self._held_at_lengths) < 3:
-            return
-        number = list(self._held_at_lengths[0]).index(node.name)
-        several = Grown(*(list(held.values())[number] for held in self._held_at_lengths))
-        if not are_same([several.first], [several.second]):
-            del self.tensors[node]
-            if not self._note_grown(node, several):
-                self._refuse("a constant", path_of(node), "it differs with the length of the open axis")
-                self._pretend(node)
+        grown = self._held_grown.get(node.name)
+        if grown is None:
+            self.tensors[node] = tensor
+        elif not self._note_grown(node, grown):
+            self._refuse("a constant", path_of(node), "it differs with the length of the open axis")
+            self._pretend(node)
 
     def _check_item_numbers(self, outputs: list[Value]) -> None:
         """Nothing that outputs are made of may read the numbers of items, which only indexing knows what to do with."""

@@ -1,6 +1,6 @@
 """The axis of inputs whose length may change from call to call, and constants that are as long as it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,15 +32,25 @@ class OpenAxis:
 BATCH = OpenAxis()
 
 
-def held_in_order(program: Any) -> dict[str, Tensor]:
-    """Parameters, buffers and constants of an exported program, by the names of its placeholders."""
+def differ_in_what_they_hold(first: Any, second: Any) -> bool:
+    """Whether two exported programs of the same operations have other parameters, buffers or constants."""
+    return any(not _are_same(a, b) for a, b in zip(_held(first).values(), _held(second).values(), strict=True))
+
+
+def held_at_every_length(first: Any, second: Any, longest: Any) -> dict[str, Grown]:
+    """What exported programs at the lengths of `BATCHES` and at the longest hold differently, by placeholders of the first."""
+    found = zip(_held(first).items(), _held(second).values(), _held(longest).values(), strict=True)
+    return {name: Grown(a, b, last) for (name, a), b, last in found if not _are_same(a, b)}
+
+
+def _held(program: Any) -> dict[str, Tensor]:
+    """In the order of placeholders, whose names may differ from program to program."""
     held = held_tensors(program)
     return {node.name: held[node.name] for node in program.graph.nodes if node.op == "placeholder" and node.name in held}
 
 
-def are_same(first: Sequence[Tensor], second: Sequence[Tensor]) -> bool:
-    """Whether two lists hold the same tensors, or equal ones."""
-    return all(a is b or (a.shape == b.shape and torch.equal(a, b)) for a, b in zip(first, second, strict=True))
+def _are_same(a: Tensor, b: Tensor) -> bool:
+    return a is b or (a.shape == b.shape and torch.equal(a, b))
 
 
 def at_every_length(

@@ -126,9 +126,9 @@ def _given(pasts: "tuple[Tensor, ...] | None", position: Tensor) -> Any:
         def update(self, key_states: Tensor, value_states: Tensor, layer_idx: int, *args: Any, **kwargs: Any) -> Any:
             if len(self.made) != 2 * layer_idx:
                 raise ValueError(f"layer {layer_idx} takes its keys and values out of turn; each layer needs its own, once")
-            rows = (key_states, value_states)
+            rows: tuple[Tensor, ...] = (key_states, value_states)
             if pasts is not None:
-                rows = tuple(pasts[2 * layer_idx + i].index_copy(2, position, x) for i, x in enumerate(rows))  # type: ignore
+                rows = tuple(pasts[2 * layer_idx + i].index_copy(2, position, x) for i, x in enumerate(rows))
             self.made += rows
             return rows
 
