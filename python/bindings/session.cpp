@@ -38,6 +38,34 @@ struct Call {
   std::vector<float*> outputs;
 };
 
+// Arrays of all calls' elements, one call behind the other.
+template <typename Pointer>
+std::vector<Pointer> of_all_calls(const Program& program, const std::vector<Index>& values, const std::vector<Index>& sizes,
+                                  const std::vector<py::array>& arrays, const char* what) {
+  std::vector<Pointer> pointers;
+  if (arrays.size() != values.size())
+    throw py::value_error("the program has " + std::to_string(values.size()) + " " + what + "s; " +
+                          std::to_string(arrays.size()) + " were given");
+  for (std::size_t i = 0; i < arrays.size(); ++i) {
+    const std::string& name = program.values()[static_cast<std::size_t>(values[i])].name;
+    Index floats = 0;
+    for (const Index size : sizes) {
+      if (size < 0) throw py::value_error("a size is " + std::to_string(size) + "; it must not be negative");
+      floats += program.elements(values[i], size);
+      if (floats > arrays[i].size()) break;  // before it wraps
+    }
+    if (!py::isinstance<PlainFloats>(arrays[i]) || arrays[i].ndim() != 1 || arrays[i].size() != floats)
+      throw py::value_error(std::string(what) + " " + name + " must be a C-contiguous float32 array of one axis that holds " +
+                            "the elements of all calls");
+    check_rank(arrays[i], name.c_str(), 1);  // its alignment
+    if constexpr (std::is_const_v<std::remove_pointer_t<Pointer>>)
+      pointers.push_back(static_cast<Pointer>(arrays[i].data()));
+    else
+      pointers.push_back(static_cast<Pointer>(const_cast<py::array&>(arrays[i]).mutable_data()));
+  }
+  return pointers;
+}
+
 }  // namespace
 
 void bind_session(pybind11::module_& m) {
@@ -53,6 +81,16 @@ void bind_session(pybind11::module_& m) {
             s.run(batch, call.inputs, call.outputs);
           },
           py::arg("batch"), py::arg("inputs"), py::arg("outputs"))
+      .def(
+          "run_several",
+          [](const Session& s, const std::vector<Index>& sizes, const std::vector<py::array>& inputs,
+             const std::vector<py::array>& outputs) {
+            const auto in = of_all_calls<const float*>(s.program(), s.program().inputs(), sizes, inputs, "input");
+            const auto out = of_all_calls<float*>(s.program(), s.program().outputs(), sizes, outputs, "output");
+            const py::gil_scoped_release released;
+            s.run_several(sizes, in, out);
+          },
+          py::arg("sizes"), py::arg("inputs"), py::arg("outputs"))
       .def(
           "profile",
           [](const Session& s, Index batch, const std::vector<py::array>& inputs, const std::vector<py::array>& outputs) {

@@ -40,6 +40,11 @@ class Session {
   // std::invalid_argument for a negative batch, std::bad_alloc.
   void run(Index batch, const std::vector<const float*>& inputs, const std::vector<float*>& outputs) const;
 
+  // As run() for each of several sizes, with the same results: inputs and outputs of all calls lie one behind the other, each
+  // whole. What treats every row for itself runs once on the rows of many calls.
+  void run_several(const std::vector<Index>& sizes, const std::vector<const float*>& inputs,
+                   const std::vector<float*>& outputs) const;
+
   // Runs as run() does and tells what each node took.
   std::vector<NodeProfile> profile(Index batch, const std::vector<const float*>& inputs,
                                    const std::vector<float*>& outputs) const;

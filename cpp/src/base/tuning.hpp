@@ -54,6 +54,7 @@ struct SessionTuning {
   int spins = 3000;                 // before a worker without a run sleeps: some tens of µs
   Index serial_below = 60'000;      // multiply-adds, or floats read or written: about 3 µs
   Index least_columns_apart = 32;   // of a product of one image: fewer, and each weight is read for too few of them
+  Index rows_together = 512;        // of calls that run at once: weights are read once for them, values stay in L3
   Index elementwise_floats = 8192;  // of a task: 32 KB, some µs
   Index pool_channels = 8;          // of a task
   Index matmul_columns = 48;        // of a task: four vectors of 12 floats' sums, or three of 16; an odd number of lines

@@ -1,11 +1,14 @@
 #include "session/schedule.hpp"
 
 #include <algorithm>
+#include <map>
+#include <numeric>
 
 #include "base/check.hpp"
-#include "base/tuning.hpp"
 #include "ops/copy.hpp"
 #include "program/shapes.hpp"
+#include "session/apart.hpp"
+#include "session/joined.hpp"
 #include "session/memory_plan.hpp"
 
 namespace sparse_engine {
@@ -13,25 +16,37 @@ namespace {
 
 class Scheduler {
  public:
-  Scheduler(const Kernels& table, Weights& weights, Index batch, int threads)
-      : table_(table), weights_(weights), program_(weights.program()), batch_(batch), threads_(threads) {}
+  Scheduler(const Kernels& table, Weights& weights, const std::vector<Index>& sizes, int threads)
+      : table_(table),
+        weights_(weights),
+        program_(weights.program()),
+        sizes_(sizes),
+        batch_(
+            std::accumulate(sizes.begin(), sizes.end(), Index{0}, [](Index a, Index b) { return checked_add(a, b, "batch"); })),
+        threads_(threads) {}
 
-  Schedule make() {
-    find_segments();
+  // None where values of several calls lie in one another otherwise than those of all.
+  std::optional<Schedule> make() {
+    if (sizes_.size() == 1) apart_until_ = nodes_apart(program_, batch_, threads_);
     views_ = find_views(program_, batch_, apart_until_);
+    if (sizes_.size() > 1)
+      for (const Index size : sizes_)
+        if (const auto found = views_alone_.try_emplace(size, find_views(program_, size, 0));
+            found.second && !lie_alike(program_, views_, batch_, found.first->second, size))
+          return std::nullopt;
     find_memory();
-    Schedule schedule{batch_, threads_, {}, 0, 0};
-    std::vector<PlannedNode> planned;
+    Schedule schedule{sizes_, batch_, threads_, {}, 0, 0};
+    std::vector<std::map<Index, PlannedNode>> planned;  // of each node, by the size that it is planned at
     Index workspaces_from = static_cast<Index>(lifetimes_.size());
     // Workspaces are values too, alive for one step.
     for (std::size_t n = 0; n < program_.nodes().size(); ++n) {
-      const bool apart = n < apart_until_;
-      planned.push_back(plan_node(table_, weights_, program_.nodes()[n], views_, apart ? 1 : batch_, apart ? 1 : threads_));
+      planned.push_back(plans_of(n));
       Index bytes = 0;
-      for (const auto& plan : planned.back().plans) bytes = std::max(bytes, plan ? plan->workspace_bytes() : 0);
+      for (const auto& [size, found] : planned.back())
+        for (const auto& plan : found.plans) bytes = std::max(bytes, plan ? plan->workspace_bytes() : 0);
       const auto time = static_cast<Index>(n);
       lifetimes_.push_back({(bytes + 3) / 4, time, time});
-      local_.push_back(apart);
+      local_.push_back(n < apart_until_);
     }
     place();
     schedule.shared_floats = shared_.floats;
@@ -39,46 +54,59 @@ class Scheduler {
     for (std::size_t n = 0; n < program_.nodes().size(); ++n) {
       if (schedule.segments.empty() || (n == apart_until_ && apart_until_ > 0))
         schedule.segments.push_back({n < apart_until_, {}});
-      add_steps(schedule.segments.back(), n, planned[n], place_of_buffer(workspaces_from + static_cast<Index>(n)));
+      const Place workspace = place_of_buffer(workspaces_from + static_cast<Index>(n));
+      for (const Run& run : runs_of(n)) add_steps(schedule.segments.back(), n, planned[n].at(run.size), run, workspace);
     }
     if (!copies_.empty() && (schedule.segments.empty() || schedule.segments.back().apart))
       schedule.segments.push_back({false, {}});
-    for (const std::size_t output : copies_) schedule.segments.back().steps.push_back(copy_of(output));
+    for (const std::size_t output : copies_)
+      for (const Run& run : runs(false)) schedule.segments.back().steps.push_back(copy_of(output, run));
     return schedule;
   }
 
  private:
   static constexpr Index kNowhere = -1;
 
+  // What a plan is made for: all calls at once, an image of those that run apart, or one call of several.
+  struct Run {
+    Index size;
+    std::size_t call = 0;  // its values lie behind those of the calls before
+  };
+
   const NodeInfo& node(std::size_t n) const { return program_.nodes()[n]; }
 
-  // The first nodes, as long as they take one image after another, whose products have many columns.
-  void find_segments() {
-    apart_until_ = 0;
-    if (threads_ > 1 && (batch_ < threads_ || (batch_ % threads_ != 0 && batch_ < Index{3} * threads_))) return;
-    if (batch_ == 1) return;
-    for (const Index input : program_.inputs())
-      if (!by_image(input)) return;
-    std::size_t last_product = 0;
-    for (std::size_t n = 0; n < program_.nodes().size(); ++n) {
-      const NodeInfo& info = node(n);
-      bool fits = by_image(info.output);
-      for (const Index input : info.inputs) fits &= by_image(input) || is_constant(input);
-      const bool product = info.weight != -1;
-      if (!fits || (product && columns_of_item(program_, info) < Tuning::session.least_columns_apart)) break;
-      apart_until_ = n + 1;
-      if (product) last_product = n + 1;
-    }
-    if (last_product == 0) apart_until_ = 0;
+  std::vector<Run> runs(bool joined) const {
+    if (joined || sizes_.size() == 1) return {{batch_}};
+    std::vector<Run> result;
+    for (std::size_t call = 0; call < sizes_.size(); ++call) result.push_back({sizes_[call], call});
+    return result;
   }
 
-  bool is_constant(Index value) const { return program_.values()[static_cast<std::size_t>(value)].constant != -1; }
+  std::vector<Run> runs_of(std::size_t n) const {
+    if (n < apart_until_) return {{1}};
+    return runs(sizes_.size() > 1 && takes_joined_rows(program_, node(n), views_, batch_));
+  }
 
-  // One image after another: the first axis is the batch, and nothing else depends on it.
-  bool by_image(Index value) const {
-    const std::vector<Size>& shape = program_.values()[static_cast<std::size_t>(value)].shape;
-    if (shape.empty() || shape[0] != Size{0, 1}) return false;
-    return std::all_of(shape.begin() + 1, shape.end(), [](const Size& size) { return size.per_item == 0; });
+  std::map<Index, PlannedNode> plans_of(std::size_t n) {
+    std::map<Index, PlannedNode> result;
+    for (const Run& run : runs_of(n))
+      if (!result.contains(run.size))
+        result.emplace(run.size,
+                       plan_node(table_, weights_, node(n), views_at(run.size), run.size, n < apart_until_ ? 1 : threads_));
+    return result;
+  }
+
+  const std::vector<View>& views_at(Index size) const {
+    const auto alone = views_alone_.find(size);
+    return alone == views_alone_.end() ? views_ : alone->second;
+  }
+
+  // Floats of a value of all calls, and of those before one of them.
+  Index floats_of(Index value) const { return floats_before(value, sizes_.size()); }
+  Index floats_before(Index value, std::size_t call) const {
+    Index floats = 0;
+    for (std::size_t i = 0; i < call; ++i) floats = checked_add(floats, program_.elements(value, sizes_[i]), "arena");
+    return floats;
   }
 
   std::size_t root(Index value) const { return static_cast<std::size_t>(views_[static_cast<std::size_t>(value)].root); }
@@ -133,7 +161,7 @@ class Scheduler {
       const Index end = last_use[out], whole = static_cast<Index>(out);
       const bool local = apart && end < static_cast<Index>(apart_until_);
       buffer_[out] = static_cast<Index>(lifetimes_.size());
-      lifetimes_.push_back({local ? item_floats(whole) : program_.elements(whole, batch_), time, end});
+      lifetimes_.push_back({local ? item_floats(whole) : floats_of(whole), time, end});
       local_.push_back(local);
       buffer_first_.push_back(time);
       buffer_item_.push_back(local ? 0 : item_floats(whole));
@@ -189,7 +217,9 @@ class Scheduler {
   // All that its root is, in the same order.
   bool is_whole(Index value) const {
     const View& view = views_[static_cast<std::size_t>(value)];
-    return view.contiguous() && program_.elements(value, 1) == program_.elements(view.root, 1);
+    return view.contiguous() && std::all_of(sizes_.begin(), sizes_.end(), [&](Index size) {
+             return program_.elements(value, size) == program_.elements(view.root, size);
+           });
   }
 
   Index item_floats(Index value) const { return program_.elements(value, 1); }
@@ -217,17 +247,16 @@ class Scheduler {
     return {Place::Kind::shared, 0, shared_.offsets[position], i < buffer_item_.size() ? buffer_item_[i] : 0};
   }
 
-  Place place_of(Index value) const {
-    const View& view = views_[static_cast<std::size_t>(value)];
+  Place place_of(Index value, const Run& run) const {
     const std::size_t whole = root(value);
     Place place = buffer_[whole] == kNowhere ? place_[whole] : place_of_buffer(buffer_[whole]);
-    place.offset += view.offset;
+    place.offset += views_at(run.size)[static_cast<std::size_t>(value)].offset;
+    if (place.kind != Place::Kind::constant) place.offset += floats_before(static_cast<Index>(whole), run.call);
     return place;
   }
 
-  void add_steps(Segment& segment, std::size_t n, const PlannedNode& planned, const Place& workspace) const {
+  void add_steps(Segment& segment, std::size_t n, const PlannedNode& planned, const Run& run, const Place& workspace) const {
     const NodeInfo& info = node(n);
-    const Index batch = segment.apart ? 1 : batch_;
     for (std::size_t i = 0; i < planned.plans.size(); ++i) {
       if (!planned.plans[i]) continue;
       Step step;
@@ -238,22 +267,22 @@ class Scheduler {
       step.multiply_adds = planned.multiply_adds;
       step.workspace = workspace;
       step.activation = info.activation;
-      step.x = place_of(info.inputs[i]);
-      step.y = place_of(info.output);
-      step.bytes = 4 * (program_.elements(info.inputs[i], batch) + program_.elements(info.output, batch));
+      step.x = place_of(info.inputs[i], run);
+      step.y = place_of(info.output, run);
+      step.bytes = 4 * (program_.elements(info.inputs[i], run.size) + program_.elements(info.output, run.size));
       if (info.operation == Operation::concat) {
-        const View& whole = views_[static_cast<std::size_t>(info.output)];
-        step.y.offset += part_of(program_, info, i, whole, batch).offset - whole.offset;
+        const View& whole = views_at(run.size)[static_cast<std::size_t>(info.output)];
+        step.y.offset += part_of(program_, info, i, whole, run.size).offset - whole.offset;
       } else {
         Place* const others[] = {&step.second, &step.third, &step.fourth};
         for (std::size_t other = 1; other < info.inputs.size(); ++other) {
-          *others[other - 1] = place_of(info.inputs[other]);
-          if (info.operation != Operation::gather) step.bytes += 4 * program_.elements(info.inputs[other], batch);
+          *others[other - 1] = place_of(info.inputs[other], run);
+          if (info.operation != Operation::gather) step.bytes += 4 * program_.elements(info.inputs[other], run.size);
         }
       }
       if (info.residual != -1) {
-        step.residual = place_of(info.residual);
-        step.bytes += 4 * program_.elements(info.residual, batch);
+        step.residual = place_of(info.residual, run);
+        step.bytes += 4 * program_.elements(info.residual, run.size);
       }
       if (info.bias != -1) step.bias = program_.constants()[static_cast<std::size_t>(info.bias)].data();
       if (planned.weight) step.bytes += planned.weight->bytes();
@@ -261,12 +290,12 @@ class Scheduler {
     }
   }
 
-  Step copy_of(std::size_t output) const {
-    const Index value = program_.outputs()[output], floats = program_.elements(value, batch_);
+  Step copy_of(std::size_t output, const Run& run) const {
+    const Index value = program_.outputs()[output], floats = program_.elements(value, run.size);
     Step step;
     step.plan = plan_copy({{floats, 1, 1}}, 0, 1);
-    step.x = place_of(value);
-    step.y = {Place::Kind::output, static_cast<Index>(output), 0, 0};
+    step.x = place_of(value, run);
+    step.y = {Place::Kind::output, static_cast<Index>(output), floats_before(value, run.call), 0};
     step.node = program_.nodes().size() - (program_.nodes().empty() ? 0 : 1);
     step.kernel = "copy to the output";
     step.bytes = 8 * floats;
@@ -276,12 +305,14 @@ class Scheduler {
   const Kernels& table_;
   Weights& weights_;
   const Program& program_;
-  Index batch_;
+  const std::vector<Index>& sizes_;
+  Index batch_;  // their sum
   int threads_;
   std::size_t apart_until_ = 0;  // nodes before it run image by image
   std::vector<View> views_;
-  std::vector<Index> buffer_;  // of each value; kNowhere for those outside the arena
-  std::vector<Place> place_;   // of those
+  std::map<Index, std::vector<View>> views_alone_;  // where there are several calls, by their sizes
+  std::vector<Index> buffer_;                       // of each value; kNowhere for those outside the arena
+  std::vector<Place> place_;                        // of those
   std::vector<Lifetime> lifetimes_;
   std::vector<bool> local_;
   std::vector<Index> buffer_first_, buffer_item_, position_;
@@ -292,7 +323,11 @@ class Scheduler {
 }  // namespace
 
 Schedule make_schedule(const Kernels& table, Weights& weights, Index batch, int threads) {
-  return Scheduler(table, weights, batch, threads).make();
+  return *Scheduler(table, weights, std::vector<Index>{batch}, threads).make();
+}
+
+std::optional<Schedule> make_schedule(const Kernels& table, Weights& weights, const std::vector<Index>& sizes, int threads) {
+  return Scheduler(table, weights, sizes, threads).make();
 }
 
 }  // namespace sparse_engine

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "ops/plan.hpp"
@@ -39,7 +40,8 @@ struct Segment {
 };
 
 struct Schedule {
-  Index batch;
+  std::vector<Index> sizes;  // of its calls
+  Index batch;               // their sum
   int threads;
   std::vector<Segment> segments;
   Index shared_floats = 0;  // one block for all threads
@@ -49,5 +51,8 @@ struct Schedule {
 
 // `batch` at least 1. Throws std::invalid_argument past 63 bits, std::bad_alloc.
 Schedule make_schedule(const Kernels& table, Weights& weights, Index batch, int threads);
+
+// Of several calls, one for each of `sizes`, whose operands lie one behind the other. None where they have to run one by one.
+std::optional<Schedule> make_schedule(const Kernels& table, Weights& weights, const std::vector<Index>& sizes, int threads);
 
 }  // namespace sparse_engine

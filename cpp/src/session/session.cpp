@@ -6,11 +6,13 @@
 #include <limits>
 #include <list>
 #include <mutex>
+#include <optional>
 
 #include "base/aligned_array.hpp"
 #include "base/check.hpp"
 #include "base/registry.hpp"
 #include "base/task_pool.hpp"
+#include "base/tuning.hpp"
 #include "session/row_numbers.hpp"
 #include "session/schedule.hpp"
 #include "sparse_engine/runtime.hpp"
@@ -25,14 +27,19 @@ class Context {
  public:
   explicit Context(int threads) : pool_(threads) {}
 
-  const Schedule& schedule(Weights& weights, Index batch) {
+  const Schedule& schedule(Weights& weights, Index batch) { return *schedule(weights, std::vector<Index>{batch}); }
+
+  // Of several calls, one behind the other; null where they have to run one by one.
+  const Schedule* schedule(Weights& weights, const std::vector<Index>& sizes) {
     const Kernels& table = kernels();
     for (auto i = schedules_.begin(); i != schedules_.end(); ++i)
-      if (i->schedule.batch == batch && i->table == &table) {
+      if (i->schedule.sizes == sizes && i->table == &table) {
         schedules_.splice(schedules_.begin(), schedules_, i);
-        return i->schedule;
+        return &i->schedule;
       }
-    schedules_.push_front({&table, make_schedule(table, weights, batch, pool_.threads())});
+    std::optional<Schedule> made = make_schedule(table, weights, sizes, pool_.threads());
+    if (!made) return nullptr;
+    schedules_.push_front({&table, *std::move(made)});
     if (schedules_.size() > kSchedules) schedules_.pop_back();
     // The arena is as large as the schedules that are kept need; none of them counts on what another left there.
     Index floats = 0;
@@ -41,7 +48,7 @@ class Context {
       arena_ = Array<float>();
       arena_.resize(static_cast<std::size_t>(floats));
     }
-    return schedules_.front().schedule;
+    return &schedules_.front().schedule;
   }
 
   void run(const Program& program, const Schedule& s, const std::vector<const float*>& inputs,
@@ -175,6 +182,42 @@ Session::~Session() = default;
 
 namespace {
 
+struct Call {
+  Index size;
+  std::vector<const float*> inputs;
+  std::vector<float*> outputs;
+};
+
+// Calls that run at once.
+struct Group {
+  std::vector<Index> sizes;
+  std::vector<Call> calls;
+};
+
+// In the order given, without those of size 0, as many at once as keep what they compute in the cache.
+std::vector<Group> grouped(const Program& program, const std::vector<Index>& sizes, std::vector<const float*> inputs,
+                           std::vector<float*> outputs) {
+  std::vector<Group> groups;
+  Index sum = 0;
+  for (const Index size : sizes) {
+    check(size >= 0, "a size is ", size, "; it must not be negative");
+    if (size > 0) {
+      if (groups.empty() || sum + size > Tuning::session.rows_together) {
+        groups.push_back({});
+        sum = 0;
+      }
+      sum += size;
+      groups.back().sizes.push_back(size);
+      groups.back().calls.push_back({size, inputs, outputs});
+    }
+    for (std::size_t i = 0; i < inputs.size() && i < program.inputs().size(); ++i)
+      inputs[i] += program.elements(program.inputs()[i], size);
+    for (std::size_t i = 0; i < outputs.size() && i < program.outputs().size(); ++i)
+      outputs[i] += program.elements(program.outputs()[i], size);
+  }
+  return groups;
+}
+
 int checked_threads(int threads) {
   check(threads >= 0, "threads is ", threads, "; it must not be negative (0: as many as the runtime says)");
   return threads == 0 ? num_threads() : threads;
@@ -198,6 +241,22 @@ void Session::run(Index batch, const std::vector<const float*>& inputs, const st
   const State::Lease context(*state_);
   const Schedule& schedule = context->schedule(*state_->weights, batch);
   context->run(program(), schedule, inputs, outputs, state_->fill, nullptr);
+}
+
+void Session::run_several(const std::vector<Index>& sizes, const std::vector<const float*>& inputs,
+                          const std::vector<float*>& outputs) const {
+  std::vector<Group> groups = grouped(program(), sizes, inputs, outputs);
+  for (const Group& group : groups)
+    for (const Call& call : group.calls) state_->check_call(call.size, call.inputs, call.outputs);
+  const State::Lease context(*state_);
+  for (const Group& group : groups) {
+    if (const Schedule* joined = context->schedule(*state_->weights, group.sizes)) {
+      context->run(program(), *joined, group.calls.front().inputs, group.calls.front().outputs, state_->fill, nullptr);
+      continue;
+    }
+    for (const Call& call : group.calls)
+      context->run(program(), context->schedule(*state_->weights, call.size), call.inputs, call.outputs, state_->fill, nullptr);
+  }
 }
 
 std::vector<NodeProfile> Session::profile(Index batch, const std::vector<const float*>& inputs,

@@ -1,9 +1,10 @@
 """A compiled model: a program and the threads that run it. Needs numpy only."""
 
 import json
+import math
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
@@ -83,14 +84,24 @@ class CompiledModel:
         session = self._open()
         given = self._in_order(args, kwargs)
         if self.about.get("open_axis") and all(isinstance(value, list) for value in given):
-            return [self(*one) for one in zip(*given, strict=True)]
-        arrays = [_floats_of(value, tensor) for value, tensor in zip(given, self.inputs, strict=True)]
-        batch = self._batch(arrays)
+            return self._of_several(session, list(zip(*given, strict=True)))
+        arrays, batch = self._arrays(given)
         results = self._results(batch)
         session.run(batch, arrays, results)
-        if not isinstance(given[0], np.ndarray) and (torch := sys.modules.get("torch")) is not None:
-            results = [torch.from_numpy(result) for result in results]
-        return results[0] if len(results) == 1 else tuple(results)
+        return _returned(results, given)
+
+    def _of_several(self, session: _core.Session, calls: list[tuple[Any, ...]]) -> list[Any]:
+        """Of several sequences at once: what they are given, and what they give, lies one behind the other."""
+        read = [self._arrays(given) for given in calls]
+        if not read:
+            return []
+        sizes = [size for _, size in read]
+        inputs = [np.concatenate([array.ravel() for array in arrays]) for arrays in zip(*(a for a, _ in read), strict=True)]
+        shapes = [[_sizes(shape, size) for size in sizes] for _, shape in self._program.outputs]
+        outputs = [np.empty(sum(map(math.prod, of_calls)), np.float32) for of_calls in shapes]
+        session.run_several(sizes, inputs, outputs)
+        of_outputs = [_cut(output, of_calls) for output, of_calls in zip(outputs, shapes, strict=True)]
+        return [_returned(list(results), given) for given, results in zip(calls, zip(*of_outputs, strict=True), strict=True)]
 
     def run_into(self, size: int, inputs: "list[NDArray[np.float32]]", outputs: "list[NDArray[np.float32]]") -> None:
         """Run at an open size of `size` on arrays of float32, contiguous and of the shapes that `inputs` and `outputs` say.
@@ -115,8 +126,7 @@ class CompiledModel:
             raise ValueError(f"rounds is {rounds}; it must be at least 1")
         session = self._open()
         given = self._in_order(args, kwargs)
-        arrays = [_floats_of(value, tensor) for value, tensor in zip(given, self.inputs, strict=True)]
-        batch = self._batch(arrays)
+        arrays, batch = self._arrays(given)
         results = self._results(batch)
         session.run(batch, arrays, results)
         runs = [session.profile(batch, arrays, results) for _ in range(rounds)]
@@ -177,6 +187,11 @@ class CompiledModel:
             raise TypeError(f"input {', '.join(missing)} is missing; the model takes {', '.join(names)}")
         return [given[name] for name in names]
 
+    def _arrays(self, given: Sequence[Any]) -> tuple[list[NDArray[np.float32]], int]:
+        """The inputs of a call as floats, and its open size."""
+        arrays = [_floats_of(value, tensor) for value, tensor in zip(given, self.inputs, strict=True)]
+        return arrays, self._batch(arrays)
+
     def _batch(self, arrays: list[NDArray[np.float32]]) -> int:
         batches = set()
         for array, (name, shape) in zip(arrays, self._shapes, strict=True):
@@ -200,6 +215,20 @@ class CompiledModel:
 
 def _sizes(shape: list[tuple[int, int]], batch: int) -> list[int]:
     return [fixed + per_item * batch for fixed, per_item in shape]
+
+
+def _cut(array: NDArray[np.float32], shapes: list[list[int]]) -> list[NDArray[np.float32]]:
+    """Arrays of these shapes that lie one behind the other."""
+    ends = np.cumsum([math.prod(shape) for shape in shapes])
+    return [part.reshape(shape) for part, shape in zip(np.split(array, ends[:-1]), shapes, strict=True)]
+
+
+def _returned(results: list[NDArray[np.float32]], given: Sequence[Any]) -> Any:
+    """As a call returns them: torch tensors where its first input is one."""
+    made: list[Any] = results
+    if not isinstance(given[0], np.ndarray) and (torch := sys.modules.get("torch")) is not None:
+        made = [torch.from_numpy(result) for result in results]
+    return made[0] if len(made) == 1 else tuple(made)
 
 
 def _floats_of(value: Any, tensor: Tensor) -> NDArray[np.float32]:

@@ -34,6 +34,94 @@ TEST(Session, ComputesWhatTheProgramSaysAtEveryBatchAndNumberOfThreads) {
   });
 }
 
+// Of a program with one input and one output: several calls at once give the bits that each gives by itself.
+void expect_as_alone(const std::shared_ptr<const Program>& program, const std::vector<Index>& sizes, int threads) {
+  const Session session(program, threads);
+  Session filled = session.with_threads(threads);
+  filled.fill_arena(true);
+  std::vector<float> x, y, expected;
+  for (const Index size : sizes) {
+    const std::vector<float> one = integers(program->elements(program->inputs()[0], size), 97 + size);
+    std::vector<float> alone(program->elements(program->outputs()[0], size), kNaN);
+    session.run(size, {one.data()}, {alone.data()});
+    x.insert(x.end(), one.begin(), one.end());
+    expected.insert(expected.end(), alone.begin(), alone.end());
+  }
+  y.assign(expected.size(), kNaN);
+  filled.run_several(sizes, {x.data()}, {y.data()});
+  expect_same_bits(y, expected);
+}
+
+// x (1, N, 24) → 3 × (1, N, 2, 8) → attention + x's first 16 features → the first token's → linear, beside the norm of all.
+ProgramParts attending_network() {
+  ProgramParts p;
+  const std::vector<Size> heads = {{1}, kBatch, {2}, {8}}, features = {{1}, kBatch, {16}};
+  p.values = {{"x", {{1}, kBatch, {24}}},
+              {"qkv", {{1}, kBatch, {48}}},
+              {"q", features},
+              {"k", features},
+              {"v", features},
+              {"q heads", heads},
+              {"k heads", heads},
+              {"v heads", heads},
+              {"attended", heads},
+              {"flat", features},
+              {"norm", features},
+              {"epsilon", {}, 0},
+              {"first", {{1}, {1}, {16}}},
+              {"sum", features},
+              {"positions", {{1}, {600}, {16}}, 1},
+              {"place", features},
+              {"y", features}};
+  p.constants = {{1e-5f}, integers(600 * 16, 98)};
+  const reference::Weights w = integer_weights(48, 24, 0.5, 99);
+  p.weights = {compress(w.values.data(), 48, 24)};
+  const auto node = [&](Operation operation, std::vector<Index> inputs, Index output, std::vector<Index> numbers) {
+    p.nodes.push_back({.operation = operation,
+                       .name = p.values[output].name,
+                       .inputs = std::move(inputs),
+                       .output = output,
+                       .numbers = std::move(numbers)});
+  };
+  node(Operation::linear, {0}, 1, {});
+  p.nodes.back().weight = 0;
+  for (const Index i : {0, 1, 2}) {
+    node(Operation::slice, {1}, 2 + i, {0, 1, 1, 0, -1, 1, 16 * i, 16 * i + 16, 1});
+    node(Operation::reshape, {2 + i}, 5 + i, {});
+  }
+  node(Operation::attention, {5, 6, 7}, 8, {2, 2, 2, 2, 0});
+  node(Operation::reshape, {8}, 9, {});
+  node(Operation::layer_norm, {9, 11}, 10, {1});
+  node(Operation::slice, {10}, 12, {0, 1, 1, 0, 1, 1, 0, 16, 1});
+  node(Operation::add, {10, 12}, 13, {});
+  node(Operation::prefix, {14}, 15, {});
+  node(Operation::add, {13, 15}, 16, {});
+  p.inputs = {0};
+  p.outputs = {16};
+  return p;
+}
+
+TEST(Session, GivesTheSameBitsForSeveralCallsAtOnce) {
+  for_each_isa([&] {
+    const auto attending = std::make_shared<Program>(attending_network()),
+               residual = std::make_shared<Program>(residual_network()), moving = std::make_shared<Program>(moving_network());
+    for (const int threads : {1, 2, 3}) {
+      expect_as_alone(attending, {5, 1, 64, 7, 7, 0, 130}, threads);
+      expect_as_alone(attending, {300, 200, 100, 500, 1, 2}, threads);  // more than run at once
+      expect_as_alone(attending, {}, threads);
+      expect_as_alone(residual, {2, 1, 4, 3}, threads);
+      expect_as_alone(moving, {1, 2, 1, 5}, threads);
+    }
+  });
+}
+
+TEST(Session, RefusesSizesBelowZeroAmongSeveral) {
+  const Session session(std::make_shared<Program>(moving_network()), 1);
+  std::vector<float> x(1000), y(1000);
+  EXPECT_THROW(session.run_several({2, -1}, {x.data()}, {y.data()}), std::invalid_argument);
+  EXPECT_THROW(session.run_several({2, 1}, {}, {y.data()}), std::invalid_argument);
+}
+
 TEST(Session, MovesElementsAsTheProgramSays) {
   const auto program = std::make_shared<Program>(moving_network());
   const std::vector<float> x = integers(5 * 120, 94);

@@ -38,10 +38,16 @@ def tokens(length, batch=1):
 
 
 def expect_every_length(model, compiled, batch=1):
-    for length in LENGTHS:
-        x = tokens(length, batch)
+    given = [tokens(length, batch) for length in LENGTHS]
+    found = []
+    for length, x in zip(LENGTHS, given, strict=True):
+        found.append(compiled(x))
         with torch.no_grad():
-            torch.testing.assert_close(compiled(x), model(x), rtol=1e-5, atol=1e-5, msg=lambda m, n=length: f"{n}: {m}")
+            torch.testing.assert_close(found[-1], model(x), rtol=1e-5, atol=1e-5, msg=lambda m, n=length: f"{n}: {m}")
+    for threads in (1, 2, 3):
+        for length, together, alone in zip(LENGTHS * 2, compiled.with_threads(threads)(given * 2), found * 2, strict=True):
+            close = 0 if length > 8 else 1e-5  # few columns alone are for kernels that sum in another order
+            torch.testing.assert_close(together, alone, rtol=close, atol=close)
 
 
 ENDS = {
@@ -79,6 +85,11 @@ def test_lists_are_sequences_and_files_keep_it(tmp_path):
         with torch.no_grad():
             np.testing.assert_allclose(found, model(torch.from_numpy(one)).numpy(), rtol=1e-5, atol=1e-5)
     assert compiled([]) == []
+    assert [one.shape for one in compiled([tokens(0), tokens(3), tokens(0)])] == [(1, 0, 16), (1, 3, 16), (1, 0, 16)]
+    with pytest.raises(ValueError, match=r"element 3 of input .* is 50"):
+        compiled([tokens(2), torch.tensor([[1, 2, 3, 50]])])
+    with pytest.raises(ValueError, match="the model holds 24 positions"):
+        compiled([tokens(2), tokens(25)])
     with pytest.raises(TypeError, match="takes numpy arrays"):
         engine.compile(nn.Linear(4, 4).eval(), torch.randn(1, 4))([np.zeros((1, 4), np.float32)])
 
