@@ -2,6 +2,7 @@
 
 #include <vector>
 
+#include "base/exact_type.hpp"
 #include "sparse_engine/bitmask.hpp"
 #include "sparse_engine/bsr.hpp"
 #include "sparse_engine/cost_model.hpp"
@@ -43,9 +44,10 @@ std::shared_ptr<const Matrix> Weights::get(Index weight, WeightFormat format) {
   const WeightInfo& w = program_->weights()[static_cast<std::size_t>(weight)];
   std::vector<float> dense(static_cast<std::size_t>(w.rows * w.cols));
   w.to_dense(dense.data());
+  const ValueType type = exact_type(w.values);  // which blocks do not keep
   switch (format) {
-    case WeightFormat::csr: found = std::make_shared<Csr>(Csr::from_dense(dense.data(), w.rows, w.cols)); break;
-    case WeightFormat::bitmask: found = std::make_shared<Bitmask>(Bitmask::from_dense(dense.data(), w.rows, w.cols)); break;
+    case WeightFormat::csr: found = std::make_shared<Csr>(Csr::from_dense(dense.data(), w.rows, w.cols, type)); break;
+    case WeightFormat::bitmask: found = std::make_shared<Bitmask>(Bitmask::from_dense(dense.data(), w.rows, w.cols, type)); break;
     case WeightFormat::strips2: found = std::make_shared<Bsr>(Bsr::from_dense(dense.data(), w.rows, w.cols, {2, 1})); break;
     case WeightFormat::blocks8:
       found = std::make_shared<Bsr>(Bsr::from_dense(dense.data(), w.rows, w.cols, {8, w.cols % 8 == 0 ? 8 : 1}));

@@ -54,7 +54,7 @@ class MaskedMultiheadAttention(Pruned, nn.MultiheadAttention):
         }
         # One projection serves where all three are of one tensor, three otherwise.
         shape = (*query.shape, *key.shape, query is key is value)
-        choice = state.choices.exact.get((shape, torch.get_num_threads()))
+        choice = state.choices.exact.get((shape, torch.get_num_threads(), torch.float32))
         if choice is None:
             tokens = query.numel() // self.embed_dim
             size = (tokens, key.numel() // self.kdim)

@@ -56,7 +56,7 @@ class PrunedRecurrent(Pruned, nn.RNNBase):
         """The result with the kernel that measured faster, of inputs that native code takes."""
         state = self._sparse
         ways = {DENSE: lambda: super(PrunedRecurrent, self).forward(input, hx), "csr": lambda: self._native(input, hx)}
-        choice = state.choices.exact.get((input.shape, torch.get_num_threads()))
+        choice = state.choices.exact.get((input.shape, torch.get_num_threads(), torch.float32))
         if choice is None:
             batch_axis, time_axis = (0, 1) if self.batch_first else (1, 0)
             batch, steps = (1, input.shape[0]) if input.dim() == 2 else (input.shape[batch_axis], input.shape[time_axis])

@@ -63,8 +63,8 @@ TEST(ProgramFile, RefusesOrRunsEveryChangedByte) {
 TEST(ProgramFile, SaysWhatItCannotRead) {
   std::vector<std::uint8_t> bytes = Program(residual_network()).to_bytes();
   bytes[8] = 9;
-  EXPECT_REFUSED(Program::from_bytes(bytes), "has version 9; this library reads version 1");
-  bytes[8] = 1;
+  EXPECT_REFUSED(Program::from_bytes(bytes), "has version 9; this library reads versions 1 to 2");
+  bytes[8] = 2;
   bytes[40] ^= 1;
   EXPECT_REFUSED(Program::from_bytes(bytes), "fingerprint");
   bytes[0] = 'x';
