@@ -1,4 +1,5 @@
-// The narrowest type that holds floats exactly, bit for bit: what 16-bit models are made of takes no more in files and matrices.
+// The narrowest type that holds floats exactly, bit for bit: what 16-bit models are made of takes no more in files and
+// matrices.
 #pragma once
 
 #include <algorithm>

@@ -5,7 +5,7 @@
 //   fingerprint u64 of everything before it
 //
 // Floats, of constants and weights, are stored as the narrowest type that holds them exactly, whose number (ValueType, u32)
-// comes before them. Version 1 had float32 alone, and no number.
+// comes before them.
 //
 // A reader refuses what it does not know: there are no sections to skip.
 #include <bit>
@@ -22,7 +22,7 @@ namespace {
 static_assert(std::endian::native == std::endian::little, "files are little-endian; this machine would have to swap");
 
 constexpr char kMagic[8] = {'s', 'p', 'a', 'r', 's', 'e', '\x1e', '\n'};
-constexpr std::uint32_t kVersion = 2, kOldest = 1;
+constexpr std::uint32_t kVersion = 2;
 
 class Writer {
  public:
@@ -45,9 +45,8 @@ class Writer {
     if (type == ValueType::float32) return array(values);
     std::vector<std::uint16_t> bits(values.size());
     const bool brain = type == ValueType::bfloat16;
-    std::ranges::transform(values, bits.begin(), [brain](float v) {
-      return brain ? rounded<BFloat16>(v).bits : rounded<Float16>(v).bits;
-    });
+    std::ranges::transform(values, bits.begin(),
+                           [brain](float v) { return brain ? rounded<BFloat16>(v).bits : rounded<Float16>(v).bits; });
     array(bits);
   }
   void text(const std::string& s) {
@@ -85,17 +84,16 @@ class Reader {
     raw(values.data(), values.size() * sizeof(T));
     return values;
   }
-  std::vector<float> floats(std::uint32_t version) {
-    const auto type = version == 1 ? ValueType::float32 : static_cast<ValueType>(number<std::uint32_t>());
+  std::vector<float> floats() {
+    const auto type = static_cast<ValueType>(number<std::uint32_t>());
     if (type == ValueType::float32) return array<float>();
     const bool brain = type == ValueType::bfloat16;
     check(brain || type == ValueType::float16, "the file has numbers of type ", static_cast<std::uint32_t>(type),
           "; there is no such type");
     const std::vector<std::uint16_t> bits = array<std::uint16_t>();
     std::vector<float> values(bits.size());
-    std::ranges::transform(bits, values.begin(), [brain](std::uint16_t b) {
-      return brain ? widened(BFloat16{b}) : widened(Float16{b});
-    });
+    std::ranges::transform(bits, values.begin(),
+                           [brain](std::uint16_t b) { return brain ? widened(BFloat16{b}) : widened(Float16{b}); });
     return values;
   }
   std::string text() {
@@ -159,8 +157,8 @@ Program Program::from_bytes(std::span<const std::uint8_t> bytes) {
   if (bytes.size() >= sizeof kMagic + 2 * sizeof(std::uint32_t) + sizeof(std::uint64_t)) r.raw(magic, sizeof magic);
   check(std::memcmp(magic, kMagic, sizeof kMagic) == 0, "this is no file of a compiled model");
   const auto version = r.number<std::uint32_t>(), reserved = r.number<std::uint32_t>();
-  check(kOldest <= version && version <= kVersion && reserved == 0, "the file has version ", version,
-        "; this library reads versions ", kOldest, " to ", kVersion, ": compile the model again");
+  check(version == kVersion && reserved == 0, "the file has version ", version, "; this library reads version ", kVersion,
+        ": compile the model again");
   const std::size_t body = bytes.size() - sizeof(std::uint64_t);
   std::uint64_t written;
   std::memcpy(&written, bytes.data() + body, sizeof written);
@@ -176,14 +174,14 @@ Program Program::from_bytes(std::span<const std::uint8_t> bytes) {
     value.shape = r.array<Size>();
     value.constant = r.number<Index>();
   }
-  p.constants.resize(r.count(8));
-  for (std::vector<float>& constant : p.constants) constant = r.floats(version);
-  p.weights.resize(r.count(32));
+  p.constants.resize(r.count(12));
+  for (std::vector<float>& constant : p.constants) constant = r.floats();
+  p.weights.resize(r.count(36));
   for (WeightInfo& weight : p.weights) {
     weight.rows = r.number<Index>();
     weight.cols = r.number<Index>();
     weight.mask = r.array<std::uint8_t>();
-    weight.values = r.floats(version);
+    weight.values = r.floats();
   }
   const std::size_t nodes = r.count(72);
   for (std::size_t i = 0; i < nodes; ++i) {

@@ -47,7 +47,9 @@ std::shared_ptr<const Matrix> Weights::get(Index weight, WeightFormat format) {
   const ValueType type = exact_type(w.values);  // which blocks do not keep
   switch (format) {
     case WeightFormat::csr: found = std::make_shared<Csr>(Csr::from_dense(dense.data(), w.rows, w.cols, type)); break;
-    case WeightFormat::bitmask: found = std::make_shared<Bitmask>(Bitmask::from_dense(dense.data(), w.rows, w.cols, type)); break;
+    case WeightFormat::bitmask:
+      found = std::make_shared<Bitmask>(Bitmask::from_dense(dense.data(), w.rows, w.cols, type));
+      break;
     case WeightFormat::strips2: found = std::make_shared<Bsr>(Bsr::from_dense(dense.data(), w.rows, w.cols, {2, 1})); break;
     case WeightFormat::blocks8:
       found = std::make_shared<Bsr>(Bsr::from_dense(dense.data(), w.rows, w.cols, {8, w.cols % 8 == 0 ? 8 : 1}));
