@@ -82,7 +82,7 @@ class PrunedState:
             view: the matrix that is packed, made of the whole parameter.
             dtype: what its values are rounded to.
         """
-        where = packed_key(key or name, dtype)
+        where = key or name if dtype is torch.float32 else packed_key(key or name, dtype)
         own, held = self.under[name]
         packed = self.packed.get(where)
         if packed is None or packed.epoch != held.epoch:

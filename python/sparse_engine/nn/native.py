@@ -15,7 +15,7 @@ from .dispatch import Choice
 from .fallback import DISABLED, NOT_OWN, PARAMETRIZED, TRAINING, native_enabled, transformed
 from .formats import DENSE, candidates, fitting, modelled
 from .tracing import takes_operators
-from .value_types import NATIVE_TYPES, as_float32, computing_type, name_of, unfit_types
+from .value_types import NATIVE_TYPES, as_float32, name_of, unfit_types
 
 
 class NativeState(PrunedState):
@@ -81,13 +81,13 @@ class NativePruned(PrunedWeight):
     def _infer(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """The result with the kernel that measured fastest; `weight` is what `_masked` gave."""
         state = self._sparse
-        dtype = computing_type(weight)
+        dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else weight.dtype  # `computing_type`
         choice = state.choices.exact.get((input.shape, torch.get_num_threads(), dtype))
         if choice is not None:
             choice.left -= 1
             if not choice.native and choice.left >= 0:
                 return self._dense(input, weight, bias)
-        reason = self._unfit(input, weight, bias)
+        reason = self._unfit(input, weight, bias, dtype)
         if reason is not None:
             state.fall_back(reason)
             return self._dense(input, weight, bias)
@@ -99,6 +99,8 @@ class NativePruned(PrunedWeight):
             return self._decide(input, bias, geometry, dtype)
         if choice.left < 0:
             return self._look_again(choice, input, bias, geometry, dtype)
+        if dtype is torch.float32:  # as `_multiply`, a call more than short products bear
+            return self._native(input, state.pack("weight").matrix(choice.kernel), bias, geometry)
         return self._multiply(input, choice.kernel, bias, geometry, dtype)
 
     def _multiply(self, x: Tensor, kernel: str, bias: Tensor | None, geometry: Any, dtype: torch.dtype) -> Tensor:
@@ -130,10 +132,9 @@ class NativePruned(PrunedWeight):
         ways = self._ways(x, bias, kernels, dtype)
         expected = modelled(kernels, density, columns, dtype)
         kernel, result = state.choices.decide(x.shape, (columns,), ways, expected, dtype)
-        if result is None:
-            result = self._ways(x, bias, [kernel], dtype)[
-                kernel
-            ]()  # taken over from elsewhere, it need not be a candidate here
+        if result is None:  # taken over from elsewhere, the kernel need not be a candidate here
+            only = self._ways(x, bias, [kernel], dtype)
+            result = only[kernel]()
         self._drop_unused(dtype)
         return result  # type: ignore[no-any-return]
 
@@ -158,18 +159,19 @@ class NativePruned(PrunedWeight):
 
         def call(kernel: str) -> Tensor:
             # Packing and questions too: in small layers most of the time goes into finding out what to do.
-            self._unfit(x, weight, bias)
+            self._unfit(x, weight, bias, dtype)
             return self._multiply(x, kernel, bias, self._geometry(x), dtype)
 
         return {DENSE: partial(self._dense, x, weight, bias)} | {name: partial(call, name) for name in kernels if name != DENSE}
 
-    def _unfit(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> str | None:
+    def _unfit(self, input: Tensor, weight: Tensor, bias: Tensor | None, dtype: torch.dtype) -> str | None:
         """Why native code does not take this input, or None."""
         if not native_enabled():
             return DISABLED
-        types = unfit_types(weight, input, bias)
-        if types is not None:
-            return types
+        if dtype is not torch.float32 or input.dtype is not torch.float32:
+            types = unfit_types(weight, input, bias)
+            if types is not None:
+                return types
         if not input.is_cpu or not weight.is_cpu:
             return f"device {input.device}: native kernels run on the CPU"
         if input.layout is not torch.strided:

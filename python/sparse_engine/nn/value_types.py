@@ -48,7 +48,7 @@ def unfit_types(weight: Tensor, *others: Tensor | None) -> str | None:
 
 def as_float32(tensor: Tensor, dtype: torch.dtype) -> Tensor:
     """The values of `tensor`, rounded to `dtype`, as float32: itself where both are."""
-    return tensor.to(dtype).float()
+    return (tensor if tensor.dtype is dtype else tensor.to(dtype)).float()
 
 
 def dense_cost(dtype: torch.dtype, columns: int) -> float:
