@@ -113,6 +113,42 @@ def test_a_forward_of_ones_own_rounds_once(native_always, dtype):
 
 
 @pytest.mark.parametrize("dtype", TYPES, ids=str)
+@pytest.mark.parametrize("autocast", [False, True])
+@pytest.mark.parametrize("own", [True, False], ids=["self", "cross"])
+@pytest.mark.parametrize("weights", [True, False])
+def test_attention_is_as_near_as_torchs(native_always, dtype, autocast, own, weights):
+    torch.manual_seed(0)
+    layer = pruned(nn.MultiheadAttention(64, 4, batch_first=True), 0.8)
+    layer, x = (layer, torch.randn(3, 9, 64)) if autocast else (layer.to(dtype), torch.randn(3, 9, 64).to(dtype))
+    other = x if own else torch.randn(3, 7, 64).to(x.dtype)
+    padding = torch.zeros(3, other.shape[1], dtype=torch.bool)
+    padding[1, -2:] = True
+    mask = torch.rand(9, other.shape[1]) < 0.2
+    mask[:, 0] = False
+
+    def call(layer, x, other, mask):
+        y, scores = layer(x, other, other, key_padding_mask=padding, attn_mask=mask, need_weights=weights)
+        return [y] if scores is None else [y, scores]
+
+    with torch.inference_mode():
+        with torch.autocast("cpu", dtype, enabled=autocast):
+            found = call(layer, x, other, mask)
+            with engine.nn.dense_only():
+                theirs = call(layer, x, other, mask)
+        rounded = copy.deepcopy(layer).to(dtype).float()
+        with engine.nn.dense_only():
+            values = x.to(dtype).float()
+            exact = call(rounded, values, values if own else other.to(dtype).float(), mask)
+    assert found[0].dtype is dtype
+    for ours, dense, right in zip(found, theirs, exact, strict=True):
+        scale = right.abs().max()
+        error, reference = ((y.float() - right).abs().max() / scale for y in (ours, dense))
+        assert error <= max(2 * reference, 8 * HALF_UNIT[dtype])
+    assert ran_native(layer)
+    assert ran_native(layer.out_proj)
+
+
+@pytest.mark.parametrize("dtype", TYPES, ids=str)
 @pytest.mark.parametrize("given", [torch.float32, torch.bfloat16, torch.float16], ids=str)
 @pytest.mark.parametrize("own", [torch.float32, torch.bfloat16], ids=str)
 def test_autocast_rounds_values_first_and_the_result_once_as_torch_does(native_always, dtype, given, own):
