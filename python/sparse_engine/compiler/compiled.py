@@ -72,9 +72,10 @@ class CompiledModel:
         """The model's outputs.
 
         Args:
-            args, kwargs: arrays or torch tensors of the dtypes of `inputs`, in their order or by name; for bfloat16, which
-                numpy lacks, arrays of float32. The first axis is the batch, of any size. Of a model compiled with another open
-                axis, that axis is of any length, and all of them may be lists, of what is given for each of several sequences.
+            args, kwargs: arrays or torch tensors of the dtypes of `inputs`, in their order or by name; for 16-bit floats arrays
+                may be float32, and are for bfloat16, which numpy lacks. The first axis is the batch, of any size. Of a model
+                compiled with another open axis, that axis is of any length, and all of them may be lists, of what is given for
+                each of several sequences.
         Returns:
             one array, or a tuple where the model has several outputs, of the dtypes of `outputs`; torch tensors where the first
             input is one, and float32 for bfloat16 otherwise. Of lists a list.
@@ -212,9 +213,9 @@ def _floats_of(value: Any, tensor: Tensor) -> NDArray[np.float32]:
 
 
 def _widened(value: Any, tensor: Tensor) -> NDArray[np.float32]:
-    """An input of 16 bits as float32, which holds it exactly."""
+    """An input of 16 bits as float32, which holds it exactly; an array may be float32 already."""
     if isinstance(value, np.ndarray):
-        given = "float32" if tensor.dtype == "bfloat16" else tensor.dtype
+        given = tensor.dtype if value.dtype == tensor.dtype else "float32"
         return array_of(value, tensor.name, given).astype(np.float32, copy=False)
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(value, torch.Tensor):

@@ -139,7 +139,7 @@ class OwnForward(Pruned):
 
     def _type(self) -> torch.dtype:
         """What the layer computes in; its weights under masks are all of one type."""
-        return computing_type(next(iter(self._weights().values())))
+        return computing_type(getattr(self, next(iter(self.masks))))
 
     def _weights(self) -> dict[str, Tensor]:
         return {name: getattr(self, name) for name in self.masks}
