@@ -9,7 +9,7 @@ own, contiguous or channels_last as the input is. Which kernel computes it is fo
 weight belongs to.
 """
 
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -97,7 +97,7 @@ def _linear(
         y: Tensor | None = _core.linear_tensors(x, known, bias, NONE, None)
         if y is not None:
             return y
-    fits = known is not DENSE and _is_fit(x, weight, bias, types=NATIVE_TYPES)
+    fits = known is not DENSE and _is_fit(x, weight, bias)
     layer = layer_of((weight,), "linear", arguments, STAND_INS["linear"]) if fits else None
     if layer is None:
         return dense_linear(x, weight, bias, begin, end, transposed)
@@ -123,7 +123,7 @@ def _convolution(
         y: Tensor | None = _core.conv2d_tensors(x, known, shape, bias, NONE, None)
         if y is not None:
             return y
-    fits = known is not DENSE and _is_fit(x, weight, bias, types=NATIVE_TYPES)
+    fits = known is not DENSE and _is_fit(x, weight, bias)
     layer = layer_of((weight,), "convolution", arguments, STAND_INS["convolution"]) if fits else None
     if layer is None:
         return dense_convolution(x, weight, bias, *arguments)
@@ -159,9 +159,9 @@ def _gru(
     return y.contiguous(), h
 
 
-def _is_fit(*tensors: Tensor | None, types: Container[torch.dtype] = (torch.float32,)) -> bool:
+def _is_fit(*tensors: Tensor | None) -> bool:
     """Whether native kernels take these. What a graph was moved or converted to since, they do not."""
-    return native_enabled() and all(t is None or (t.dtype in types and t.is_cpu) for t in tensors)
+    return native_enabled() and all(t is None or (t.dtype in NATIVE_TYPES and t.is_cpu) for t in tensors)
 
 
 def _define(schema: str, dense: Callable[..., Any], native: Callable[..., Any]) -> Any:

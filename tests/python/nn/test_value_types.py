@@ -113,6 +113,36 @@ def test_a_forward_of_ones_own_rounds_once(native_always, dtype):
 
 
 @pytest.mark.parametrize("dtype", TYPES, ids=str)
+@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU])
+@pytest.mark.parametrize("options", [{}, {"num_layers": 2, "bidirectional": True, "batch_first": True}, {"bias": False}])
+def test_recurrent_layers_round_once_at_the_end(native_always, dtype, kind, options):
+    torch.manual_seed(0)
+    layer = pruned(kind(13, 21, **options), 0.8).to(dtype)
+    layers = options.get("num_layers", 1) * (2 if options.get("bidirectional") else 1)
+    for shape in ((5, 13), (5, 1, 13), (6, 9, 13)):
+        x = torch.randn(shape).to(dtype)
+        batch = () if x.dim() == 2 else (shape[0 if options.get("batch_first") else 1],)
+        state = torch.randn(layers, *batch, 21).to(dtype)
+        for given in (None, (state, state * 0.5) if kind is nn.LSTM else state):
+            wide = given if given is None else (state.float(), state.float() * 0.5) if kind is nn.LSTM else state.float()
+            with torch.inference_mode():
+                found = layer(x, given)
+                with engine.nn.dense_only():
+                    theirs, exact = layer(x, given), copy.deepcopy(layer).float()(x.float(), wide)
+            for ours, dense, right in zip(*map(flat, (found, theirs, exact)), strict=True):
+                assert ours.dtype is dtype
+                assert ours.shape == dense.shape
+                allowed = HALF_UNIT[dtype] * 1.01 * right.abs() + 4e-6
+                assert bool(((ours.float() - right).abs() <= allowed).all()), "rounded once, at the end"
+    assert any(decided.native for decided in layer._sparse.choices.exact.values())
+
+
+def flat(result):
+    y, after = result
+    return [y, *(after if isinstance(after, tuple) else [after])]
+
+
+@pytest.mark.parametrize("dtype", TYPES, ids=str)
 @pytest.mark.parametrize("autocast", [False, True])
 @pytest.mark.parametrize("own", [True, False], ids=["self", "cross"])
 @pytest.mark.parametrize("weights", [True, False])
@@ -258,6 +288,30 @@ def test_an_exported_program_is_native(native_always, dtype):
         for _ in range(3):
             y = module(x)
     assert_rounded_once(y, F.linear, x, model[0].weight.detach(), model[0].bias.detach())
+
+
+def test_torch_compile_keeps_layers_native(native_always):
+    class Model(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.linear, self.line = nn.Linear(64, 64), nn.Conv1d(4, 4, 3, padding=1)
+            self.attention = nn.MultiheadAttention(16, 2, batch_first=True)
+
+        def forward(self, x):
+            y = self.line(torch.relu(self.linear(x)).view(-1, 4, 16))
+            return self.attention(y, y, y)[0]
+
+    graphs = []
+    model = pruned(Model()).bfloat16()
+    compiled = torch.compile(model, backend=lambda graph, _: graphs.append(graph) or graph)
+    x = torch.randn(5, 64).bfloat16()
+    with torch.inference_mode():
+        for _ in range(2):
+            assert torch.equal(compiled(x), model(x))
+        names = [str(node.target) for node in graphs[0].graph.nodes if "sparse_engine" in str(node.target)]
+        assert len(names) == 4
+        with torch.autocast("cpu", torch.bfloat16):
+            assert compiled(x).dtype is torch.bfloat16
 
 
 def test_dense_16_bit_products_cost_what_the_processor_makes_of_them(monkeypatch):
