@@ -10,7 +10,7 @@ from torch import Tensor
 from .. import _core
 from ..masking.hooks import Held
 from ..masking.mask import Mask
-from .value_types import VALUE_TYPES, as_float32, dense_cost
+from .value_types import as_float32, dense_cost, stored_type
 
 DENSE = "dense"
 NARROW_COLUMNS = _core.narrow_columns  # up to here a product is bound by the bytes of W
@@ -51,7 +51,7 @@ class Packed:
         """The weight in the format of `kernel`."""
         found = self.matrices.get(kernel)
         if found is None:
-            found = self.matrices[kernel] = FORMATS[kernel](self.dense(), VALUE_TYPES[self._dtype])
+            found = self.matrices[kernel] = FORMATS[kernel](self.dense(), stored_type(self._dtype))
         return found
 
     def dense(self) -> NDArray[np.float32]:

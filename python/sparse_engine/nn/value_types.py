@@ -51,6 +51,12 @@ def as_float32(tensor: Tensor, dtype: torch.dtype) -> Tensor:
     return (tensor if tensor.dtype is dtype else tensor.to(dtype)).float()
 
 
+def stored_type(dtype: torch.dtype) -> _core.ValueType:
+    """What matrices keep values of `dtype` as. Baseline has no instruction that widens float16: there it is float32."""
+    narrow = dtype is not torch.float16 or _core.isa() != "baseline"
+    return VALUE_TYPES[dtype if narrow else torch.float32]
+
+
 def dense_cost(dtype: torch.dtype, columns: int) -> float:
     """What the cost model takes torch's dense product to need, in dense products of float32."""
     return 1.0 if dtype is torch.float32 or columns <= NARROW else _wide_cost(dtype)

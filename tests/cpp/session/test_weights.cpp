@@ -1,6 +1,7 @@
 #include "session/weights.hpp"
 
 #include "small_programs.hpp"
+#include "sparse_engine/runtime.hpp"
 
 namespace sparse_engine {
 namespace {
@@ -47,7 +48,7 @@ TEST(Weights, TakeSixteenBitsWhereThoseHoldThemExactly) {
   };
   const Index wide = bytes_of(0.1f), stored = static_cast<Index>(residual_network().weights[0].values.size());
   EXPECT_LE(bytes_of(0x1.02p+100f) + 4 * stored, wide) << "two bytes less in each of two formats";
-  EXPECT_EQ(bytes_of(0x1.004p+3f), bytes_of(0x1.02p+100f));
+  EXPECT_EQ(bytes_of(0x1.004p+3f), isa() == "baseline" ? wide : bytes_of(0x1.02p+100f)) << "float16 needs an instruction";
 }
 
 }  // namespace

@@ -314,6 +314,17 @@ def test_torch_compile_keeps_layers_native(native_always):
             assert compiled(x).dtype is torch.bfloat16
 
 
+def test_float16_is_kept_where_an_instruction_widens_it(every_isa, native_always):
+    for dtype in TYPES:
+        layer, x = pruned(nn.Linear(64, 64)).to(dtype), torch.randn(1, 64).to(dtype)
+        with torch.inference_mode():
+            y = layer(x)
+        assert_rounded_once(y, F.linear, x, layer.weight.detach(), layer.bias.detach())
+        (packed,) = layer._sparse.packed.values()
+        kept = "float32" if dtype is torch.float16 and every_isa == "baseline" else str(dtype).removeprefix("torch.")
+        assert packed.matrix("csr").value_type.name == kept
+
+
 def test_dense_16_bit_products_cost_what_the_processor_makes_of_them(monkeypatch):
     assert value_types.dense_cost(torch.float32, 100) == value_types.dense_cost(torch.bfloat16, 1) == 1.0
     for fast, expected in ((True, 0.4), (False, 1.0)):
