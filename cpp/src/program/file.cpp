@@ -4,11 +4,15 @@
 //   values, constants, weights, nodes, inputs, outputs, about: count u64, then each
 //   fingerprint u64 of everything before it
 //
+// Floats, of constants and weights, are stored as the narrowest type that holds them exactly, whose number (ValueType, u32)
+// comes before them.
+//
 // A reader refuses what it does not know: there are no sections to skip.
 #include <bit>
 #include <cstring>
 
 #include "base/check.hpp"
+#include "base/exact_type.hpp"
 #include "sparse_engine/fingerprint.hpp"
 #include "sparse_engine/program.hpp"
 
@@ -18,7 +22,7 @@ namespace {
 static_assert(std::endian::native == std::endian::little, "files are little-endian; this machine would have to swap");
 
 constexpr char kMagic[8] = {'s', 'p', 'a', 'r', 's', 'e', '\x1e', '\n'};
-constexpr std::uint32_t kVersion = 1;
+constexpr std::uint32_t kVersion = 2;
 
 class Writer {
  public:
@@ -34,6 +38,16 @@ class Writer {
   void array(const std::vector<T>& values) {
     number<std::uint64_t>(values.size());
     raw(values.data(), values.size() * sizeof(T));
+  }
+  void floats(const std::vector<float>& values) {
+    const ValueType type = exact_type(values);
+    number(static_cast<std::uint32_t>(type));
+    if (type == ValueType::float32) return array(values);
+    std::vector<std::uint16_t> bits(values.size());
+    const bool brain = type == ValueType::bfloat16;
+    std::ranges::transform(values, bits.begin(),
+                           [brain](float v) { return brain ? rounded<BFloat16>(v).bits : rounded<Float16>(v).bits; });
+    array(bits);
   }
   void text(const std::string& s) {
     number<std::uint64_t>(s.size());
@@ -70,6 +84,18 @@ class Reader {
     raw(values.data(), values.size() * sizeof(T));
     return values;
   }
+  std::vector<float> floats() {
+    const auto type = static_cast<ValueType>(number<std::uint32_t>());
+    if (type == ValueType::float32) return array<float>();
+    const bool brain = type == ValueType::bfloat16;
+    check(brain || type == ValueType::float16, "the file has numbers of type ", static_cast<std::uint32_t>(type),
+          "; there is no such type");
+    const std::vector<std::uint16_t> bits = array<std::uint16_t>();
+    std::vector<float> values(bits.size());
+    std::ranges::transform(bits, values.begin(),
+                           [brain](std::uint16_t b) { return brain ? widened(BFloat16{b}) : widened(Float16{b}); });
+    return values;
+  }
   std::string text() {
     std::string s(count(1), '\0');
     raw(s.data(), s.size());
@@ -97,13 +123,13 @@ std::vector<std::uint8_t> Program::to_bytes() const {
     w.number(value.constant);
   }
   w.number<std::uint64_t>(p.constants.size());
-  for (const std::vector<float>& constant : p.constants) w.array(constant);
+  for (const std::vector<float>& constant : p.constants) w.floats(constant);
   w.number<std::uint64_t>(p.weights.size());
   for (const WeightInfo& weight : p.weights) {
     w.number(weight.rows);
     w.number(weight.cols);
     w.array(weight.mask);
-    w.array(weight.values);
+    w.floats(weight.values);
   }
   w.number<std::uint64_t>(p.nodes.size());
   for (const NodeInfo& node : p.nodes) {
@@ -148,14 +174,14 @@ Program Program::from_bytes(std::span<const std::uint8_t> bytes) {
     value.shape = r.array<Size>();
     value.constant = r.number<Index>();
   }
-  p.constants.resize(r.count(8));
-  for (std::vector<float>& constant : p.constants) constant = r.array<float>();
-  p.weights.resize(r.count(32));
+  p.constants.resize(r.count(12));
+  for (std::vector<float>& constant : p.constants) constant = r.floats();
+  p.weights.resize(r.count(36));
   for (WeightInfo& weight : p.weights) {
     weight.rows = r.number<Index>();
     weight.cols = r.number<Index>();
     weight.mask = r.array<std::uint8_t>();
-    weight.values = r.array<float>();
+    weight.values = r.floats();
   }
   const std::size_t nodes = r.count(72);
   for (std::size_t i = 0; i < nodes; ++i) {

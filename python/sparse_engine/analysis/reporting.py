@@ -188,7 +188,9 @@ def _kernel(module: nn.Module, seen: dict[nn.Module, Call] | None) -> tuple[str,
     if seen is not None:
         # Keys of attention hold more than a shape; the last decision is that of this call then.
         key: Any = (getattr(seen[module].x, "shape", None), torch.get_num_threads())
-        choice = choices.get(key, next(reversed(choices.values()), None))
+        choice = next(
+            (choice for where, choice in reversed(choices.items()) if where[:2] == key), next(reversed(choices.values()), None)
+        )
     else:
         choice = next(reversed(choices.values()), None)
     if reasons and (seen is not None or choice is None):

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..compiler.compiled import CompiledModel, is_compiled, load_compiled
+from ..compiler.compiled import NARROW, CompiledModel, is_compiled, load_compiled
 from .output import UserError, importable, need
 
 Array = NDArray[np.float32]
@@ -45,10 +45,11 @@ def opened(
 
 
 def random_array(shape: "list[int]", seed: int, dtype: str = "float32") -> NDArray[Any]:
-    """Normal random numbers, the same every time; of other dtypes 0 and 1, which are rows of most tables, too."""
+    """Normal random numbers, the same every time, float32 for 16 bits; of integers 0 and 1, which are rows of most tables."""
     generator = np.random.default_rng(seed)
-    made = generator.standard_normal(shape) if dtype == "float32" else generator.integers(0, 2, shape)
-    return np.asarray(made, dtype)
+    if dtype in ("float32", *NARROW):
+        return generator.standard_normal(shape).astype(np.float32)
+    return generator.integers(0, 2, shape).astype(dtype)
 
 
 def feeds_of(model: CompiledModel, batch: int) -> Feeds:

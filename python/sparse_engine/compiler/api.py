@@ -24,6 +24,7 @@ from .passes import PASSES
 from .rules.translation import BATCHES
 from .unsupported import UnsupportedModel
 from .verification import verify
+from .widening import NARROW_TYPES, Widened, widened
 
 FALLBACKS = (None, "torch", "onnxruntime")
 
@@ -46,10 +47,11 @@ def compile(
     sequence; torch is not needed afterwards, and later changes of the model do not reach it.
 
     Args:
-        model: a torch module, float32, on the CPU, in eval mode, without hooks of yours and without control flow that depends
-            on values. Or ONNX: the path of a file, its bytes, or an onnx.ModelProto, of opset 7 or later; 16-bit floats are
-            computed in float32, zeros among its weights are found. Where the file fixes the first axis, the program serves that
-            batch alone; other sizes that it leaves open become those of the example.
+        model: a torch module, on the CPU, in eval mode, without hooks of yours and without control flow that depends on values;
+            float32, or bfloat16 or float16: weights keep their 16 bits then, while everything is computed in float32. Or ONNX:
+            the path of a file, its bytes, or an onnx.ModelProto, of opset 7 or later; 16-bit floats are computed in float32,
+            zeros among its weights are found. Where the file fixes the first axis, the program serves that batch alone; other
+            sizes that it leaves open become those of the example.
         example_inputs: a tensor, a tuple of positional arguments or a mapping of keyword arguments; the first axis of each
             tensor is the batch. Of ONNX also arrays, and None for random numbers where the file gives the sizes.
         threads: of one call; 0 for as many as `engine.runtime` says.
@@ -81,8 +83,11 @@ def compile(
         raise ValueError('fallback="onnxruntime" is for ONNX; what a torch module has beside what is covered runs with "torch"')
     check_compilable(model)
     arguments = arguments_of(model, example_inputs)
-    opened = _opened(arguments, open_axis, longest)
-    return _compile_torch(model, arguments, threads, fallback, {"model": type(model).__name__}, opened=opened)
+    opened, about = _opened(arguments, open_axis, longest), {"model": type(model).__name__}
+    narrow = widened(model, arguments)
+    if narrow is not None:
+        model, arguments = narrow.model, narrow.arguments
+    return _compile_torch(model, arguments, threads, fallback, about, opened=opened, narrow=narrow)
 
 
 def _opened(arguments: Arguments, axis: int, longest: "int | None") -> OpenAxis:
@@ -103,16 +108,21 @@ def _compile_torch(
     names: "tuple[list[str], list[str]] | None" = None,
     any_batch: bool = True,
     opened: OpenAxis = BATCH,
+    narrow: "Widened | None" = None,
 ) -> CompiledModel:
     if opened is not BATCH:
         about |= {"open_axis": opened.axis, "longest": opened.longest}
     try:
         graph = capture(model, arguments.args, arguments.kwargs, any_batch, opened)
-    except UnsupportedModel:
+    except UnsupportedModel as error:
         if fallback != "torch":
             raise
+        if narrow is not None:
+            raise ValueError(
+                f"{error} Segments in torch take float32 at their borders: compile model.float(), whose weights are the same"
+            ) from error
     else:
-        return finished(graph, model, arguments, threads, about, names)
+        return finished(graph, model, arguments, threads, about, names, narrow)
     segmented = in_segments(model, arguments, threads, about, names, any_batch)
     segmented.measured = _measured(segmented, model, arguments) | _crossing(segmented, arguments)
     return segmented
@@ -153,8 +163,9 @@ def finished(
     threads: int,
     about: dict[str, Any],
     names: "tuple[list[str], list[str]] | None" = None,
+    narrow: "Widened | None" = None,
 ) -> CompiledModel:
-    """Rewritten, verified, made a program and timed; inputs and outputs with `names`."""
+    """Rewritten, verified, made a program and timed; inputs and outputs with `names`, of the types that `narrow` says."""
     about["captured"] = len(graph.nodes)
     gone: dict[str, int] = {}
     for rewrite in PASSES:
@@ -166,6 +177,10 @@ def finished(
     for values, given in zip((graph.inputs, graph.outputs), names or (), strict=False):
         for value, name in zip(values, given, strict=True):
             value.name = name
+    if narrow is not None:
+        narrow.note_types(graph)
+        about["rounding"] = narrow.rounding
+        model, arguments = narrow.given
     compiled = CompiledModel(lower(graph, about), threads)
     compiled.measured = _measured(compiled, model, arguments)
     return compiled
@@ -207,5 +222,5 @@ def check_compilable(model: nn.Module) -> None:
     for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
         if tensor.device.type != "cpu":
             raise ValueError(f"{name} is on {tensor.device}; compile a copy on the CPU: model.cpu()")
-        if tensor.is_floating_point() and tensor.dtype != torch.float32:
+        if tensor.is_floating_point() and tensor.dtype not in (torch.float32, *NARROW_TYPES):
             raise ValueError(f"{name} is {tensor.dtype}; compile a float32 copy: model.float()")

@@ -19,6 +19,7 @@ from .description import description, shape_of
 from .profile import Profile, profile_of
 
 MAGIC = b"sparse\x1e\n"  # how a file begins
+NARROW = ("bfloat16", "float16")  # of inputs and outputs, computed in float32
 MOST_WHOLE = 2**23  # of an integer input: sums of two are exact in float32
 
 
@@ -51,7 +52,7 @@ class CompiledModel:
         self.about: dict[str, Any] = json.loads(program.about or "{}")
         dtypes = self.about.get("dtypes", {})
         self.inputs = [Tensor(name, shape_of(shape), dtypes.get(name, "float32")) for name, shape in program.inputs]
-        self.outputs = [Tensor(name, shape_of(shape)) for name, shape in program.outputs]
+        self.outputs = [Tensor(name, shape_of(shape), dtypes.get(name, "float32")) for name, shape in program.outputs]
         self.measured: dict[str, float] = {}
 
     @property
@@ -72,12 +73,13 @@ class CompiledModel:
         """The model's outputs.
 
         Args:
-            args, kwargs: arrays or torch tensors of the dtypes of `inputs`, in their order or by name; the first axis is the
-                batch, of any size. Of a model compiled with another open axis, that axis is of any length, and all of them may
-                be lists, of what is given for each of several sequences.
+            args, kwargs: arrays or torch tensors of the dtypes of `inputs`, in their order or by name; for 16-bit floats arrays
+                may be float32, and are for bfloat16, which numpy lacks. The first axis is the batch, of any size. Of a model
+                compiled with another open axis, that axis is of any length, and all of them may be lists, of what is given for
+                each of several sequences.
         Returns:
-            one array, or a tuple where the model has several outputs; torch tensors where the first input is one. Of lists a
-            list.
+            one array, or a tuple where the model has several outputs, of the dtypes of `outputs`; torch tensors where the first
+            input is one, and float32 for bfloat16 otherwise. Of lists a list.
         Raises:
             TypeError: an input is missing, unknown or given twice. ValueError: a shape or dtype that does not fit.
         """
@@ -88,7 +90,7 @@ class CompiledModel:
         arrays, batch = self._arrays(given)
         results = self._results(batch)
         session.run(batch, arrays, results)
-        return _returned(results, given)
+        return self._returned(results, given)
 
     def _of_several(self, session: _core.Session, calls: list[tuple[Any, ...]]) -> list[Any]:
         """Of several sequences at once: what they are given, and what they give, lies one behind the other."""
@@ -101,7 +103,13 @@ class CompiledModel:
         outputs = [np.empty(sum(map(math.prod, of_calls)), np.float32) for of_calls in shapes]
         session.run_several(sizes, inputs, outputs)
         of_outputs = [_cut(output, of_calls) for output, of_calls in zip(outputs, shapes, strict=True)]
-        return [_returned(list(results), given) for given, results in zip(calls, zip(*of_outputs, strict=True), strict=True)]
+        return [self._returned(results, given) for given, results in zip(calls, zip(*of_outputs, strict=True), strict=True)]
+
+    def _returned(self, results: "Sequence[NDArray[np.float32]]", given: Sequence[Any]) -> Any:
+        """As a call returns them: torch tensors where its first input is one."""
+        as_tensors = not isinstance(given[0], np.ndarray) and "torch" in sys.modules
+        made = [_returned(result, port.dtype, as_tensors) for result, port in zip(results, self.outputs, strict=True)]
+        return made[0] if len(made) == 1 else tuple(made)
 
     def run_into(self, size: int, inputs: "list[NDArray[np.float32]]", outputs: "list[NDArray[np.float32]]") -> None:
         """Run at an open size of `size` on arrays of float32, contiguous and of the shapes that `inputs` and `outputs` say.
@@ -223,18 +231,40 @@ def _cut(array: NDArray[np.float32], shapes: list[list[int]]) -> list[NDArray[np
     return [part.reshape(shape) for part, shape in zip(np.split(array, ends[:-1]), shapes, strict=True)]
 
 
-def _returned(results: list[NDArray[np.float32]], given: Sequence[Any]) -> Any:
-    """As a call returns them: torch tensors where its first input is one."""
-    made: list[Any] = results
-    if not isinstance(given[0], np.ndarray) and (torch := sys.modules.get("torch")) is not None:
-        made = [torch.from_numpy(result) for result in results]
-    return made[0] if len(made) == 1 else tuple(made)
-
-
 def _floats_of(value: Any, tensor: Tensor) -> NDArray[np.float32]:
     if tensor.dtype == "float32":
         return array_of(value, tensor.name)
+    if tensor.dtype in NARROW:
+        return _widened(value, tensor)
     return _whole_numbers(_in_memory(value, tensor.name), tensor)
+
+
+def _widened(value: Any, tensor: Tensor) -> NDArray[np.float32]:
+    """An input of 16 bits as float32, which holds it exactly; an array may be float32 already."""
+    if isinstance(value, np.ndarray):
+        given = tensor.dtype if value.dtype == tensor.dtype else "float32"
+        return array_of(value, tensor.name, given).astype(np.float32, copy=False)
+    torch = sys.modules.get("torch")
+    if torch is not None and isinstance(value, torch.Tensor):
+        if value.dtype != getattr(torch, tensor.dtype):
+            raise ValueError(
+                f"{tensor.name} is {value.dtype}; the model was compiled for {tensor.dtype}: pass "
+                f"{tensor.name}.to(torch.{tensor.dtype})"
+            )
+        value = value.float()
+    return array_of(value, tensor.name)
+
+
+def _returned(result: NDArray[np.float32], dtype: str, as_tensor: bool) -> Any:
+    """An output as it is handed out: numpy has no bfloat16."""
+    if as_tensor:
+        torch = sys.modules["torch"]
+        made = torch.from_numpy(result)
+        return made if dtype == "float32" else made.to(getattr(torch, dtype))
+    if dtype == "float16":
+        with np.errstate(over="ignore"):  # infinite then, as in torch
+            return result.astype(np.float16)
+    return result
 
 
 def array_of(value: Any, name: str, dtype: str = "float32") -> NDArray[Any]:

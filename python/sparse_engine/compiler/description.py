@@ -45,6 +45,8 @@ def description(
         lines.append(f"{count}, {arena_nbytes / 2**20:.1f} MiB for intermediate values at batch 1")
     if "error" in about:
         lines.append(f"largest error on the example {about['error']:.1e} of the largest output")
+    if "rounding" in about:
+        lines.append(f"computed in float32; the model's own 16-bit arithmetic is off by {about['rounding']:.1e}")
     if measured:
         ours, theirs = measured["milliseconds"], measured["torch_milliseconds"]
         lines.append(f"{ours:.2f} ms on the example, dense in torch {theirs:.2f} ms ({theirs / ours:.2f}×)")

@@ -36,7 +36,7 @@ class Value:
     """A tensor of 32-bit floats: an input, a result, or a constant. Integers and truth values are whole numbers in it.
 
     Attributes:
-        dtype: of an input, what the caller gives.
+        dtype: of an input, what the caller gives; of an output, what the caller gets.
     """
 
     name: str

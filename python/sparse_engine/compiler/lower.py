@@ -13,7 +13,8 @@ from .graph import Graph, Value
 def lower(graph: Graph, about: Mapping[str, Any]) -> _core.Program:
     """The program of a graph that all passes went over.
 
-    Weights that are one array are stored once. `about` is kept beside them, as JSON, and what inputs are not float32.
+    Weights that are one array are stored once. `about` is kept beside them, as JSON, and what inputs and outputs are not
+    float32.
     Raises:
         ValueError: the graph is none that can run.
     """
@@ -53,6 +54,6 @@ def lower(graph: Graph, about: Mapping[str, Any]) -> _core.Program:
             node.slope,
             list(node.numbers),
         )
-    dtypes = {value.name: value.dtype for value in graph.inputs if value.dtype != "float32"}
+    dtypes = {value.name: value.dtype for value in (*graph.inputs, *graph.outputs) if value.dtype != "float32"}
     kept = json.dumps({**about, **({"dtypes": dtypes} if dtypes else {})})
     return builder.build(inputs, [value_of(value) for value in graph.outputs], kept)

@@ -17,6 +17,7 @@ from .convert import KINDS
 from .fallback import DISABLED, NOT_OWN, TRAINING, native_enabled, transformed
 from .formats import DENSE, modelled
 from .tracing import takes_operators
+from .value_types import NATIVE_TYPES, as_float32, computing_type, unfit_types
 
 PACKED = "in_proj_weight"
 SEPARATE = ("q_proj_weight", "k_proj_weight", "v_proj_weight")
@@ -54,14 +55,20 @@ class MaskedMultiheadAttention(Pruned, nn.MultiheadAttention):
         }
         # One projection serves where all three are of one tensor, three otherwise.
         shape = (*query.shape, *key.shape, query is key is value)
-        choice = state.choices.exact.get((shape, torch.get_num_threads()))
+        dtype = self._type()
+        choice = state.choices.exact.get((shape, torch.get_num_threads(), dtype))
         if choice is None:
             tokens = query.numel() // self.embed_dim
             size = (tokens, key.numel() // self.kdim)
-            kernel, result = state.choices.decide(shape, size, ways, modelled(["csr"], state.density, tokens))
+            expected = modelled(["csr"], state.density, tokens, dtype)
+            kernel, result = state.choices.decide(shape, size, ways, expected, dtype)
             return ways[kernel]() if result is None else result
         choice.left -= 1
         return state.choices.look_again(choice, ways) if choice.left < 0 else ways[choice.kernel]()
+
+    def _type(self) -> torch.dtype:
+        """What the layer computes in; its weights under masks are all of one type."""
+        return computing_type(next(parameter for parameter, _ in self._sparse.under.values()))
 
     def _unfit(self, *inputs: Any) -> str | None:
         """Why native code does not take this call, or None."""
@@ -78,18 +85,18 @@ class MaskedMultiheadAttention(Pruned, nn.MultiheadAttention):
         for x in inputs:
             if type(x) is not Tensor or x.layout is not torch.strided or x.dim() not in (2, 3) or x.numel() == 0:
                 return "an input of another kind"
-            if x.dtype is not torch.float32 or not x.is_cpu:
-                return "native kernels take torch.float32 on the CPU"
-        if any(t.dtype is not torch.float32 or not t.is_cpu for t in held):
-            return "native kernels take torch.float32 on the CPU"
+        if not all(t.is_cpu for t in (*inputs, *held)):
+            return "native kernels run on the CPU"
+        if (types := unfit_types(*held, *inputs, self.in_proj_bias)) is not None:
+            return types
         if self.bias_k is not None or self.bias_v is not None or self.add_zero_attn:
             return "keys or values beside those of the input"
         query, key, value = inputs
         tokens = query.dim() == key.dim() == value.dim() and key.shape[:-1] == value.shape[:-1]
         if not tokens or [x.shape[-1] for x in inputs] != [self.embed_dim, self.kdim, self.vdim]:
             return "sizes that torch refuses"
-        if torch.is_autocast_enabled("cpu") or any(map(transformed, inputs)):
-            return "autocast, a torch transform or a trace"
+        if any(map(transformed, inputs)):
+            return "a torch transform or trace is active"
         return None
 
     def _becomes_operators(self, *inputs: Any) -> bool:
@@ -102,21 +109,27 @@ class MaskedMultiheadAttention(Pruned, nn.MultiheadAttention):
         tokens = inputs[0].dim() == inputs[1].dim() == inputs[2].dim()
         widths = [x.shape[-1] for x in inputs] == [self.embed_dim, self.kdim, self.vdim]
         parameters = [*masked, self.in_proj_bias, *self.out_proj._parameters.values()]
-        return tokens and widths and takes_operators(self, list(inputs), parameters)
+        dtype = masked[0].dtype  # type: ignore[union-attr]
+        return tokens and widths and dtype in NATIVE_TYPES and takes_operators(self, list(inputs), parameters, dtype)
 
     def _linear(self, x: Tensor, bias: Tensor | None, name: str, part: int | None = None) -> Tensor:
         """A projection by a masked weight, or by a third of the packed one."""
         if torch.compiler.is_compiling():
             rows = (0, None) if part is None else (part * self.embed_dim, (part + 1) * self.embed_dim)
             return operators.linear(x, self._parameters[name], bias, *rows)  # type: ignore[no-any-return]
-        return native_linear(x, self._matrix(name, part), bias)  # type: ignore[no-any-return]
+        dtype = self._type()
+        matrix = self._matrix(name, part, dtype)
+        if dtype is torch.float32:
+            return native_linear(x, matrix, bias)  # type: ignore[no-any-return]
+        added = None if bias is None else as_float32(bias, dtype)
+        return native_linear(as_float32(x, dtype), matrix, added).to(dtype)  # type: ignore[no-any-return]
 
-    def _matrix(self, name: str, part: int | None = None) -> _core.Matrix:
+    def _matrix(self, name: str, part: int | None, dtype: torch.dtype) -> _core.Matrix:
         """A projection's weight, or a third of the packed one, as native kernels read it."""
         if part is None:
-            return self._sparse.pack(name).matrix("csr")
+            return self._sparse.pack(name, dtype=dtype).matrix("csr")
         rows = slice(part * self.embed_dim, (part + 1) * self.embed_dim)
-        return self._sparse.pack(name, (name, part), lambda weight: weight[rows]).matrix("csr")
+        return self._sparse.pack(name, (name, part), lambda weight: weight[rows], dtype).matrix("csr")
 
     def _projected(self, inputs: tuple[Tensor, Tensor, Tensor]) -> list[Tensor]:
         """Queries, keys and values, (batch, tokens, features) each."""
@@ -188,7 +201,8 @@ class MaskedMultiheadAttention(Pruned, nn.MultiheadAttention):
                 continue
             added = F._canonical_mask(given, name, None, "", dtype, check_other=False)
             assert added is not None
-            total = added.reshape(shape) if total is None else total + added.reshape(shape)
+            added = added.reshape(shape).to(dtype)
+            total = added if total is None else total + added
         return total
 
 

@@ -60,8 +60,8 @@ def decisions(model: nn.Module) -> Decisions:
     """What the pruned layers of `model` decided so far, as plain values for JSON.
 
     Returns:
-        By layer name, a list of {"size": bucket of input sizes, "torch_threads", "threads", "isa", "kernel": "dense" or a
-        format, "seconds": median seconds by kernel, empty where the cost model decided}.
+        By layer name, a list of {"size": bucket of input sizes, "torch_threads", "threads", "isa", "dtype", "kernel": "dense"
+        or a format, "seconds": median seconds by kernel, empty where the cost model decided}.
     """
     return {
         name: [
@@ -70,10 +70,11 @@ def decisions(model: nn.Module) -> Decisions:
                 "torch_threads": torch_threads,
                 "threads": threads,
                 "isa": isa,
+                "dtype": dtype,
                 "kernel": choice.kernel,
                 "seconds": dict(choice.seconds),
             }
-            for (size, torch_threads, threads, isa), choice in tuple(layer._sparse.choices.buckets.items())
+            for (size, torch_threads, threads, isa, dtype), choice in tuple(layer._sparse.choices.buckets.items())
         ]
         for name, layer in _layers(model)
     }
@@ -110,7 +111,13 @@ def set_decisions(model: nn.Module, saved: Decisions) -> None:
 def _read(name: str, entry: Any) -> tuple[Any, Choice]:
     try:
         size = tuple(int(side) for side in entry["size"])
-        bucket = (size, int(entry["torch_threads"]), int(entry["threads"]), str(entry["isa"]))
+        bucket = (
+            size,
+            int(entry["torch_threads"]),
+            int(entry["threads"]),
+            str(entry["isa"]),
+            str(entry.get("dtype", "float32")),
+        )
         seconds = {str(kernel): float(value) for kernel, value in entry["seconds"].items()}
         kernel = entry["kernel"]
     except (KeyError, TypeError, ValueError, AttributeError) as error:

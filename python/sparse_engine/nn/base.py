@@ -26,6 +26,11 @@ UNHELD: tuple[Any, Any] = (None, None)  # no parameter, and nothing known of it
 StandIns = list[tuple[nn.Module, str, Tensor]]
 
 
+def packed_key(key: Any, dtype: torch.dtype) -> Any:
+    """What a weight is kept under whose values are packed as `dtype`."""
+    return key if dtype is torch.float32 else (key, dtype)
+
+
 class PrunedState:
     """What a pruned layer keeps beside its parameters. Masks and decisions are copied and pickled, the rest made again."""
 
@@ -63,17 +68,25 @@ class PrunedState:
         state.spread.update(self.spread)
         return state
 
-    def pack(self, name: str, key: Any = None, view: Callable[[Tensor], Tensor] | None = None) -> Packed:
+    def pack(
+        self,
+        name: str,
+        key: Any = None,
+        view: Callable[[Tensor], Tensor] | None = None,
+        dtype: torch.dtype = torch.float32,
+    ) -> Packed:
         """The parameter `name` as native kernels read it, packed again when its values changed.
 
         Args:
             key: what it is kept under, its name by default.
             view: the matrix that is packed, made of the whole parameter.
+            dtype: what its values are rounded to.
         """
+        where = key or name if dtype is torch.float32 else packed_key(key or name, dtype)
         own, held = self.under[name]
-        packed = self.packed.get(key or name)
+        packed = self.packed.get(where)
         if packed is None or packed.epoch != held.epoch:
-            packed = self.packed[key or name] = Packed(own, held, view)
+            packed = self.packed[where] = Packed(own, held, view, dtype)
         return packed
 
     def fall_back(self, reason: str) -> None:

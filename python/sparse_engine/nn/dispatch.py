@@ -19,6 +19,7 @@ import torch
 from .. import _core
 from ..measure.settling import is_settling
 from .formats import DENSE, NARROW_COLUMNS
+from .value_types import name_of
 
 # Native must win by this much: a tie goes to dense, so that a pruned layer is not slower than it was.
 MARGIN = 0.95
@@ -56,8 +57,8 @@ class Choice:
 
 
 Ways = Mapping[str, Callable[[], Any]]
-Where = tuple[int, int, str]  # threads of torch, threads here, instruction set
-Bucket = tuple[tuple[int, ...], int, int, str]  # sizes, and where
+Where = tuple[int, int, str, str]  # threads of torch, threads here, instruction set, what values are
+Bucket = tuple[tuple[int, ...], int, int, str, str]  # sizes, and where
 
 
 def timing_enabled() -> bool:
@@ -177,19 +178,28 @@ class Choices:
     """
 
     def __init__(self) -> None:
-        self.exact: dict[tuple[tuple[int, ...], int], Choice] = {}  # by shape and threads as they came: the fast look-up
+        # By shape, threads and what values are, as they came: the fast look-up.
+        self.exact: dict[tuple[tuple[int, ...], int, torch.dtype], Choice] = {}
         self.buckets: dict[Bucket, Choice] = {}
         self._trials: dict[Bucket, Trial] = {}
 
-    def decide(self, shape: tuple[int, ...], size: tuple[int, ...], ways: Ways, modelled: str) -> "tuple[str, Any]":
+    def decide(
+        self,
+        shape: tuple[int, ...],
+        size: tuple[int, ...],
+        ways: Ways,
+        modelled: str,
+        dtype: torch.dtype = torch.float32,
+    ) -> "tuple[str, Any]":
         """The kernel for an input of `shape`, whose bucket is that of `size`, and its result where one was computed.
 
         Args:
             ways: calls by kernel, dense among them.
             modelled: what the cost model takes.
+            dtype: what values are; each type decides for itself.
         """
         threads = torch.get_num_threads()
-        where: Where = (threads, _core.num_threads(), _core.isa())
+        where: Where = (threads, _core.num_threads(), _core.isa(), name_of(dtype))
         bucket: Bucket = (tuple(map(bucket_of, size)), *where)
         choice = self.buckets.get(bucket)
         result: Any = None
@@ -215,7 +225,7 @@ class Choices:
                 trial.mine.release()
         if len(self.exact) >= MAX_REMEMBERED:
             self.exact.clear()
-        self.exact[(shape, threads)] = choice
+        self.exact[(shape, threads, dtype)] = choice
         return choice.kernel, result
 
     @property

@@ -3,23 +3,26 @@
 from collections.abc import Callable
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from .. import _core
 from ..masking.hooks import Held
 from ..masking.mask import Mask
+from .value_types import as_float32, dense_cost, stored_type
 
 DENSE = "dense"
 NARROW_COLUMNS = _core.narrow_columns  # up to here a product is bound by the bytes of W
 SAMPLED_ROWS = 64
 
-# How each format packs a dense matrix. The names are those of the native cost model, which says what each is expected to take.
-FORMATS: dict[str, Callable[[NDArray[np.float32]], _core.Matrix]] = {
+# How each format packs a dense matrix, and the type it is to keep values as, which blocks and 2:4 keep as float32 always. The
+# names are those of the native cost model, which says what each is expected to take.
+FORMATS: dict[str, Callable[[NDArray[np.float32], _core.ValueType], _core.Matrix]] = {
     "csr": _core.Csr.from_dense,
     "bitmask": _core.Bitmask.from_dense,
-    "bsr4x1": lambda w: _core.Bsr.from_dense(w, 4, 1),
-    "nm2:4": lambda w: _core.Nm.from_dense(w, 2, 4),
+    "bsr4x1": lambda w, _: _core.Bsr.from_dense(w, 4, 1),
+    "nm2:4": lambda w, _: _core.Nm.from_dense(w, 2, 4),
 }
 
 
@@ -30,10 +33,17 @@ class Packed:
         weight: the parameter.
         held: what is known of it; `epoch` says which of its values these are.
         view: the matrix that is packed, made of the whole parameter; by default (out, in · kernel).
+        dtype: what values are rounded to, and stored as where the format can.
     """
 
-    def __init__(self, weight: Tensor, held: Held, view: Callable[[Tensor], Tensor] | None = None) -> None:
-        self.epoch, self._weight, self._view = held.epoch, weight, view
+    def __init__(
+        self,
+        weight: Tensor,
+        held: Held,
+        view: Callable[[Tensor], Tensor] | None = None,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        self.epoch, self._weight, self._view, self._dtype = held.epoch, weight, view, dtype
         held.remember_values(weight)
         self.matrices: dict[str, _core.Matrix] = {}
 
@@ -41,12 +51,12 @@ class Packed:
         """The weight in the format of `kernel`."""
         found = self.matrices.get(kernel)
         if found is None:
-            found = self.matrices[kernel] = FORMATS[kernel](self.dense())
+            found = self.matrices[kernel] = FORMATS[kernel](self.dense(), stored_type(self._dtype))
         return found
 
     def dense(self) -> NDArray[np.float32]:
         """The matrix that is packed."""
-        weight = Tensor.detach(self._weight)
+        weight = as_float32(Tensor.detach(self._weight), self._dtype)
         matrix = weight if self._view is None else self._view(weight)
         found: NDArray[np.float32] = matrix.reshape(matrix.shape[0], -1).contiguous().numpy()
         return found
@@ -87,16 +97,18 @@ def _two_of_four(kept: NDArray[np.bool_]) -> bool:
     return bool((kept.reshape(-1, 4).sum(1) == 2).all())
 
 
-def candidates(fitting_formats: tuple[str, ...], density: float, columns: int) -> list[str]:
+def candidates(fitting_formats: tuple[str, ...], density: float, columns: int, dtype: torch.dtype = torch.float32) -> list[str]:
     """Formats worth timing for `columns` columns, cheapest first by the model; none within reach of dense is an empty list."""
+    dense = dense_cost(dtype, columns)
     if columns > NARROW_COLUMNS:  # laid out alike: single weights for wide products are csr's
         fitting_formats = tuple(f for f in fitting_formats if f != "bitmask")
     costs = {name: _core.product_cost(name, density, columns) for name in fitting_formats}
     best = min(costs.values())
-    worth = [name for name, cost in costs.items() if cost <= 1.6 * best and cost <= 1.6]
+    worth = [name for name, cost in costs.items() if cost <= 1.6 * best and cost <= 1.6 * dense]
     return sorted(worth, key=costs.__getitem__)
 
 
-def modelled(names: list[str], density: float, columns: int) -> str:
+def modelled(names: list[str], density: float, columns: int, dtype: torch.dtype = torch.float32) -> str:
     """What the model alone takes: the cheapest of `names`, or dense."""
-    return names[0] if names and _core.product_cost(names[0], density, columns) < 1 else DENSE
+    fast = names and _core.product_cost(names[0], density, columns) < dense_cost(dtype, columns)
+    return names[0] if fast else DENSE

@@ -25,6 +25,7 @@ from ..matrices.functional import NONE, is_channels_last
 from .fallback import native_enabled
 from .formats import DENSE
 from .owners import Make, layer_of, matrix_of
+from .value_types import NATIVE_TYPES
 
 NAMESPACE = "sparse_engine"
 _library: Any = torch.library.Library(NAMESPACE, "DEF")  # type: ignore[no-untyped-call]
@@ -160,7 +161,7 @@ def _gru(
 
 def _is_fit(*tensors: Tensor | None) -> bool:
     """Whether native kernels take these. What a graph was moved or converted to since, they do not."""
-    return native_enabled() and all(t is None or (t.dtype is torch.float32 and t.is_cpu) for t in tensors)
+    return native_enabled() and all(t is None or (t.dtype in NATIVE_TYPES and t.is_cpu) for t in tensors)
 
 
 def _define(schema: str, dense: Callable[..., Any], native: Callable[..., Any]) -> Any:

@@ -17,6 +17,7 @@ from .fallback import DISABLED, NOT_OWN, TRAINING, native_enabled, transformed
 from .formats import DENSE, FORMATS, NARROW_COLUMNS, candidates, fitting, modelled
 from .products import Convolution, Factor, Product, Products
 from .tracing import takes_operators
+from .value_types import NATIVE_TYPES, as_float32, computing_type, unfit_types
 
 ANY_MASK = ("csr", "bitmask")  # formats that fit every mask
 UNROUTED = "masked; its own forward does not multiply by its weights as they are"
@@ -68,9 +69,10 @@ class OwnForward(Pruned):
             state.fall_back(reason)
             return plain()
         x = inputs[0]
-        choice = state.choices.exact.get((x.shape, torch.get_num_threads()))
+        dtype = self._type()
+        choice = state.choices.exact.get((x.shape, torch.get_num_threads(), dtype))
         if choice is None:
-            return self._decide(x, plain)
+            return self._decide(x, plain, dtype)
         choice.left -= 1
         if choice.left < 0:
             return state.choices.look_again(choice, self._ways(choice.seconds, plain))
@@ -79,7 +81,10 @@ class OwnForward(Pruned):
     def _traced(self, plain: Any, inputs: list[Tensor]) -> Any:
         """The result in a graph that torch is tracing: products with masked weights become operators."""
         weights = [self._parameters.get(name) for name in self.masks]
-        if any(weight is None for weight in weights) or not takes_operators(self, inputs, [*self._parameters.values()]):
+        if any(weight is None for weight in weights):
+            return plain()
+        dtype = weights[0].dtype  # type: ignore[union-attr]
+        if dtype not in NATIVE_TYPES or not takes_operators(self, inputs, [*self._parameters.values()], dtype):
             return plain()
         with Products(self._weights(), self._operator):
             return plain()
@@ -117,19 +122,24 @@ class OwnForward(Pruned):
             state.fall_back(UNROUTED)
         return result
 
-    def _decide(self, x: Tensor, plain: Any) -> Any:
+    def _decide(self, x: Tensor, plain: Any, dtype: torch.dtype) -> Any:
         state: Any = self._sparse
         density = state.density
         wide = any(f.matrix is None and getattr(self, f.parameter).dim() > 2 for f in state.factors)  # convolutions
         columns = NARROW_COLUMNS + 1 if wide else x.numel() // max(1, x.shape[-1])
-        kernels = candidates(state.fitting, density, columns)
+        kernels = candidates(state.fitting, density, columns, dtype)
         ways = self._ways(kernels, plain)
         size = tuple(x.shape) if wide else (columns,)
-        kernel, result = state.choices.decide(x.shape, size, ways, modelled(kernels, density, columns))
+        expected = modelled(kernels, density, columns, dtype)
+        kernel, result = state.choices.decide(x.shape, size, ways, expected, dtype)
         return self._ways([kernel], plain)[kernel]() if result is None else result
 
     def _ways(self, kernels: Iterable[str], plain: Any) -> dict[str, Any]:
         return {DENSE: plain} | {kernel: partial(self._routed, kernel, plain) for kernel in kernels if kernel != DENSE}
+
+    def _type(self) -> torch.dtype:
+        """What the layer computes in; its weights under masks are all of one type."""
+        return computing_type(getattr(self, next(iter(self.masks))))
 
     def _weights(self) -> dict[str, Tensor]:
         return {name: getattr(self, name) for name in self.masks}
@@ -147,24 +157,29 @@ class OwnForward(Pruned):
         if product.factor not in self._sparse.factors and kernel not in ANY_MASK:  # type: ignore[attr-defined]
             return None  # not seen when the formats were looked for
         weight: Tensor = getattr(self, product.factor.parameter)
-        matrix = self._matrix(product.factor, kernel)
+        dtype = computing_type(weight)
+        if dtype is not torch.float32:
+            if unfit_types(weight, x, bias) is not None:
+                return None
+            x, bias = as_float32(x, dtype), None if bias is None else as_float32(bias, dtype)
+        matrix = self._matrix(product.factor, kernel, dtype)
         try:
             if product.convolution is None:
-                return native_linear(x, matrix, bias)  # type: ignore[no-any-return]
+                return native_linear(x, matrix, bias).to(dtype)  # type: ignore[no-any-return]
             shape = _shape_of(product.convolution, weight.shape[2:])
             if shape is None or x.dim() not in (weight.dim(), weight.dim() - 1):
                 return None
             convolve = native_conv2d if weight.dim() == 4 else native_conv1d
-            return convolve(x, matrix, shape, bias)  # type: ignore[no-any-return]
+            return convolve(x, matrix, shape, bias).to(dtype)  # type: ignore[no-any-return]
         except (TypeError, ValueError):
             return None  # torch computes it, or refuses it in its own words
 
-    def _matrix(self, factor: Factor, kernel: str) -> _core.Matrix:
+    def _matrix(self, factor: Factor, kernel: str, dtype: torch.dtype) -> _core.Matrix:
         def view(weight: Tensor) -> Tensor:
             matrix = weight if factor.matrix is None else weight[factor.matrix]
             return matrix.t() if factor.transposed else matrix
 
-        return self._sparse.pack(factor.parameter, factor, view).matrix(kernel)
+        return self._sparse.pack(factor.parameter, factor, view, dtype).matrix(kernel)
 
     def _unfit(self, inputs: list[Tensor]) -> str | None:
         """Why nothing native takes this call, or None."""
@@ -177,10 +192,11 @@ class OwnForward(Pruned):
         held = self._sparse.under
         if any(w is None or name not in held or held[name][0] is not w for name, w in zip(self.masks, masked, strict=True)):
             return "a weight is not the layer's own (functional_call, a parametrization)"
-        if any(w.dtype is not torch.float32 or not w.is_cpu for w in masked if w is not None) or not inputs:
-            return "native kernels take torch.float32 on the CPU"
-        if torch.is_autocast_enabled("cpu"):
-            return "autocast chooses another dtype"
+        types = unfit_types(*(w for w in masked if w is not None))
+        if types is not None or not inputs:
+            return types or "no input is a tensor"
+        if any(w is not None and not w.is_cpu for w in masked):
+            return "native kernels run on the CPU"
         if any(type(t) is not Tensor or transformed(t) for t in inputs):
             return "a torch transform or trace is active, or an input is no plain tensor"
         return None

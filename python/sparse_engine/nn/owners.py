@@ -71,8 +71,10 @@ def matrix_of(weight: Tensor, kind: str, arguments: tuple[Any, ...], x: Tensor) 
     layer: Any = seen.owner()
     if layer is None or not layer._serves(kind, arguments, (weight,)):
         return None
+    if weight.dtype is not torch.float32 or torch.is_autocast_enabled("cpu"):
+        return None  # values to convert: the layer does that
     state, held = layer._sparse, weight.__dict__.get("_held")
-    choice = state.choices.exact.get((x.shape, torch.get_num_threads()))
+    choice = state.choices.exact.get((x.shape, torch.get_num_threads(), torch.float32))
     if choice is None or choice.left < 1 or held is None or held.version != weight._version or not native_enabled():
         return None
     choice.left -= 1

@@ -23,6 +23,7 @@ from .fallback import DISABLED, NOT_OWN, PARAMETRIZED, TRAINING, native_enabled,
 from .formats import DENSE, modelled
 from .scripted import gru, lstm, script_as
 from .tracing import not_traced, takes_operators
+from .value_types import NATIVE_TYPES, as_float32, unfit_types
 
 GATES = {"LSTM": "ifgo", "GRU": "rzn"}  # in torch's order
 
@@ -54,13 +55,14 @@ class PrunedRecurrent(Pruned, nn.RNNBase):
 
     def _infer(self, input: Tensor, hx: Any) -> Any:
         """The result with the kernel that measured faster, of inputs that native code takes."""
-        state = self._sparse
-        ways = {DENSE: lambda: super(PrunedRecurrent, self).forward(input, hx), "csr": lambda: self._native(input, hx)}
-        choice = state.choices.exact.get((input.shape, torch.get_num_threads()))
+        state, dtype = self._sparse, input.dtype
+        ways = {DENSE: lambda: super(PrunedRecurrent, self).forward(input, hx), "csr": lambda: self._rounded(input, hx)}
+        choice = state.choices.exact.get((input.shape, torch.get_num_threads(), dtype))
         if choice is None:
             batch_axis, time_axis = (0, 1) if self.batch_first else (1, 0)
             batch, steps = (1, input.shape[0]) if input.dim() == 2 else (input.shape[batch_axis], input.shape[time_axis])
-            kernel, result = state.choices.decide(input.shape, (batch, steps), ways, modelled(["csr"], state.density, batch))
+            expected = modelled(["csr"], state.density, batch, dtype)
+            kernel, result = state.choices.decide(input.shape, (batch, steps), ways, expected, dtype)
             return ways[kernel]() if result is None else result
         choice.left -= 1
         return state.choices.look_again(choice, ways) if choice.left < 0 else ways[choice.kernel]()
@@ -71,7 +73,10 @@ class PrunedRecurrent(Pruned, nn.RNNBase):
         if isinstance(x, PackedSequence) or x.dim() not in (2, 3) or any(s.dim() != x.dim() for s in states):
             return super().forward(x, hx)
         weights: list[Any] = [self._parameters.get(name) for name in self._flat_weights_names]
-        if any(weight is None for weight in weights) or not takes_operators(self, [x, *states], weights):
+        dtype = next((weight.dtype for weight in weights if weight is not None), None)
+        if any(weight is None for weight in weights) or dtype not in NATIVE_TYPES:
+            return super().forward(x, hx)
+        if not takes_operators(self, [x, *states], weights, dtype):
             return super().forward(x, hx)
         batched, axis = x.dim() == 3, 0 if self.batch_first else 1
         x = x if batched else x.unsqueeze(axis)
@@ -104,8 +109,11 @@ class PrunedRecurrent(Pruned, nn.RNNBase):
         tensors = (x, *states, *self._flat_weights)
         if self.training or (torch.is_grad_enabled() and any(t.requires_grad for t in tensors)):
             return TRAINING
-        if any(t.dtype is not torch.float32 or not t.is_cpu for t in tensors):
-            return "native kernels take torch.float32 on the CPU"
+        if not all(t.is_cpu for t in tensors):
+            return "native kernels run on the CPU"
+        types = unfit_types(*tensors[1 + len(states) :], x, *states)
+        if types is not None:
+            return types
         if type(x) is not Tensor or x.layout is not torch.strided or x.numel() == 0 or x.dim() not in (2, 3):
             return "input of another kind"
         if x.shape[-1] != self.input_size or torch.is_autocast_enabled("cpu"):
@@ -128,7 +136,16 @@ class PrunedRecurrent(Pruned, nn.RNNBase):
                 under[name] = (parameter, hold(parameter, Mask.from_numpy(np.ones(tuple(parameter.shape), np.bool_))))
             elif held.version != parameter._version:
                 held.settle(parameter)
-        return self._sparse.pack(name).matrix("csr")
+        return self._sparse.pack(name, dtype=under[name][0].dtype).matrix("csr")
+
+    def _rounded(self, x: Tensor, hx: Any) -> Any:
+        """The native result as the type of `x`: states stay float32 from step to step, and are rounded at the end."""
+        dtype = x.dtype
+        if dtype is torch.float32:
+            return self._native(x, hx)
+        wide = tuple(as_float32(s, dtype) for s in hx) if isinstance(hx, tuple) else None if hx is None else hx.float()
+        y, after = self._native(as_float32(x, dtype), wide)
+        return y.to(dtype), tuple(s.to(dtype) for s in after) if isinstance(after, tuple) else after.to(dtype)
 
     def _native(self, x: Tensor, hx: Any) -> Any:
         # numpy throughout: its calls on arrays this small cost a fraction of torch's.
@@ -175,7 +192,7 @@ class PrunedRecurrent(Pruned, nn.RNNBase):
         """What is added to the input's product, and to the recurrent one."""
         if not self.bias:
             return None, None
-        of_input, of_state = (self._parameters[f"bias_{kind}{suffix}"].detach().numpy() for kind in ("ih", "hh"))  # type: ignore[union-attr]
+        of_input, of_state = (_numpy(self._parameters[f"bias_{kind}{suffix}"].float()) for kind in ("ih", "hh"))  # type: ignore[union-attr]
         return (of_input + of_state, None) if self.mode == "LSTM" else (of_input, of_state)
 
 

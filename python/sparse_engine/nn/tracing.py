@@ -46,15 +46,17 @@ def _enabled() -> bool:
 _enabled._dynamo_marked_constant = True  # type: ignore[attr-defined]  # as in `parametrized`
 
 
-def takes_operators(layer: nn.Module, inputs: Sequence[Tensor], parameters: Sequence[Tensor | None]) -> bool:
-    """Whether what `layer` computes of `inputs` with `parameters`, the first of them pruned, becomes operators.
+def takes_operators(
+    layer: nn.Module, inputs: Sequence[Tensor], parameters: Sequence[Tensor | None], dtype: torch.dtype = torch.float32
+) -> bool:
+    """Whether what `layer` computes of `inputs` with `parameters`, all of them of `dtype`, becomes operators.
 
     Not while gradients are needed: training changes weights with every step, and what is packed of them would be packed anew.
     An exported program is one for inference when its layers are in eval mode, whatever `requires_grad` says; its operators can
     be differentiated all the same. ONNX knows torch's operations alone.
     """
     tensors = [*inputs, *(tensor for tensor in parameters if tensor is not None)]
-    if layer.training or not all(t.dtype is torch.float32 and t.is_cpu and t.layout is torch.strided for t in tensors):
+    if layer.training or not all(t.dtype is dtype and t.is_cpu and t.layout is torch.strided for t in tensors):
         return False
     if not _is_exporting() and torch.is_grad_enabled() and any(t.requires_grad for t in tensors):
         return False

@@ -21,6 +21,45 @@ TEST(ProgramFile, HoldsEverything) {
   EXPECT_EQ(back.nodes()[0].activation.slope, 0.125f);
 }
 
+// Weights and constants of one value each, in a residual network.
+std::vector<std::uint8_t> bytes_with(float value) {
+  ProgramParts p = residual_network();
+  for (WeightInfo& weight : p.weights) std::ranges::fill(weight.values, value);
+  for (std::vector<float>& constant : p.constants) std::ranges::fill(constant, value);
+  return Program(std::move(p)).to_bytes();
+}
+
+TEST(ProgramFile, HoldsFloatsInSixteenBitsWhereThoseHoldThemExactly) {
+  std::size_t floats = 0;
+  for (const WeightInfo& weight : residual_network().weights) floats += weight.values.size();
+  for (const std::vector<float>& constant : residual_network().constants) floats += constant.size();
+  const std::size_t wide = bytes_with(0.1f).size();
+  for (const float value : {0x1.02p+100f, 0x1.004p+3f, -0.0f, std::numeric_limits<float>::infinity()}) {
+    const std::vector<std::uint8_t> bytes = bytes_with(value);
+    EXPECT_EQ(wide - bytes.size(), 2 * floats) << value;
+    const Program back = Program::from_bytes(bytes);
+    for (const WeightInfo& weight : back.weights())
+      for (const float v : weight.values) ASSERT_EQ(std::bit_cast<std::uint32_t>(v), std::bit_cast<std::uint32_t>(value));
+    EXPECT_EQ(back.constants()[0][0], value);
+    EXPECT_EQ(back.to_bytes(), bytes);
+  }
+}
+
+TEST(ProgramFile, RefusesTypesThatNumbersDoNotHave) {
+  ProgramParts p = residual_network();
+  p.constants[0] = {0x1.fp+100f, 0, 0, 0, 0, 0};  // its first is found by its bits
+  std::vector<std::uint8_t> bytes = Program(std::move(p)).to_bytes();
+  const std::uint8_t first[] = {1, 0, 0, 0, 6, 0, 0, 0, 0, 0, 0, 0, 0xf8, 0x71};
+  const auto at = std::ranges::search(bytes, first).begin();
+  ASSERT_NE(at, bytes.end());
+  for (const std::uint8_t type : {3, 4, 200}) {  // 3 is int8, which needs scales
+    *at = type;
+    const std::uint64_t mark = fingerprint(std::as_bytes(std::span(bytes).first(bytes.size() - 8)));
+    std::memcpy(bytes.data() + bytes.size() - 8, &mark, sizeof mark);
+    EXPECT_REFUSED(Program::from_bytes(bytes), "there is no such type");
+  }
+}
+
 TEST(ProgramFile, RefusesEveryTruncation) {
   const std::vector<std::uint8_t> bytes = Program(residual_network()).to_bytes();
   for (std::size_t length = 0; length < bytes.size(); ++length)
@@ -63,8 +102,8 @@ TEST(ProgramFile, RefusesOrRunsEveryChangedByte) {
 TEST(ProgramFile, SaysWhatItCannotRead) {
   std::vector<std::uint8_t> bytes = Program(residual_network()).to_bytes();
   bytes[8] = 9;
-  EXPECT_REFUSED(Program::from_bytes(bytes), "has version 9; this library reads version 1");
-  bytes[8] = 1;
+  EXPECT_REFUSED(Program::from_bytes(bytes), "has version 9; this library reads version 2");
+  bytes[8] = 2;
   bytes[40] ^= 1;
   EXPECT_REFUSED(Program::from_bytes(bytes), "fingerprint");
   bytes[0] = 'x';

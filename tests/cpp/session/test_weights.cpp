@@ -1,6 +1,7 @@
 #include "session/weights.hpp"
 
 #include "small_programs.hpp"
+#include "sparse_engine/runtime.hpp"
 
 namespace sparse_engine {
 namespace {
@@ -31,6 +32,23 @@ TEST(Weights, AreTheSameInEveryFormatAndMadeOnce) {
     EXPECT_EQ(weights.get(0, format), matrix);
   }
   EXPECT_GT(weights.bytes(), 0);
+}
+
+TEST(Weights, TakeSixteenBitsWhereThoseHoldThemExactly) {
+  const auto bytes_of = [](float value) {
+    ProgramParts p = residual_network();
+    std::ranges::fill(p.weights[0].values, value);
+    sparse_engine::Weights weights(std::make_shared<Program>(std::move(p)));
+    std::vector<float> dense(6 * 27);
+    for (const WeightFormat format : {WeightFormat::csr, WeightFormat::bitmask}) {
+      weights.get(0, format)->to_dense(dense.data());
+      EXPECT_EQ(*std::ranges::max_element(dense), value);
+    }
+    return weights.bytes();
+  };
+  const Index wide = bytes_of(0.1f), stored = static_cast<Index>(residual_network().weights[0].values.size());
+  EXPECT_LE(bytes_of(0x1.02p+100f) + 4 * stored, wide) << "two bytes less in each of two formats";
+  EXPECT_EQ(bytes_of(0x1.004p+3f), isa() == "baseline" ? wide : bytes_of(0x1.02p+100f)) << "float16 needs an instruction";
 }
 
 }  // namespace

@@ -41,6 +41,7 @@ def test_what_cannot_be_opened_is_the_users_error(file):
 
 
 def test_random_numbers_are_the_same_every_time():
+    assert random_array([2, 3], 1, "bfloat16").dtype == random_array([2, 3], 1, "float16").dtype == np.float32
     assert np.array_equal(random_array([2, 3], 1), random_array([2, 3], 1))
     assert not np.array_equal(random_array([2, 3], 1), random_array([2, 3], 2))
 

@@ -5,7 +5,9 @@ from typing import Any
 
 from torch import nn
 
+from ...channels.export import plain_copy
 from ..api import check_compilable
+from ..widening import NARROW_TYPES
 from .compiled_decoder import CompiledDecoder
 from .step import compiled_step
 
@@ -21,7 +23,8 @@ def compile_decoder(
     """Compile a step of `model` that takes any number of tokens and keeps keys and values of a fixed capacity.
 
     Args:
-        model: in eval mode, float32, on the CPU. Either a causal language model of Hugging Face transformers: its positions,
+        model: in eval mode, on the CPU, float32, or bfloat16 or float16: weights keep their 16 bits then, and everything else,
+            logits and caches too, is float32. Either a causal language model of Hugging Face transformers: its positions,
             masks and cache are taken over, and the result has transformers' own `generate`. Or, with `caches`, a module of
             yours whose `forward(input_ids, position, past_k_0, …)` returns `(logits, k_0, …)`: input_ids (batch, tokens),
             position (tokens,), caches (batch, heads, capacity, features) with the tokens' own rows put in by
@@ -40,6 +43,8 @@ def compile_decoder(
     check_compilable(model)
     if batch < 1 or (capacity is not None and capacity < 1):
         raise ValueError(f"batch is {batch} and capacity {capacity}; both must be at least 1")
+    if any(tensor.dtype in NARROW_TYPES for tensor in (*model.parameters(), *model.buffers())):
+        model = plain_copy(model).float()
     if caches is None:
         from .of_transformers import compile_transformers
 
