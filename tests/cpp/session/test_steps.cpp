@@ -24,7 +24,7 @@ TEST(Steps, SayHowANodeRuns) {
 
 TEST(Steps, OfAVolumeAreThoseOfItsSlices) {
   ProgramParts p;
-  const Weights w = integer_weights(6, 54, 0.4, 58);
+  const reference::Weights w = integer_weights(6, 54, 0.4, 58);
   p.values = {{"x", {kBatch, {2}, {3}, {4}, {5}}}, {"y", {kBatch, {6}, {3}, {4}, {5}}}};
   p.weights = {compress(w.values.data(), 6, 54)};
   p.nodes = {{.operation = Operation::conv3d,
