@@ -6,10 +6,9 @@
 
 A row is what a user does: a torch layer, `engine.prune`, `layer(x)` in inference mode, conversion of layouts included. The
 baseline is the same layer unpruned; for a convolution the faster of NCHW and channels_last (of volumes NCDHW and
-channels_last_3d), input and weight alike. All
-sparsities of a shape are timed in the same rounds against one baseline. Times are medians over the rounds, the speed-up is the
-median of the ratios within a round, so that a slow moment of the machine strikes all sides. Outputs are compared with float64
-by the proven bound.
+channels_last_3d), input and weight alike. All sparsities of a shape are timed in the same rounds against one baseline. Times
+are medians over the rounds, the speed-up is the median of the ratios within a round, so that a slow moment of the machine
+strikes all sides. Outputs are compared with float64 by the proven bound.
 """
 
 import argparse

@@ -1,7 +1,10 @@
 // A convolution over volumes as convolutions over images. Its columns are ordered (channel, kd, kh, kw), so it is that of
 // images with channels · kd channels, one image for each slice of the result, whose channels are those of the kd slices it
 // reads.
+#include <algorithm>
+
 #include "base/check.hpp"
+#include "base/tuning.hpp"
 #include "ops/conv/plan.hpp"
 
 namespace sparse_engine {
@@ -32,6 +35,11 @@ class VolumesPlan final : public Plan {
   Index x_step_, y_step_;
 };
 
+std::shared_ptr<const Plan> of_each(std::shared_ptr<const Plan> volume, const ConstVolumes& x, const Volumes& y, int threads) {
+  if (x.batch == 1) return volume;
+  return std::make_shared<VolumesPlan>(std::move(volume), x.batch, x.stride_n, y.stride_n, threads);
+}
+
 template <class View>
 bool rows_follow(const View& v) {
   return v.height == 1 || v.stride_h == v.width * v.stride_w;
@@ -44,10 +52,38 @@ bool reads_along_depth(const ConstVolumes& x, const Conv2dParams& s, const Volum
   return one && !padded && rows_follow(x) && rows_follow(y);
 }
 
+// How many rows of a slice one image takes, side by side: as many as keep its planes in the L2 cache, so that each cell is
+// packed once. Fewer columns than fill a panel are not worth that.
+Index rows_side_by_side(const ConstVolumes& x, const Conv3dParams& s, const Volumes& y) {
+  constexpr Index kLeastColumns = kTileColumns / 4 * 3;
+  const Index cells = checked_mul(x.channels, y.depth * std::min(s.stride_d, s.kernel_d) + s.kernel_d, "planes");
+  const Index most = tuning().band_bytes / static_cast<Index>(sizeof(float)) / std::max<Index>(1, cells);
+  Index found = y.height;
+  for (Index rows = y.height; rows >= 1 && rows * y.width >= kLeastColumns; --rows) {
+    if (y.height % rows != 0) continue;
+    found = rows;
+    if (rows * y.width <= most) break;
+  }
+  return found;
+}
+
+// Images as high as the volumes are deep, `rows` of each slice wide; of one volume where they are several.
+template <class Images, class View>
+Images upright(const View& v, Index rows) {
+  const Index parts = v.height / rows;
+  return {nullptr,        parts == 1 ? v.batch : parts,
+          v.channels,     v.depth,
+          rows * v.width, parts == 1 ? v.stride_n : rows * v.stride_h,
+          v.stride_c,     v.stride_d,
+          v.stride_w};
+}
+
 }  // namespace
 
 std::shared_ptr<const Plan> plan_conv3d(const Kernels& table, const Matrix& w, const ConstVolumes& x, const Conv3dParams& s,
                                         const Volumes& y, bool residual, int threads) {
+  // With a volume for every thread none is shared, and each of them is cut as one thread needs it.
+  const int inner = evenly(x.batch, threads) ? 1 : threads;
   if (reads_along_depth(x, s.plane, y)) {
     const Conv2dParams along{.kernel_h = s.kernel_d,
                              .kernel_w = 1,
@@ -56,14 +92,12 @@ std::shared_ptr<const Plan> plan_conv3d(const Kernels& table, const Matrix& w, c
                              .pad_bottom = s.pad_back,
                              .dilation_h = s.dilation_d,
                              .groups = s.plane.groups};
-    const auto rows = [](auto image, const auto& v) {
-      image = {nullptr, v.batch, v.channels, v.depth, v.height * v.width, v.stride_n, v.stride_c, v.stride_d, v.stride_w};
-      return image;
-    };
-    return plan_conv2d(table, w, rows(ConstImages{}, x), along, rows(Images{}, y), residual, threads);
+    const Index rows = s.kernel_d == 1 ? y.height : rows_side_by_side(x, s, y);
+    const auto from = upright<ConstImages>(x, rows);
+    const auto to = upright<Images>(y, rows);
+    if (rows == y.height) return plan_conv2d(table, w, from, along, to, residual, threads);
+    return of_each(plan_conv2d(table, w, from, along, to, residual, inner), x, y, threads);
   }
-  // With a volume for every thread none is shared, and each of them is cut as one thread needs it.
-  const int inner = evenly(x.batch, threads) ? 1 : threads;
   const Images to{nullptr, y.depth, y.channels, y.height, y.width, y.stride_d, y.stride_c, y.stride_h, y.stride_w};
   ConstImages from{nullptr, y.depth, x.channels, x.height, x.width, x.stride_d, x.stride_c, x.stride_h, x.stride_w};
   std::shared_ptr<const Plan> volume;
@@ -76,8 +110,7 @@ std::shared_ptr<const Plan> plan_conv3d(const Kernels& table, const Matrix& w, c
         .taps = s.kernel_d, .stride = s.stride_d, .dilation = s.dilation_d, .before = s.pad_front, .count = x.depth};
     volume = plan_planes(table, w, from, slices, s.plane, to, residual, inner);
   }
-  if (x.batch == 1) return volume;
-  return std::make_shared<VolumesPlan>(std::move(volume), x.batch, x.stride_n, y.stride_n, threads);
+  return of_each(std::move(volume), x, y, threads);
 }
 
 }  // namespace sparse_engine

@@ -3,6 +3,7 @@
 #include <vector>
 
 #include "base/registry.hpp"
+#include "base/tuning.hpp"
 #include "ops/conv/plan.hpp"
 #include "reference_conv3d.hpp"
 #include "reference_plan.hpp"
@@ -45,6 +46,15 @@ TEST(Volumes, ReadAlongDepthAloneAreImagesAsHighAsTheyAreDeep) {
   ConvCase depthwise = same_size(1, 1, 2, 10, 6, 8, 10);
   depthwise.shape.groups = 10;
   expect_plan({depthwise, 5, 3, 1, 1, 1}, Strategy::depthwise);
+}
+
+TEST(Volumes, ReadAlongDepthAloneAreTakenSomeRowsAtATimeWhereTheyDoNotFitTheCache) {
+  const Tuning before = tuning();
+  set_tuning(tuned_for({.level2 = 32 << 10, .level3 = 4 << 20}));
+  for (const Index batch : {1, 2, 3}) expect_plan({same_size(1, 1, batch, 8, 18, 24, 10), 5, 3, 1, 1, 1}, Strategy::planes);
+  expect_plan({same_size(1, 1, 2, 40, 6, 50, 10), 9, 3, 2, 1, 1}, Strategy::banded);  // not even one row does
+  expect_plan({same_size(1, 1, 2, 8, 7, 9, 10), 5, 3, 1, 1, 1}, Strategy::planes);    // fewer rows would fill no panel
+  set_tuning(before);
 }
 
 TEST(Volumes, ReadSliceBySliceAreImages) {
