@@ -5,15 +5,16 @@
     python bench/compare.py --all --markdown docs/benchmarks.md --json docs/benchmarks.json --readme README.md
 
 A row is what a user does: a torch layer, `engine.prune`, `layer(x)` in inference mode, conversion of layouts included. The
-baseline is the same layer unpruned; for a convolution the faster of NCHW and channels_last, input and weight alike. All
-sparsities of a shape are timed in the same rounds against one baseline. Times are medians over the rounds, the speed-up is the
-median of the ratios within a round, so that a slow moment of the machine strikes all sides. Outputs are compared with float64
-by the proven bound.
+baseline is the same layer unpruned; for a convolution the faster of NCHW and channels_last (of volumes NCDHW and
+channels_last_3d), input and weight alike. All sparsities of a shape are timed in the same rounds against one baseline. Times
+are medians over the rounds, the speed-up is the median of the ratios within a round, so that a slow moment of the machine
+strikes all sides. Outputs are compared with float64 by the proven bound.
 """
 
 import argparse
 import copy
 import json
+import math
 import statistics
 import sys
 import time
@@ -90,7 +91,7 @@ def compare(
 
 
 @torch.inference_mode()
-def check_output(layer: nn.Linear | nn.Conv2d, x: torch.Tensor) -> torch.Tensor:
+def check_output(layer: nn.Linear | nn.Conv2d | nn.Conv3d, x: torch.Tensor) -> torch.Tensor:
     """layer(x); stops unless every output lies within γ(n + 2)·(Σ|w||x| + |b|) of the float64 result, n stored weights.
 
     The kernel is decided here, and not while anything is timed.
@@ -98,10 +99,11 @@ def check_output(layer: nn.Linear | nn.Conv2d, x: torch.Tensor) -> torch.Tensor:
     engine.autotune(layer, x)
     y = layer(x)
     weight, bias = layer.weight.double(), layer.bias.double()
-    if isinstance(layer, nn.Conv2d):
-        exact = F.conv2d(x.double(), weight, bias, layer.stride, layer.padding)
-        size = F.conv2d(x.double().abs(), weight.abs(), bias.abs(), layer.stride, layer.padding)
-        terms = weight.ne(0).flatten(1).sum(1).view(1, -1, 1, 1)
+    if isinstance(layer, (nn.Conv2d, nn.Conv3d)):
+        convolve = F.conv2d if isinstance(layer, nn.Conv2d) else F.conv3d
+        exact = convolve(x.double(), weight, bias, layer.stride, layer.padding)
+        size = convolve(x.double().abs(), weight.abs(), bias.abs(), layer.stride, layer.padding)
+        terms = weight.ne(0).flatten(1).sum(1).view(1, -1, *[1] * (weight.dim() - 2))
     else:
         exact = F.linear(x.double(), weight, bias)
         size = F.linear(x.double().abs(), weight.abs(), bias.abs())
@@ -127,7 +129,7 @@ class Wanted:
 @torch.inference_mode()
 def measured(
     case: str,
-    dense: nn.Linear | nn.Conv2d,
+    dense: nn.Linear | nn.Conv2d | nn.Conv3d,
     baselines: dict[str, Callable[[], object]],
     inputs: list[torch.Tensor],
     macs: int,
@@ -184,10 +186,27 @@ def conv_rows(shape: list[int], wanted: list[Wanted], rounds: int) -> list[Row]:
     return measured(case, dense, baselines, [x, x_last], macs, wanted, rounds)
 
 
+def conv3d_rows(shape: list[int], wanted: list[Wanted], rounds: int) -> list[Row]:
+    out, channels, *sides = shape[:-1]
+    kernel, stride, padding, size = (tuple(sides[i : i + 3]) for i in range(0, 12, 3))
+    batch = shape[-1]
+    dense = nn.Conv3d(channels, out, kernel, stride, padding)
+    last = nn.Conv3d(channels, out, kernel, stride, padding).to(memory_format=torch.channels_last_3d)
+    x = torch.randn(batch, channels, *size)
+    x_last = x.to(memory_format=torch.channels_last_3d)
+    made = [(n + 2 * p - k) // s + 1 for n, p, k, s in zip(size, padding, kernel, stride, strict=True)]
+    macs = batch * math.prod(made) * dense.weight.numel()
+    k, s, n = ("×".join(map(str, sides)) for sides in (kernel, stride, size))
+    case = f"conv {channels}→{out}, {k}/{s}, {n}, batch {batch}"
+    baselines = {"dense NCDHW": lambda: dense(x), "dense channels_last_3d": lambda: last(x_last)}
+    return measured(case, dense, baselines, [x, x_last], macs, wanted, rounds)
+
+
 # An operation, how many numbers its shape has, and what times it; other operations are those of bench/cpp.
 MEASURED: dict[str, tuple[int, Callable[[list[int], list[Wanted], int], list[Row]]]] = {
     "linear": (3, linear_rows),
     "conv": (8, conv_rows),
+    "conv3d": (15, conv3d_rows),
 }
 
 

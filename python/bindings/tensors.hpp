@@ -16,12 +16,12 @@ namespace sparse_engine::bindings {
 
 namespace py = pybind11;
 
-inline constexpr int kMostAxes = 4;
+inline constexpr int kMostAxes = 5;
 using Sides = std::array<Index, kMostAxes>;
 
 // Axes, the innermost first; those that a tensor has not are passed over.
 using Order = std::array<int, kMostAxes>;
-inline constexpr Order kContiguous{3, 2, 1, 0}, kChannelsLast{1, 3, 2, 0};
+inline constexpr Order kContiguous{4, 3, 2, 1, 0}, kChannelsLast{1, 4, 3, 2, 0};
 
 struct TensorView {
   float* data;

@@ -7,7 +7,7 @@
         y = model(x)
     print(engine.report(model, example_inputs=x))
 
-Matrices, `linear`, `conv1d` and `conv2d` need numpy only; what works on models imports torch on first use. Less common things
+Matrices, `linear` and the convolutions need numpy only; what works on models imports torch on first use. Less common things
 lie in `engine.analysis`, `.channels`, `.masking`, `.matrices`, `.nn`, `.pruning`, `.runtime` and `.schedules`.
 """
 
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from .matrices.csr import CSRMatrix as CSRMatrix
     from .matrices.functional import conv1d as conv1d
     from .matrices.functional import conv2d as conv2d
+    from .matrices.functional import conv3d as conv3d
     from .matrices.functional import linear as linear
     from .matrices.nm import NMMatrix as NMMatrix
     from .nn.autotune import autotune as autotune
@@ -77,6 +78,7 @@ _HOMES = {
     "compile_decoder": "compiler.decoder.api",
     "conv1d": "matrices.functional",
     "conv2d": "matrices.functional",
+    "conv3d": "matrices.functional",
     "linear": "matrices.functional",
     "load": "io.checkpoint",
     "load_compiled": "compiler.compiled",

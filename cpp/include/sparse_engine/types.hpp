@@ -89,12 +89,33 @@ struct Images {
   Index stride_n, stride_c, stride_h, stride_w;
 };
 
+// A batch of volumes, whose slices are feature maps: element (n, c, d, h, w) likewise.
+struct ConstVolumes {
+  const float* data;
+  Index batch, channels, depth, height, width;
+  Index stride_n, stride_c, stride_d, stride_h, stride_w;
+};
+
+struct Volumes {
+  float* data;
+  Index batch, channels, depth, height, width;
+  Index stride_n, stride_c, stride_d, stride_h, stride_w;
+};
+
 struct Conv2dParams {
   Index kernel_h, kernel_w;
   Index stride_h = 1, stride_w = 1;
   Index pad_top = 0, pad_left = 0, pad_bottom = 0, pad_right = 0;
   Index dilation_h = 1, dilation_w = 1;
   Index groups = 1;
+};
+
+struct Conv3dParams {
+  Index kernel_d;
+  Index stride_d = 1;
+  Index pad_front = 0, pad_back = 0;
+  Index dilation_d = 1;
+  Conv2dParams plane;  // along height and width; the groups of both
 };
 
 }  // namespace sparse_engine

@@ -21,7 +21,7 @@ class CachedPlan {
 
 // All that a plan was made for, as whole numbers.
 struct PlanKey {
-  static constexpr int kMost = 28;
+  static constexpr int kMost = 34;
   std::int64_t words[kMost];
   int count = 0;
 

@@ -64,7 +64,7 @@ void check_node(const ProgramParts& p, const NodeInfo& node, const std::vector<b
   check_index(node.output, p.values.size(), "output", node.name);
   check(!known[static_cast<std::size_t>(node.output)], "node ", node.name, " makes value ", node.output,
         ", which is there already");
-  const bool product = node.operation == Operation::conv2d || node.operation == Operation::linear;
+  const bool product = is_convolution(node.operation) || node.operation == Operation::linear;
   const bool weighted = product || is_recurrent(node.operation);
   check(weighted || (node.weight == -1 && node.bias == -1), "node ", node.name,
         " is no product; it can have no weight, bias or residual");

@@ -33,16 +33,35 @@ std::vector<Size> with_plane(const NodeInfo& node, const std::vector<Size>& x, I
   return {x[0], {channels, 0}, {plane.width, 0}};
 }
 
+// The numbers of a convolution over two axes, from the one at `first` on.
+Conv2dParams plane_params(const NodeInfo& node, std::size_t first) {
+  const Index* const n = node.numbers.data() + first;
+  return {n[0], n[1], n[2], n[3], n[4], n[5], n[6], n[7], n[8], n[9], n[10]};
+}
+
+void check_weight(const NodeInfo& node, Index channels, Index groups, Index cells, const WeightInfo& w) {
+  check(groups >= 1 && channels % groups == 0 && w.rows % groups == 0, name_of(node.operation), " ", node.name, " has ", groups,
+        " groups; they must divide its ", channels, " input and ", w.rows, " output channels");
+  const Index cols = checked_mul(channels / groups, cells, "columns");
+  check(w.cols == cols, name_of(node.operation), " ", node.name, " has a weight of ", w.cols, " columns; it needs ", cols);
+}
+
 std::vector<Size> conv_result(const NodeInfo& node, const std::vector<Size>& x, const WeightInfo& w) {
   const Plane in = plane_of(node, x);
   const Conv2dParams s = conv_params(node);
   const OutputSize out = conv2d_output_size(s, in.height, in.width);
-  const Index channels = fixed(node, x[1], "channels");
-  check(s.groups >= 1 && channels % s.groups == 0 && w.rows % s.groups == 0, "conv2d ", node.name, " has ", s.groups,
-        " groups; they must divide its ", channels, " input and ", w.rows, " output channels");
-  const Index cols = checked_mul(channels / s.groups, checked_mul(s.kernel_h, s.kernel_w, "kernel"), "columns");
-  check(w.cols == cols, "conv2d ", node.name, " has a weight of ", w.cols, " columns; it needs ", cols);
+  check_weight(node, fixed(node, x[1], "channels"), s.groups, checked_mul(s.kernel_h, s.kernel_w, "kernel"), w);
   return with_plane(node, x, w.rows, {out.height, out.width});
+}
+
+std::vector<Size> conv3d_result(const NodeInfo& node, const std::vector<Size>& x, const WeightInfo& w) {
+  check(x.size() == 5, "conv3d ", node.name, " reads a value of ", x.size(), " axes; it needs 5");
+  const Conv3dParams s = conv3d_params(node);
+  const OutputVolume out =
+      conv3d_output_size(s, fixed(node, x[2], "depth"), fixed(node, x[3], "height"), fixed(node, x[4], "width"));
+  const Index cells = checked_mul(s.kernel_d, checked_mul(s.plane.kernel_h, s.plane.kernel_w, "kernel"), "kernel");
+  check_weight(node, fixed(node, x[1], "channels"), s.plane.groups, cells, w);
+  return {x[0], {w.rows, 0}, {out.depth, 0}, {out.height, 0}, {out.width, 0}};
 }
 
 std::vector<Size> pool_result(const NodeInfo& node, const std::vector<Size>& x) {
@@ -258,10 +277,14 @@ AttentionAxes attention_axes(const std::vector<Size>& shape, Index heads_axis) {
   return {shape[0], shape[static_cast<std::size_t>(heads_axis)], shape[static_cast<std::size_t>(3 - heads_axis)], shape[3]};
 }
 
-Conv2dParams conv_params(const NodeInfo& node) {
+Conv2dParams conv_params(const NodeInfo& node) { return plane_params(node, 0); }
+
+Conv3dParams conv3d_params(const NodeInfo& node) {
   const std::vector<Index>& n = node.numbers;
-  return {n[0], n[1], n[2], n[3], n[4], n[5], n[6], n[7], n[8], n[9], n[10]};
+  return {n[0], n[1], n[2], n[3], n[4], plane_params(node, 5)};
 }
+
+bool is_convolution(Operation operation) { return operation == Operation::conv2d || operation == Operation::conv3d; }
 
 bool is_elementwise(Operation operation) {
   return (operation >= Operation::add && operation <= Operation::keep) || operation == Operation::activation;
@@ -290,6 +313,7 @@ std::vector<Size> result_shape(const NodeInfo& node, const std::vector<std::vect
   };
   switch (node.operation) {
     case Operation::conv2d: needs(1); return conv_result(node, inputs[0], *weight);
+    case Operation::conv3d: needs(1); return conv3d_result(node, inputs[0], *weight);
     case Operation::linear: {
       needs(1);
       check(!inputs[0].empty(), "linear ", node.name, " reads a value without axes");

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "sparse_engine/conv.hpp"
+#include "sparse_engine/conv3d.hpp"
 #include "sparse_engine/program.hpp"
 
 namespace sparse_engine {
@@ -15,12 +16,16 @@ struct BroadcastAxes {
 };
 
 Conv2dParams conv_params(const NodeInfo& node);
+Conv3dParams conv3d_params(const NodeInfo& node);
 
 // The sizes of a value of four axes whose heads lie along axis 1 or 2.
 struct AttentionAxes {
   Size batch, heads, tokens, features;
 };
 AttentionAxes attention_axes(const std::vector<Size>& shape, Index heads_axis);
+
+// Whether a weight slides over planes or volumes.
+bool is_convolution(Operation operation);
 
 // Whether every element of the result comes of the elements at its place.
 bool is_elementwise(Operation operation);

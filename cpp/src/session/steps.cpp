@@ -71,6 +71,7 @@ class Planner {
   PlannedNode plan() {
     switch (node_.operation) {
       case Operation::conv2d: conv(); break;
+      case Operation::conv3d: conv3d(); break;
       case Operation::linear: linear(); break;
       case Operation::max_pool:
       case Operation::average_pool: pool(); break;
@@ -159,6 +160,23 @@ class Planner {
     take_weight(checked_mul(x.batch, y.height * y.width, "columns"), s.groups);
     planned_.plans = {plan_conv2d(table_, *planned_.weight, x, s, y, node_.residual != -1,
                                   threads_for(checked_add(planned_.multiply_adds, x.batch * y.channels * y.height, "work")))};
+  }
+
+  // Contiguous but for where its channels lie.
+  ConstVolumes volumes_of(Index value) const {
+    const std::vector<Index> sizes = shape(value), apart = strides(value);
+    return {nullptr, sizes[0], sizes[1], sizes[2], sizes[3], sizes[4], apart[0], apart[1], sizes[3] * sizes[4], sizes[4], 1};
+  }
+
+  void conv3d() {
+    const ConstVolumes x = volumes_of(node_.inputs[0]), to = volumes_of(node_.output);
+    const Volumes y{nullptr,     to.batch,    to.channels, to.depth,    to.height,  to.width,
+                    to.stride_n, to.stride_c, to.stride_d, to.stride_h, to.stride_w};
+    const Conv3dParams s = conv3d_params(node_);
+    take_weight(checked_mul(x.batch, y.depth * y.height * y.width, "columns"), s.plane.groups);
+    const Index rows = x.batch * y.channels * y.depth * y.height;
+    planned_.plans = {plan_conv3d(table_, *planned_.weight, x, s, y, node_.residual != -1,
+                                  threads_for(checked_add(planned_.multiply_adds, rows, "work")))};
   }
 
   void pool() {
@@ -394,7 +412,7 @@ Index columns_of_item(const Program& program, const NodeInfo& node) {
   const std::vector<Index> shape = program.shape(node.output, 1);
   Index columns = 1;
   if (is_recurrent(node.operation)) return columns;  // one after another
-  if (node.operation == Operation::conv2d)
+  if (is_convolution(node.operation))
     for (std::size_t i = 2; i < shape.size(); ++i) columns *= shape[i];
   else
     for (std::size_t i = 0; i + 1 < shape.size(); ++i) columns *= shape[i];

@@ -75,6 +75,7 @@ bool takes(Operation operation, const Shape& sizes, const std::vector<Index>& st
     case Operation::attention: return strides.back() == 1;
     case Operation::linear: return row_stride(sizes, strides) > 0;
     case Operation::conv2d:
+    case Operation::conv3d:
     case Operation::max_pool:
     case Operation::average_pool:
     case Operation::adaptive_max_pool:

@@ -108,7 +108,7 @@ class CompiledModel:
     def _returned(self, results: "Sequence[NDArray[np.float32]]", given: Sequence[Any]) -> Any:
         """As a call returns them: torch tensors where its first input is one."""
         as_tensors = not isinstance(given[0], np.ndarray) and "torch" in sys.modules
-        made = [_returned(result, port.dtype, as_tensors) for result, port in zip(results, self.outputs, strict=True)]
+        made = [_handed_out(result, port.dtype, as_tensors) for result, port in zip(results, self.outputs, strict=True)]
         return made[0] if len(made) == 1 else tuple(made)
 
     def run_into(self, size: int, inputs: "list[NDArray[np.float32]]", outputs: "list[NDArray[np.float32]]") -> None:
@@ -255,7 +255,7 @@ def _widened(value: Any, tensor: Tensor) -> NDArray[np.float32]:
     return array_of(value, tensor.name)
 
 
-def _returned(result: NDArray[np.float32], dtype: str, as_tensor: bool) -> Any:
+def _handed_out(result: NDArray[np.float32], dtype: str, as_tensor: bool) -> Any:
     """An output as it is handed out: numpy has no bfloat16."""
     if as_tensor:
         torch = sys.modules["torch"]

@@ -104,13 +104,13 @@ class Node:
 
 Makers = dict[Value, Node]
 Readers = dict[Value, list[Node]]
-PRODUCTS = ("conv2d", "linear")
+CONVOLUTIONS = ("conv2d", "conv3d")
+PRODUCTS = (*CONVOLUTIONS, "linear")
 RECURRENT = ("lstm", "gru")  # a product in every step
 ELEMENTWISE = ("add", "subtract", "multiply", "divide", "maximum", "minimum", "less", "less_equal", "equal", "keep")
 # What passes and the program know, and how many inputs each has (None: one or more).
 OPERATIONS: dict[str, int | None] = {
-    "conv2d": 1,
-    "linear": 1,
+    **dict.fromkeys(PRODUCTS, 1),
     "max_pool": 1,
     "average_pool": 1,
     "adaptive_max_pool": 1,

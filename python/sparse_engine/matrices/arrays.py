@@ -54,8 +54,8 @@ def new_result(shape: tuple[int, ...], tensor: bool, channels_last: bool = False
     product that writes them.
     """
     if channels_last:
-        batch, channels, height, width = shape
-        view = _core.result_array((batch, height, width, channels)).transpose(0, 3, 1, 2)
+        batch, channels, *plane = shape
+        view = np.moveaxis(_core.result_array((batch, *plane, channels)), -1, 1)
     else:
         view = _core.result_array(shape)
     return (sys.modules["torch"].from_numpy(view) if tensor else view), view

@@ -1,12 +1,12 @@
 """The operations, on numpy arrays and torch tensors.
 
-`linear`, `conv1d` and `conv2d` check what their caller chose: activation and geometry. `native_linear`, `native_conv1d` and
-`native_conv2d` do the rest and are the only ways into native code: layers, which chose long before, call them.
+`linear` and the convolutions check what their caller chose: activation and geometry. `native_linear`, `native_conv1d`,
+`native_conv2d` and `native_conv3d` do the rest and are the only ways into native code: layers, which chose long before, call
+them.
 """
 
 import math
-from collections.abc import Sequence
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,9 +14,7 @@ from numpy.typing import NDArray
 from .. import _core
 from .arrays import float32_view, is_tensor, new_result
 from .base import Matrix
-
-Sides: TypeAlias = int | Sequence[int]
-Padding: TypeAlias = int | str | Sequence[int | Sequence[int]]
+from .conv_shape import Padding, Sides, conv_shape
 
 NONE = _core.Activation.none
 ACTIVATIONS = {None if name == "none" else name: a for name, a in _core.Activation.__members__.items()}
@@ -91,7 +89,7 @@ def conv2d(
         ValueError: shapes or geometry that make no sense. TypeError: not float32, not on the CPU.
     Source: direct sparse convolution, Park et al., ICLR 2017.
     """
-    shape = _conv_shape(2, kernel_size, stride, padding, dilation, groups)
+    shape = conv_shape(2, kernel_size, stride, padding, dilation, groups)
     return native_conv2d(x, matrix._native, shape, bias, _activation(activation), residual)
 
 
@@ -105,17 +103,65 @@ def native_conv2d(
 ) -> Any:
     """`conv2d` of a native matrix, its geometry prepared."""
     y = _core.conv2d_tensors(x, matrix, shape, bias, activation, residual)
-    if y is not None:
-        return y
-    view = float32_view(x, "x")
-    if view.ndim not in (3, 4):
-        raise ValueError(f"x has shape {view.shape}; convolution takes (N, C, H, W) or (C, H, W)")
-    batched = view if view.ndim == 4 else view[None]
-    size = (batched.shape[0], matrix.rows, *shape.output_size(batched.shape[2], batched.shape[3]))
-    y, out = new_result(size, is_tensor(x), view.ndim == 4 and is_channels_last(x))
-    added = _residual(residual, out, size if view.ndim == 4 else size[1:])
-    _core.conv2d(batched, matrix, shape, _bias(bias, matrix.rows), activation, out, added)
-    return y if view.ndim == 4 else y[0]
+    return _convolved(_core.conv2d, "(N, C, H, W)", x, matrix, shape, bias, activation, residual) if y is None else y
+
+
+def conv3d(
+    x: Any,
+    matrix: Matrix,
+    kernel_size: Sides,
+    bias: Any = None,
+    stride: Sides = 1,
+    padding: Padding = 0,
+    dilation: Sides = 1,
+    groups: int = 1,
+    activation: str | None = None,
+    residual: Any = None,
+) -> Any:
+    """act(conv(x, W) + b + residual), the sparse `torch.nn.functional.conv3d`: `conv2d` of slices, none of them copied out.
+
+    Args:
+        x: float32 (N, Cin, D, H, W) or (Cin, D, H, W), any strides (channels_last_3d included); numpy or torch.
+        matrix: the weight (Cout, Cin / groups, kd, kh, kw) flattened to (Cout, Cin / groups · kd · kh · kw).
+        kernel_size, stride, dilation: one number or (depth, height, width), in cells.
+        bias: float32 (Cout,), or None.
+        padding: the same, or ((front, back), (top, bottom), (left, right)), "valid" or "same", see `conv2d`.
+        groups, activation, residual: as for `conv2d`.
+    Returns:
+        float32 (N, Cout, D', H', W') or (Cout, D', H', W'), the kind and memory order of `x`. No gradients.
+    Raises:
+        ValueError: shapes or geometry that make no sense. TypeError: not float32, not on the CPU.
+    """
+    shape = conv_shape(3, kernel_size, stride, padding, dilation, groups)
+    return native_conv3d(x, matrix._native, shape, bias, _activation(activation), residual)
+
+
+def native_conv3d(
+    x: Any,
+    matrix: _core.Matrix,
+    shape: _core.Conv3dParams,
+    bias: Any = None,
+    activation: _core.Activation = NONE,
+    residual: Any = None,
+) -> Any:
+    """`conv3d` of a native matrix, its geometry prepared."""
+    y = _core.conv3d_tensors(x, matrix, shape, bias, activation, residual)
+    return _convolved(_core.conv3d, "(N, C, D, H, W)", x, matrix, shape, bias, activation, residual) if y is None else y
+
+
+def _convolved(
+    run: Any, axes: str, x: Any, matrix: _core.Matrix, shape: Any, bias: Any, activation: _core.Activation, residual: Any
+) -> Any:
+    """The long way, on arrays; `axes` of a batch."""
+    view, rank = float32_view(x, "x"), axes.count(",") + 1
+    if view.ndim not in (rank - 1, rank):
+        raise ValueError(f"x has shape {view.shape}; convolution takes {axes} or {axes.replace('N, ', '')}")
+    batched = view if view.ndim == rank else view[None]
+    size = (batched.shape[0], matrix.rows, *shape.output_size(*batched.shape[2:]))
+    y, out = new_result(size, is_tensor(x), view.ndim == rank and is_channels_last(x))
+    added = _residual(residual, out, size if view.ndim == rank else size[1:])
+    run(batched, matrix, shape, _bias(bias, matrix.rows), activation, out, added)
+    return y if view.ndim == rank else y[0]
 
 
 def conv1d(
@@ -144,7 +190,7 @@ def conv1d(
     Raises:
         ValueError: shapes or geometry that make no sense. TypeError: not float32, not on the CPU.
     """
-    shape = _conv_shape(1, kernel_size, stride, padding, dilation, groups)
+    shape = conv_shape(1, kernel_size, stride, padding, dilation, groups)
     return native_conv1d(x, matrix._native, shape, bias, _activation(activation), residual)
 
 
@@ -182,72 +228,13 @@ def is_plain(x: Any) -> bool:
 
 
 def is_channels_last(x: Any) -> bool:
-    """Whether torch would give a result for `x` in the channels_last memory format."""
-    if not is_tensor(x) or x.is_contiguous():
+    """Whether torch would give a result for `x` in the channels_last memory format, or channels_last_3d."""
+    if not is_tensor(x) or x.dim() not in (4, 5) or x.is_contiguous():
         return False
     import torch
 
-    return bool(x.is_contiguous(memory_format=torch.channels_last))
-
-
-def _conv_shape(
-    axes: int, kernel_size: Sides, stride: Sides, padding: Padding, dilation: Sides, groups: int
-) -> _core.Conv2dParams:
-    """The native geometry; a convolution over one axis is one row high."""
-    key = repr((axes, kernel_size, stride, padding, dilation, groups))  # unlike the values, tells 3 from 3.0 and True
-    shape = _shapes.get(key)
-    if shape is None:
-        shape = _new_conv_shape(axes, kernel_size, stride, padding, dilation, groups)
-        if len(_shapes) >= _KEPT_SHAPES:
-            _shapes.clear()
-        _shapes[key] = shape
-    return shape
-
-
-# Checking the arguments takes longer than a small convolution; a network asks for few geometries, again and again.
-_KEPT_SHAPES = 256
-_shapes: dict[str, _core.Conv2dParams] = {}
-
-
-def _new_conv_shape(
-    axes: int, kernel_size: Sides, stride: Sides, padding: Padding, dilation: Sides, groups: int
-) -> _core.Conv2dParams:
-    kernel, steps, reach = (
-        _sides(name, value, axes) for name, value in (("kernel_size", kernel_size), ("stride", stride), ("dilation", dilation))
-    )
-    if padding == "same":
-        if any(step != 1 for step in steps):
-            raise ValueError(f"padding = 'same' needs stride 1, not {stride!r}; give the padding in numbers")
-        total = [d * (k - 1) for k, d in zip(kernel, reach, strict=True)]
-        pads = [(t // 2, t - t // 2) for t in total]
-    else:
-        pads = _pads(0 if padding == "valid" else padding, axes)
-    if axes == 1:
-        kernel, steps, reach, pads = (1, *kernel), (1, *steps), (1, *reach), [(0, 0), *pads]
-    (top, bottom), (left, right) = pads
-    pair = [(sides[0], sides[1]) for sides in (kernel, steps, reach)]
-    return _core.Conv2dParams(pair[0], pair[1], (top, left, bottom, right), pair[2], groups)
-
-
-def _sides(name: str, value: Sides, axes: int) -> tuple[int, ...]:
-    sides = (value,) * axes if isinstance(value, int) else value
-    if not isinstance(sides, (tuple, list)) or len(sides) != axes or not all(isinstance(v, int) for v in sides):
-        raise ValueError(f"{name} = {value!r} must be one integer{' or two (height, width)' if axes == 2 else ''}")
-    return tuple(sides)
-
-
-def _pads(padding: Padding, axes: int) -> list[tuple[int, int]]:
-    """Cells before and after, axis by axis."""
-    sides: Any = (padding,) * axes if isinstance(padding, int) else padding
-    if axes == 1 and isinstance(sides, (tuple, list)) and len(sides) == 2:  # (before, after) of the only axis
-        sides = (sides,)
-    pads = []
-    if isinstance(sides, (tuple, list)) and len(sides) == axes:
-        pads = [(side, side) if isinstance(side, int) else side for side in sides]
-    if not pads or not all(isinstance(p, (tuple, list)) and len(p) == 2 and all(isinstance(v, int) for v in p) for p in pads):
-        forms = "two (height, width), ((top, bottom), (left, right))" if axes == 2 else "two (before, after)"
-        raise ValueError(f"padding = {padding!r} must be one integer, {forms}, 'same' or 'valid'")
-    return [(before, after) for before, after in pads]
+    last = torch.channels_last if x.dim() == 4 else torch.channels_last_3d
+    return bool(x.is_contiguous(memory_format=last))
 
 
 def _bias(bias: Any, rows: int) -> Any:

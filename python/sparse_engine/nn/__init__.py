@@ -3,12 +3,12 @@
 from .attention import MaskedMultiheadAttention
 from .autotune import autotune, decisions, set_decisions
 from .conv import (
-    MaskedConv3d,
     MaskedConvTranspose1d,
     MaskedConvTranspose2d,
     MaskedConvTranspose3d,
     SparseConv1d,
     SparseConv2d,
+    SparseConv3d,
 )
 from .convert import register
 from .fallback import dense_only
@@ -16,13 +16,13 @@ from .linear import SparseLinear
 from .recurrent import SparseGRU, SparseLSTM
 
 __all__ = [
-    "MaskedConv3d",
     "MaskedConvTranspose1d",
     "MaskedConvTranspose2d",
     "MaskedConvTranspose3d",
     "MaskedMultiheadAttention",
     "SparseConv1d",
     "SparseConv2d",
+    "SparseConv3d",
     "SparseGRU",
     "SparseLSTM",
     "SparseLinear",

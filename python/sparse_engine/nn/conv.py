@@ -1,7 +1,8 @@
-"""The pruned convolutions: one and two axes run on native sparse kernels, three axes and transposed ones dense under masks."""
+"""The pruned convolutions: plain ones run on native sparse kernels, transposed ones dense under masks."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from math import prod
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -9,7 +10,8 @@ from torch.nn import functional as F
 
 from .. import _core
 from ..masking.mask import Mask
-from ..matrices.functional import native_conv1d, native_conv2d, native_linear
+from ..matrices.conv_shape import native_shape
+from ..matrices.functional import native_conv1d, native_conv2d, native_conv3d, native_linear
 from . import operators
 from .base import PrunedWeight
 from .convert import KINDS, stand_in
@@ -18,7 +20,9 @@ from .native import NativePruned
 
 
 class _NativeConvolution(NativePruned, nn.modules.conv._ConvNd):
-    """Mixin of a pruned convolution over one axis or two."""
+    """Mixin of a pruned convolution, which `convolve` computes on a batch or one image."""
+
+    convolve: ClassVar[Callable[..., Any]]
 
     def _operator(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         axes = len(self.kernel_size)
@@ -43,84 +47,62 @@ class _NativeConvolution(NativePruned, nn.modules.conv._ConvNd):
             return None
         return tuple(sides[::2])
 
-
-class SparseConv2d(_NativeConvolution, nn.Conv2d):
-    """A pruned `torch.nn.Conv2d`: same parameters, same results within rounding, native sparse kernels in inference."""
-
-    plain = nn.Conv2d
-
     def _dense(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        return self._conv_forward(input, weight, bias)  # type: ignore[no-any-return]
+        return self._conv_forward(input, weight, bias)
 
-    def _geometry(self, x: Tensor) -> tuple[_core.Conv2dParams, tuple[int, int]]:
+    def _geometry(self, x: Tensor) -> tuple[Any, tuple[int, ...]]:
         """The native description of this convolution and its output size; ValueError where there is none."""
-        if x.dim() not in (3, 4) or x.shape[-3] != self.in_channels:
+        axes = len(self.kernel_size)
+        if x.dim() not in (axes + 1, axes + 2) or x.shape[-axes - 1] != self.in_channels:
             raise ValueError
-        left, right, top, bottom = self._reversed_padding_repeated_twice
-        height, width = x.shape[-2], x.shape[-1]
-        pads = (top, left, bottom, right)
+        sides = self._reversed_padding_repeated_twice[::-1]  # after and before, axis by axis
+        before, after, size = sides[1::2], sides[::2], list(x.shape[-axes:])
         if self.padding_mode != "zeros":  # padded by torch first
-            height, width, pads = height + top + bottom, width + left + right, (0, 0, 0, 0)
-        shape = _core.Conv2dParams(self.kernel_size, self.stride, pads, self.dilation, self.groups)  # type: ignore[arg-type]
-        return shape, shape.output_size(height, width)
+            size = [n + b + a for n, b, a in zip(size, before, after, strict=True)]
+            before = after = [0] * axes
+        shape = native_shape(self.kernel_size, self.stride, before, after, self.dilation, self.groups)
+        return shape, shape.output_size(*([1] * (2 - axes)), *size)
 
-    def _columns(self, geometry: tuple[_core.Conv2dParams, tuple[int, int]], x: Tensor) -> int:
-        batch = x.shape[0] if x.dim() == 4 else 1
-        height, width = geometry[1]
-        return batch if self._is_one_row(x) else _wide(batch * height * width)
+    def _columns(self, geometry: tuple[Any, tuple[int, ...]], x: Tensor) -> int:
+        batch = x.shape[0] if x.dim() == len(self.kernel_size) + 2 else 1
+        if self._is_one_row(x):
+            return batch
+        return max(prod((batch, *geometry[1])), NARROW_COLUMNS + 1)  # wide products however few their positions are
 
     def _is_one_row(self, x: Tensor) -> bool:
         """Whether each image is a row that every filter covers whole, as in squeeze-and-excite: that is a linear layer."""
-        return x.shape[-2:] == self.kernel_size and self.groups == 1 and not any(self._reversed_padding_repeated_twice)
+        axes = len(self.kernel_size)
+        fits = axes > 1 and x.shape[-axes:] == self.kernel_size and self.groups == 1
+        return fits and not any(self._reversed_padding_repeated_twice)
 
-    def _native(
-        self, x: Tensor, matrix: _core.Matrix, bias: Tensor | None, geometry: tuple[_core.Conv2dParams, tuple[int, int]]
-    ) -> Tensor:
+    def _native(self, x: Tensor, matrix: _core.Matrix, bias: Tensor | None, geometry: tuple[Any, tuple[int, ...]]) -> Tensor:
+        axes = len(self.kernel_size)
         if self._is_one_row(x):
             y = native_linear(x.reshape(-1, matrix.cols), matrix, bias)
-            return y.reshape(*x.shape[:-3], matrix.rows, 1, 1)  # type: ignore[no-any-return]
+            return y.reshape(*x.shape[: -axes - 1], matrix.rows, *([1] * axes))  # type: ignore[no-any-return]
         images = x if self.padding_mode == "zeros" else F.pad(x, self._reversed_padding_repeated_twice, mode=self.padding_mode)
-        if x.dim() == 3:
-            return native_conv2d(images.unsqueeze(0), matrix, geometry[0], bias).squeeze(0)  # type: ignore[no-any-return]
-        return native_conv2d(images, matrix, geometry[0], bias)  # type: ignore[no-any-return]
+        return self.convolve(images, matrix, geometry[0], bias)  # type: ignore[no-any-return]
 
 
 class SparseConv1d(_NativeConvolution, nn.Conv1d):
     """A pruned `torch.nn.Conv1d`: same parameters, same results within rounding, native sparse kernels in inference."""
 
     plain = nn.Conv1d
-
-    def _dense(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        return self._conv_forward(input, weight, bias)  # type: ignore[no-any-return]
-
-    def _geometry(self, x: Tensor) -> tuple[_core.Conv2dParams, int]:
-        """The native description of this convolution, over images one row high, and its output length."""
-        if x.dim() not in (2, 3) or x.shape[-2] != self.in_channels:
-            raise ValueError
-        left, right = self._reversed_padding_repeated_twice
-        length, pads = x.shape[-1], (0, left, 0, right)
-        if self.padding_mode != "zeros":  # padded by torch first
-            length, pads = length + left + right, (0, 0, 0, 0)
-        kernel, stride, dilation = ((1, sides[0]) for sides in (self.kernel_size, self.stride, self.dilation))
-        shape = _core.Conv2dParams(kernel, stride, pads, dilation, self.groups)
-        return shape, shape.output_size(1, length)[1]
-
-    def _columns(self, geometry: tuple[_core.Conv2dParams, int], x: Tensor) -> int:
-        return _wide((x.shape[0] if x.dim() == 3 else 1) * geometry[1])
-
-    def _native(self, x: Tensor, matrix: _core.Matrix, bias: Tensor | None, geometry: tuple[_core.Conv2dParams, int]) -> Tensor:
-        rows = x if self.padding_mode == "zeros" else F.pad(x, self._reversed_padding_repeated_twice, mode=self.padding_mode)
-        return native_conv1d(rows, matrix, geometry[0], bias)  # type: ignore[no-any-return]
+    convolve = staticmethod(native_conv1d)
 
 
-class MaskedConv3d(PrunedWeight, nn.Conv3d):
-    """A pruned `torch.nn.Conv3d`: masked, computed dense."""
+class SparseConv2d(_NativeConvolution, nn.Conv2d):
+    """A pruned `torch.nn.Conv2d`: same parameters, same results within rounding, native sparse kernels in inference."""
+
+    plain = nn.Conv2d
+    convolve = staticmethod(native_conv2d)
+
+
+class SparseConv3d(_NativeConvolution, nn.Conv3d):
+    """A pruned `torch.nn.Conv3d`: same parameters, same results within rounding, native sparse kernels in inference."""
 
     plain = nn.Conv3d
-    has_native = False
-
-    def _dense(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        return self._conv_forward(input, weight, bias)  # type: ignore[no-any-return]
+    convolve = staticmethod(native_conv3d)
 
 
 class _MaskedTransposed(PrunedWeight, nn.modules.conv._ConvTransposeNd):
@@ -158,17 +140,12 @@ class MaskedConvTranspose3d(_MaskedTransposed, nn.ConvTranspose3d):
     plain = nn.ConvTranspose3d
 
 
-def _wide(positions: int) -> int:
-    """Convolutions run as wide products however few their positions are."""
-    return max(positions, NARROW_COLUMNS + 1)
-
-
 def _sliding(
     weights: Sequence[Tensor], masks: Sequence[Mask | None], stride: Any, padding: Any, dilation: Any, groups: int
 ) -> Any:
     """A layer to stand in for a convolution with somebody else's weight."""
     weight = weights[0]
-    kind: Any = nn.Conv1d if weight.dim() == 3 else nn.Conv2d
+    kind: Any = (nn.Conv1d, nn.Conv2d, nn.Conv3d)[weight.dim() - 3]
     layer = kind(
         weight.shape[1] * groups,
         weight.shape[0],
@@ -189,7 +166,7 @@ KINDS.update(
     {
         nn.Conv1d: SparseConv1d,
         nn.Conv2d: SparseConv2d,
-        nn.Conv3d: MaskedConv3d,
+        nn.Conv3d: SparseConv3d,
         nn.ConvTranspose1d: MaskedConvTranspose1d,
         nn.ConvTranspose2d: MaskedConvTranspose2d,
         nn.ConvTranspose3d: MaskedConvTranspose3d,

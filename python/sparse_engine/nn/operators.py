@@ -1,7 +1,7 @@
 """Products with pruned weights as operators of torch, which `torch.compile` and `torch.export` keep as they are.
 
     sparse_engine::linear(x, weight, bias, begin, end, transposed)         x times rows of a weight, or times their transpose
-    sparse_engine::convolution(x, weight, bias, stride, padding, dilation, groups)      over one axis or two, with a batch
+    sparse_engine::convolution(x, weight, bias, stride, padding, dilation, groups)      over one axis to three, with a batch
     sparse_engine::lstm, sparse_engine::gru(x, states, weights, ...)       torch's layers in eval mode, with a batch
 
 Each is a pure function: to rounding what torch's dense arithmetic gives for the same tensors, with gradients, in memory of its
@@ -21,6 +21,7 @@ from torch.nn import functional as F
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from .. import _core
+from ..matrices.conv_shape import native_shape
 from ..matrices.functional import NONE, is_channels_last
 from .fallback import native_enabled
 from .formats import DENSE
@@ -56,7 +57,7 @@ def dense_convolution(
     groups: int,
 ) -> Tensor:
     """`convolution` in torch's arithmetic."""
-    convolve: Any = F.conv1d if weight.dim() == 3 else F.conv2d
+    convolve: Any = (F.conv1d, F.conv2d, F.conv3d)[weight.dim() - 3]
     return _laid_out(convolve(x, weight, bias, list(stride), list(padding), list(dilation), groups), x)
 
 
@@ -85,7 +86,8 @@ def dense_gru(
 
 def _laid_out(y: Tensor, x: Tensor) -> Tensor:
     """`y` in the memory format of `x`, channels_last or contiguous."""
-    return y.contiguous(memory_format=torch.channels_last if is_channels_last(x) else torch.contiguous_format)
+    last = torch.channels_last if x.dim() == 4 else torch.channels_last_3d
+    return y.contiguous(memory_format=last if is_channels_last(x) else torch.contiguous_format)
 
 
 def _linear(
@@ -115,12 +117,12 @@ def _convolution(
     groups: int,
 ) -> Tensor:
     arguments = (tuple(stride), tuple(padding), tuple(dilation), groups)
-    short = weight.dim() == 4 and x.shape[-2:] != weight.shape[-2:]  # else an image is a row, and this a linear layer
+    short = weight.dim() > 3 and x.shape[2:] != weight.shape[2:]  # else an image is a row, and this a linear layer
     known = matrix_of(weight, "convolution", arguments, x) if short else None
     if known is not None and known is not DENSE:
-        sides: Any = (weight.shape[-2:], arguments[0], arguments[1] * 2, arguments[2])
-        shape = _core.Conv2dParams(*sides, groups)  # type: ignore[call-arg]
-        y: Tensor | None = _core.conv2d_tensors(x, known, shape, bias, NONE, None)
+        shape = native_shape(weight.shape[2:], stride, padding, padding, dilation, groups)
+        run = _core.conv2d_tensors if weight.dim() == 4 else _core.conv3d_tensors
+        y: Tensor | None = run(x, known, shape, bias, NONE, None)
         if y is not None:
             return y
     fits = known is not DENSE and _is_fit(x, weight, bias)

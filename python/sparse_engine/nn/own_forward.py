@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from .. import _core
 from ..masking.mask import Mask
-from ..matrices.functional import native_conv1d, native_conv2d, native_linear
+from ..matrices.conv_shape import native_shape
+from ..matrices.functional import native_conv1d, native_conv2d, native_conv3d, native_linear
 from . import operators
 from .base import Pruned, PrunedState, on_stand_ins
 from .fallback import DISABLED, NOT_OWN, TRAINING, native_enabled, transformed
@@ -169,7 +170,7 @@ class OwnForward(Pruned):
             shape = _shape_of(product.convolution, weight.shape[2:])
             if shape is None or x.dim() not in (weight.dim(), weight.dim() - 1):
                 return None
-            convolve = native_conv2d if weight.dim() == 4 else native_conv1d
+            convolve: Any = (native_conv1d, native_conv2d, native_conv3d)[weight.dim() - 3]
             return convolve(x, matrix, shape, bias).to(dtype)  # type: ignore[no-any-return]
         except (TypeError, ValueError):
             return None  # torch computes it, or refuses it in its own words
@@ -221,19 +222,17 @@ def _tensors(value: Any) -> Iterator[Tensor]:
             yield from _tensors(inner)
 
 
-def _shape_of(how: Convolution, kernel: tuple[int, ...]) -> _core.Conv2dParams | None:
-    """The native description of a convolution over images, or over rows as images one row high; None where there is none."""
-    stride, padding, dilation = (_two(value, len(kernel)) for value in (how.stride, how.padding, how.dilation))
-    if stride is None or padding is None or dilation is None or len(kernel) > 2:
+def _shape_of(how: Convolution, kernel: tuple[int, ...]) -> Any:
+    """The native description of a convolution; None where there is none."""
+    stride, padding, dilation = (_sides(value, len(kernel)) for value in (how.stride, how.padding, how.dilation))
+    if stride is None or padding is None or dilation is None:
         return None  # padding="same" is left to torch
-    if len(kernel) == 1:
-        stride, padding, dilation = (1, stride[1]), (0, padding[1]), (1, dilation[1])
-    return _core.Conv2dParams((1, *kernel)[-2:], stride, (*padding, *padding), dilation, how.groups)  # type: ignore[arg-type]
+    return native_shape(kernel, stride, padding, padding, dilation, how.groups)
 
 
-def _two(value: Any, count: int) -> tuple[int, int] | None:
+def _sides(value: Any, count: int) -> tuple[int, ...] | None:
     if isinstance(value, int):
-        return value, value
+        return (value,) * count
     if isinstance(value, (tuple, list)) and len(value) in (1, count) and all(isinstance(side, int) for side in value):
-        return value[0], value[-1]
+        return tuple(value) if len(value) == count else (value[0],) * count
     return None

@@ -150,7 +150,7 @@ _PRODUCTS: dict[Any, Callable[..., Product | None]] = {
     torch.addmm: _addmm,
     Tensor.addmm: _addmm,
     **dict.fromkeys((torch.matmul, torch.mm, Tensor.matmul, Tensor.mm, Tensor.__matmul__, operator.matmul), _matmul),
-    **dict.fromkeys((torch.conv1d, torch.conv2d), _convolution),
+    **dict.fromkeys((torch.conv1d, torch.conv2d, torch.conv3d), _convolution),
 }
 _VIEWS: dict[Any, Callable[..., Factor | None]] = {
     **dict.fromkeys((torch.t, Tensor.t, torch.transpose, Tensor.transpose), _transposed),

@@ -82,6 +82,23 @@ TEST(Shapes, OfOneAxisAreThoseOfHeightOne) {
   EXPECT_REFUSED(made(Operation::conv2d, {1, 3, 1, 1, 1, 0, 1, 0, 1, 1, 1}), "makes height 3");
 }
 
+TEST(Shapes, OfVolumesHaveADepthOfTheirOwn) {
+  const WeightInfo w = compress(std::vector<float>(6 * 4 * 18, 1.0f).data(), 6, 4 * 18);
+  const auto made = [&](const Shape& x, std::vector<Index> numbers) {
+    return result_shape({.operation = Operation::conv3d, .name = "n", .inputs = {}, .numbers = std::move(numbers)}, {x}, &w,
+                        {});
+  };
+  const Shape x = {kBatch, {8}, {5}, {6}, {7}};
+  EXPECT_EQ(made(x, {2, 2, 0, 1, 1, 3, 3, 1, 2, 1, 1, 1, 1, 1, 1, 2}), (Shape{kBatch, {6}, {3}, {6}, {4}}));
+  EXPECT_REFUSED(made(x, {2, 1, 0, 0, 1, 3, 3, 1, 1, 1, 1, 1, 1, 1, 1, 1}),
+                 "conv3d n has a weight of 72 columns; it needs 144");
+  EXPECT_REFUSED(made(x, {2, 1, 0, 0, 1, 3, 3, 1, 1, 1, 1, 1, 1, 1, 1, 3}), "conv3d n has 3 groups");
+  EXPECT_REFUSED(made(x, {7, 1, 0, 0, 1, 3, 3, 1, 1, 1, 1, 1, 1, 1, 1, 1}), "kernel reaches over 7 cells in depth");
+  EXPECT_REFUSED(made({kBatch, {8}, {5}, {6}}, {2, 1, 0, 0, 1, 3, 3, 1, 1, 1, 1, 1, 1, 1, 1, 2}), "4 axes; it needs 5");
+  EXPECT_REFUSED(made({kBatch, {8}, kBatch, {6}, {7}}, {2, 1, 0, 0, 1, 3, 3, 1, 1, 1, 1, 1, 1, 1, 1, 2}),
+                 "depends on the batch");
+}
+
 TEST(Shapes, OfWhatMovesElementsFollowFromItsNumbers) {
   const Shape x = {kBatch, {8}, {10}, {1}};
   const auto made = [&](Operation operation, std::vector<Index> numbers, const std::vector<Shape>& inputs,
@@ -152,6 +169,11 @@ TEST(Shapes, OfRecurrencesFollowFromTheWeight) {
 TEST(Shapes, KnowWhatIsARecurrence) {
   EXPECT_TRUE(is_recurrent(Operation::lstm) && is_recurrent(Operation::gru));
   EXPECT_FALSE(is_recurrent(Operation::linear) || is_recurrent(Operation::pad));
+}
+
+TEST(Shapes, KnowWhatSlides) {
+  EXPECT_TRUE(is_convolution(Operation::conv2d) && is_convolution(Operation::conv3d));
+  EXPECT_FALSE(is_convolution(Operation::linear) || is_convolution(Operation::max_pool));
 }
 
 TEST(Shapes, KnowWhatGoesElementByElement) {

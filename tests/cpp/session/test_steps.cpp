@@ -22,6 +22,27 @@ TEST(Steps, SayHowANodeRuns) {
   EXPECT_EQ(planned(3, 1).plans[0]->threads(), 1) << "too little to wake another thread for";
 }
 
+TEST(Steps, OfAVolumeAreThoseOfItsSlices) {
+  ProgramParts p;
+  const reference::Weights w = integer_weights(6, 54, 0.4, 58);
+  p.values = {{"x", {kBatch, {2}, {3}, {4}, {5}}}, {"y", {kBatch, {6}, {3}, {4}, {5}}}};
+  p.weights = {compress(w.values.data(), 6, 54)};
+  p.nodes = {{.operation = Operation::conv3d,
+              .name = "c",
+              .inputs = {0},
+              .output = 1,
+              .weight = 0,
+              .numbers = {3, 1, 1, 1, 1, 3, 3, 1, 1, 1, 1, 1, 1, 1, 1, 1}}};
+  p.inputs = {0};
+  p.outputs = {1};
+  sparse_engine::Weights weights(std::make_shared<Program>(std::move(p)));
+  const auto& node = weights.program().nodes()[0];
+  const PlannedNode planned = plan_node(kernels(), weights, node, find_views(weights.program(), 2, 0), 2, 1);
+  EXPECT_EQ(planned.kernel, "planes, csr");
+  EXPECT_EQ(planned.multiply_adds, static_cast<Index>(weights.program().weights()[0].values.size()) * 2 * 3 * 4 * 5);
+  EXPECT_EQ(columns_of_item(weights.program(), node), 3 * 4 * 5);
+}
+
 TEST(Steps, MoveElementsByCopies) {
   sparse_engine::Weights weights(std::make_shared<Program>(moving_network()));
   std::vector<std::string> found;

@@ -46,7 +46,7 @@ def test_a_refusal_says_what_share_of_the_model_it_is():
     class Net(nn.Module):
         def __init__(self):
             super().__init__()
-            self.layer, self.volume = nn.Linear(8, 8), nn.Conv3d(1, 1, 1)
+            self.layer, self.volume = nn.Linear(8, 8), nn.ConvTranspose3d(1, 1, 1)
 
         def forward(self, x):
             return torch.sort(self.volume(self.layer(x)))[0]
@@ -54,7 +54,7 @@ def test_a_refusal_says_what_share_of_the_model_it_is():
     with pytest.raises(engine.UnsupportedModel) as error:
         engine.compile(Net().eval(), torch.randn(2, 1, 2, 2, 8))
     conv, sort = error.value.refused
-    assert (conv.operation, conv.multiply_adds, sort.multiply_adds) == ("conv3d", 2 * 4 * 8, 0)
+    assert (conv.operation, conv.multiply_adds, sort.multiply_adds) == ("conv_transpose3d", 2 * 4 * 8, 0)
     assert error.value.multiply_adds == 2 * 4 * 8 * (8 + 1)
-    assert "conv3d (1×, 11.1% of the multiply-adds, in volume)" in str(error.value)
+    assert "conv_transpose3d (1×, 11.1% of the multiply-adds, in volume)" in str(error.value)
     assert "sort (1×, in the model itself)" in str(error.value)

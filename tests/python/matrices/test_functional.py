@@ -78,6 +78,40 @@ def test_a_residual_is_added_before_the_activation(every_isa, rng, lead):
         engine.linear(x, matrix, residual=residual.astype(np.float64))
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"padding": (2, 0, 1), "stride": (1, 2, 3), "groups": 2},
+        {"padding": "same", "dilation": (2, 1, 1)},
+        {"kernel_size": (3, 1, 1), "stride": (2, 1, 1), "padding": (1, 0, 0)},
+        {"kernel_size": 1, "stride": 2},
+    ],
+    ids=str,
+)
+def test_convolutions_of_volumes_are_torchs_whatever_their_memory_order(every_isa, rng, options):
+    options = {"kernel_size": (2, 3, 3), **options}
+    kernel, groups = options.pop("kernel_size"), options.get("groups", 1)
+    w = integers(rng, (12, 6 // groups, *((kernel,) * 3 if isinstance(kernel, int) else kernel)), 4)
+    x, b = torch.from_numpy(integers(rng, (3, 6, 5, 7, 8), 8)), integers(rng, (12,), 4)
+    expected = torch.nn.functional.conv3d(x, torch.from_numpy(w), torch.from_numpy(b), **options)
+    matrix, last = engine.CSRMatrix.from_dense(w.reshape(12, -1)), torch.channels_last_3d
+    residual = torch.from_numpy(integers(rng, tuple(expected.shape), 8))
+    wider = torch.from_numpy(integers(rng, (3, 6, 5, 7, 16), 8))
+    wider[..., ::2] = x
+    for volume in (x, x.contiguous(memory_format=last), wider[..., ::2], x.flip(0).flip(0)):
+        for r in (residual, residual.contiguous(memory_format=last)):
+            y = engine.conv3d(volume, matrix, kernel, b, **options, residual=r, activation="relu")
+            torch.testing.assert_close(y, torch.relu(expected + residual), rtol=0, atol=0)
+        y = engine.conv3d(volume.numpy(), matrix, kernel, b, **options)
+        np.testing.assert_array_equal(y, expected.numpy())
+        np.testing.assert_array_equal(engine.conv3d(volume[0], matrix, kernel, b, **options), expected[0].numpy())
+    y = engine.conv3d(x.contiguous(memory_format=last), matrix, kernel, b, **options)
+    assert y.is_contiguous(memory_format=last)
+    with pytest.raises(ValueError, match=r"convolution takes \(N, C, D, H, W\) or \(C, D, H, W\)"):
+        engine.conv3d(x[0, 0], matrix, kernel, b, **options)
+
+
 @pytest.mark.parametrize("kernel", [1, 3])
 def test_a_residual_of_either_memory_order_is_added_to_a_convolution(every_isa, rng, kernel):
     w = integers(rng, (20, 6, kernel, kernel), 4)

@@ -46,7 +46,7 @@ NOT_PLAIN = {
     "negated view": lambda: torch.imag(torch.complex(numbers(7, 24), numbers(7, 24)).conj()),
     "no rows": lambda: numbers(0, 24),
     "leading axes apart": lambda: numbers(5, 3, 24).transpose(0, 1),
-    "five axes": lambda: numbers(1, 2, 1, 3, 24),
+    "six axes": lambda: numbers(1, 2, 1, 1, 3, 24),
 }
 
 

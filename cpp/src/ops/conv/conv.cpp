@@ -27,21 +27,21 @@ void check_arguments(const ConstImages& x, const Matrix& w, const Conv2dParams& 
 
 }  // namespace
 
+Index output_length(const AxisParams& a, Index size, const char* name) {
+  check(a.kernel >= 1, "kernel ", name, " = ", a.kernel, "; it must be at least 1");
+  check(a.stride >= 1, "stride ", name, " = ", a.stride, "; it must be at least 1");
+  check(a.dilation >= 1, "dilation ", name, " = ", a.dilation, "; it must be at least 1");
+  check(a.before >= 0 && a.after >= 0, "padding ", name, " = ", std::min(a.before, a.after), "; it must not be negative");
+  check(size >= 0, "input ", name, " = ", size, "; it must not be negative");
+  const Index padded = checked_add(checked_add(size, a.before, "padded input"), a.after, "padded input");
+  const Index reach = checked_add(checked_mul(a.dilation, a.kernel - 1, "kernel"), 1, "kernel");
+  check(reach <= padded, "the kernel reaches over ", reach, " cells in ", name, " but the padded input has ", padded);
+  return (padded - reach) / a.stride + 1;
+}
+
 OutputSize conv2d_output_size(const Conv2dParams& s, Index height, Index width) {
-  const auto axis_size = [](Index size, Index kernel, Index stride, Index before, Index after, Index dilation,
-                            const char* name) {
-    check(kernel >= 1, "kernel ", name, " = ", kernel, "; it must be at least 1");
-    check(stride >= 1, "stride ", name, " = ", stride, "; it must be at least 1");
-    check(dilation >= 1, "dilation ", name, " = ", dilation, "; it must be at least 1");
-    check(before >= 0 && after >= 0, "padding ", name, " = ", std::min(before, after), "; it must not be negative");
-    check(size >= 0, "input ", name, " = ", size, "; it must not be negative");
-    const Index padded = checked_add(checked_add(size, before, "padded input"), after, "padded input");
-    const Index reach = checked_add(checked_mul(dilation, kernel - 1, "kernel"), 1, "kernel");
-    check(reach <= padded, "the kernel reaches over ", reach, " cells in ", name, " but the padded input has ", padded);
-    return (padded - reach) / stride + 1;
-  };
-  return {axis_size(height, s.kernel_h, s.stride_h, s.pad_top, s.pad_bottom, s.dilation_h, "height"),
-          axis_size(width, s.kernel_w, s.stride_w, s.pad_left, s.pad_right, s.dilation_w, "width")};
+  return {output_length({s.kernel_h, s.stride_h, s.pad_top, s.pad_bottom, s.dilation_h}, height, "height"),
+          output_length({s.kernel_w, s.stride_w, s.pad_left, s.pad_right, s.dilation_w}, width, "width")};
 }
 
 void conv2d(const ConstImages& x, const Matrix& w, const Conv2dParams& s, const Epilogue& epilogue, const Images& y) {

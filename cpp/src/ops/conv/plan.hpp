@@ -1,4 +1,5 @@
-// Plans for convolutions: pointwise ones are products of panels; the others read planes.
+// Plans for convolutions: pointwise ones are products of panels; the others read planes. Those over volumes are convolutions
+// of slices.
 #pragma once
 
 #include <memory>
@@ -15,10 +16,19 @@ namespace sparse_engine {
 std::shared_ptr<const Plan> plan_conv2d(const Kernels& table, const Matrix& w, const ConstImages& x, const Conv2dParams& s,
                                         const Images& y, bool residual, int threads);
 
+std::shared_ptr<const Plan> plan_conv3d(const Kernels& table, const Matrix& w, const ConstVolumes& x, const Conv3dParams& s,
+                                        const Volumes& y, bool residual, int threads);
+
 // k×k: a task packs a band of rows of one image into planes. One channel in and one out of each group: some channels of one.
-std::shared_ptr<const Plan> plan_planes(const Kernels& table, const Matrix& w, const ConstImages& x, const Conv2dParams& s,
-                                        const Images& y, bool residual, int threads);
+std::shared_ptr<const Plan> plan_planes(const Kernels& table, const Matrix& w, const ConstImages& x, const Slices& slices,
+                                        const Conv2dParams& s, const Images& y, bool residual, int threads);
 std::shared_ptr<const Plan> plan_depthwise(const Kernels& table, const Matrix& w, const ConstImages& x, const Conv2dParams& s,
                                            const Images& y, int threads);
+
+// How many positions a kernel has along an axis, called `name`; throws std::invalid_argument when the geometry makes no sense.
+struct AxisParams {
+  Index kernel, stride, before, after, dilation;
+};
+Index output_length(const AxisParams& axis, Index size, const char* name);
 
 }  // namespace sparse_engine

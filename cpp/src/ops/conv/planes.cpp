@@ -64,7 +64,7 @@ void fill_zero(float* first, Index count) { std::fill_n(first, count, 0.0f); }
 
 // Some channels at a time, so that a transposition from channels_last stays in the cache.
 void pack_channels(const Kernels& table, const ConstImages& x, const Conv2dParams& s, const Geometry& g, const float* source,
-                   Index first_row, Index channels, float* target) {
+                   Index first_row, Index channels, float* target, Index target_step) {
   const bool zeroed_whole = g.pitch <= tuning().zeroed_pitch;
   for (Index phase_h = 0; phase_h < g.phases_h; ++phase_h) {
     const Axis rows = axis(phase_h, s.stride_h, s.pad_top - first_row * s.stride_h, x.height, g.plane_rows);
@@ -72,7 +72,7 @@ void pack_channels(const Kernels& table, const ConstImages& x, const Conv2dParam
       const Axis cols = axis(phase_w, s.stride_w, s.pad_left, x.width, g.pitch);
       float* phase = target + (phase_h * g.phases_w + phase_w) * g.phase_floats;
       for (Index c = 0; c < channels; ++c) {
-        float* plane = phase + c * g.channel_floats;
+        float* plane = phase + c * target_step;
         if (zeroed_whole) {  // one call instead of two a row
           fill_zero(plane, g.phase_floats);
           continue;
@@ -94,7 +94,7 @@ void pack_channels(const Kernels& table, const ConstImages& x, const Conv2dParam
       if (x.stride_c == 1) {  // channels_last: channels are rows to transpose
         args.row_stride = 1;
         args.rows = channels;
-        args.target_stride = g.channel_floats;
+        args.target_stride = target_step;
         for (Index row = rows.begin; row < rows.end; ++row) {
           table.panel_pack(args);
           args.source += s.stride_h * x.stride_h;
@@ -111,24 +111,44 @@ void pack_channels(const Kernels& table, const ConstImages& x, const Conv2dParam
         for (Index c = 0; c < channels; ++c) {
           table.panel_pack(args);
           args.source += x.stride_c;
-          args.target += g.channel_floats;
+          args.target += target_step;
         }
       }
     }
   }
   const Index used = g.phase_floats * g.phases_h * g.phases_w;
-  for (Index c = 0; c < channels; ++c) fill_zero(target + c * g.channel_floats + used, g.channel_floats - used);
+  for (Index c = 0; c < channels; ++c) fill_zero(target + c * target_step + used, g.channel_floats - used);
+}
+
+// Channels one after another, whose planes are target_step apart.
+void pack_maps(const Kernels& table, const ConstImages& x, const Conv2dParams& s, const Geometry& g, const float* source,
+               Index first_row, Index channels, float* target, Index target_step) {
+  const Index at_once = tuning().pack_channels;
+  for (Index channel = 0; channel < channels; channel += at_once)
+    pack_channels(table, x, s, g, source + channel * x.stride_c, first_row, std::min(at_once, channels - channel),
+                  target + channel * target_step, target_step);
 }
 
 }  // namespace
 
+void pack_slices(const Kernels& table, const ConstImages& x, const Slices& slices, const Conv2dParams& s, const Geometry& g,
+                 Index image, Index first_row, float* planes) {
+  const Index channels = x.channels / slices.taps, step = slices.taps * g.channel_floats;
+  for (Index tap = 0; tap < slices.taps; ++tap) {
+    const Index slice = image * slices.stride + tap * slices.dilation - slices.before;
+    float* target = planes + tap * g.channel_floats;
+    if (slice >= 0 && slice < slices.count) {
+      pack_maps(table, x, s, g, x.data + slice * x.stride_n, first_row, channels, target, step);
+    } else {
+      for (Index channel = 0; channel < channels; ++channel) fill_zero(target + channel * step, g.channel_floats);
+    }
+  }
+}
+
 void pack_planes(const Kernels& table, const ConstImages& x, const Conv2dParams& s, const Geometry& g, Index image,
                  Index first_row, Index first_channel, Index channels, float* planes) {
-  const float* source = x.data + image * x.stride_n + first_channel * x.stride_c;
-  const Index at_once = tuning().pack_channels;
-  for (Index channel = 0; channel < channels; channel += at_once)
-    pack_channels(table, x, s, g, source + channel * x.stride_c, first_row, std::min(at_once, channels - channel),
-                  planes + channel * g.channel_floats);
+  pack_maps(table, x, s, g, x.data + image * x.stride_n + first_channel * x.stride_c, first_row, channels, planes,
+            g.channel_floats);
 }
 
 namespace {

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 
 #include "formats/matrix_impl.hpp"
 #include "kernels/table.hpp"
@@ -30,6 +31,17 @@ struct Geometry {
 enum class Rows { close, aligned };
 
 Geometry geometry(const Conv2dParams& s, const OutputSize& out, Rows rows = Rows::close);
+
+// Which feature maps the channels of an image are. In a convolution over volumes, of `taps` slices, channel c · taps + t of
+// image n is channel c of slice n · stride + t · dilation − before; one outside [0, count) is padding. Else images are slices.
+struct Slices {
+  Index taps = 1, stride = 1, dilation = 1, before = 0, count = std::numeric_limits<Index>::max();
+};
+
+// Copies what the output rows from first_row on read of all channels of an image into planes. x: slices, stride_n apart, each
+// with x.channels / slices.taps channels.
+void pack_slices(const Kernels& table, const ConstImages& x, const Slices& slices, const Conv2dParams& s, const Geometry& g,
+                 Index image, Index first_row, float* planes);
 
 // Copies what the output rows from first_row on read of one image's channels [first_channel, first_channel + channels) into
 // planes.

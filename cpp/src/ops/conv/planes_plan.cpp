@@ -43,9 +43,9 @@ Bands cut_into_bands(const Geometry& g, const ConstImages& x, const Images& y, I
 
 class PlanesPlan final : public Plan {
  public:
-  PlanesPlan(const Kernels& table, const Matrix& w, const ConstImages& x, const Conv2dParams& s, const Images& y, bool residual,
-             int threads)
-      : table_(table), x_(x), s_(s), y_(y), by_row_(writes_rows(table, y)) {
+  PlanesPlan(const Kernels& table, const Matrix& w, const ConstImages& x, const Slices& slices, const Conv2dParams& s,
+             const Images& y, bool residual, int threads)
+      : table_(table), x_(x), slices_(slices), s_(s), y_(y), by_row_(writes_rows(table, y)) {
     group_channels_ = x.channels / s.groups;
     group_rows_ = w.rows() / s.groups;
     // Every third tap then loads within a cache line. Of narrow planes fewer fit the caches then; few filters repay no gaps.
@@ -76,7 +76,7 @@ class PlanesPlan final : public Plan {
         .image = image, .first_row = first_row, .rows = std::min(bands_.rows, y_.height - first_row), .split = task % splits_};
     ConstImages x = x_;
     x.data = operands.x;
-    pack_planes(table_, x, s_, g_, image, first_row, 0, x.channels, own);
+    pack_slices(table_, x, slices_, s_, g_, image, first_row, own);
     std::fill_n(own + planes_floats_, kSlack, 0.0f);
     if (by_row_) {
       for (Index row = 0; row < b.rows; ++row) multiply(b, row * g_.pitch, g_.out.width, operands, own);
@@ -111,6 +111,7 @@ class PlanesPlan final : public Plan {
 
   const Kernels& table_;
   ConstImages x_;
+  Slices slices_;
   Conv2dParams s_;
   Images y_;
   Geometry g_;  // of a band
@@ -161,9 +162,9 @@ class DepthwisePlan final : public Plan {
 
 }  // namespace
 
-std::shared_ptr<const Plan> plan_planes(const Kernels& table, const Matrix& w, const ConstImages& x, const Conv2dParams& s,
-                                        const Images& y, bool residual, int threads) {
-  return std::make_shared<PlanesPlan>(table, w, x, s, y, residual, threads);
+std::shared_ptr<const Plan> plan_planes(const Kernels& table, const Matrix& w, const ConstImages& x, const Slices& slices,
+                                        const Conv2dParams& s, const Images& y, bool residual, int threads) {
+  return std::make_shared<PlanesPlan>(table, w, x, slices, s, y, residual, threads);
 }
 
 std::shared_ptr<const Plan> plan_depthwise(const Kernels& table, const Matrix& w, const ConstImages& x, const Conv2dParams& s,

@@ -11,8 +11,8 @@ from .registry import Call, RefusedError, rule
 def _window(c: Call) -> tuple[Tensor, list[int], list[int], list[int], list[int]]:
     """What is pooled, kernel, stride, and the padding before and after."""
     x, kernel = c.x(), [int(n) for n in c.get("kernel_shape")]
-    if len(kernel) not in (1, 2):
-        raise RefusedError(f"over {len(kernel)} axes; one and two are covered")
+    if not 1 <= len(kernel) <= 3:
+        raise RefusedError(f"over {len(kernel)} axes; one to three are covered")
     dilation = [int(n) for n in c.get("dilations", [1] * len(kernel))]
     if any(d != 1 for d in dilation):
         raise RefusedError("with dilation")
@@ -33,7 +33,7 @@ def _max_pool(c: Call) -> Tensor:
     if c.outputs > 1:
         raise RefusedError("its indices are read")
     x, kernel, stride, before, after = _window(c)
-    pool = F.max_pool1d if len(kernel) == 1 else F.max_pool2d
+    pool = (F.max_pool1d, F.max_pool2d, F.max_pool3d)[len(kernel) - 1]
     if before == after and all(2 * n <= k for n, k in zip(before, kernel, strict=True)):
         return pool(x, kernel, stride, before)
     return pool(F.pad(x, flat(before, after), value=float("-inf")), kernel, stride)
@@ -43,7 +43,7 @@ def _max_pool(c: Call) -> Tensor:
 def _average_pool(c: Call) -> Tensor:
     x, kernel, stride, before, after = _window(c)
     counted = bool(c.get("count_include_pad", 0))
-    pool = F.avg_pool1d if len(kernel) == 1 else F.avg_pool2d
+    pool = (F.avg_pool1d, F.avg_pool2d, F.avg_pool3d)[len(kernel) - 1]
     ceil = bool(c.get("ceil_mode", 0))
     if before == after and not (ceil and counted) and all(2 * n <= k for n, k in zip(before, kernel, strict=True)):
         return pool(x, kernel, stride, before, False, counted)

@@ -35,30 +35,30 @@ def flat(before: Sequence[int], after: Sequence[int]) -> list[int]:
     return [n for pair in reversed(list(zip(before, after, strict=True))) for n in pair]
 
 
-def _plane(c: Call, weight: Tensor) -> tuple[int, list[int], list[int]]:
-    """How many axes the plane has, and stride and dilation along each."""
+def _plane(c: Call, weight: Tensor, most: int) -> tuple[int, list[int], list[int]]:
+    """How many axes a kernel slides along, and stride and dilation along each."""
     axes = weight.ndim - 2
-    if axes not in (1, 2):
-        raise RefusedError(f"over {axes} axes; one and two are covered")
+    if not 1 <= axes <= most:
+        raise RefusedError(f"over {axes} axes; one to {most} are covered")
     return axes, list(c.get("strides", [1] * axes)), list(c.get("dilations", [1] * axes))
 
 
 @rule("Conv")
 def _conv(c: Call) -> Tensor:
     x, weight = c.x(0), c.x(1)
-    axes, stride, dilation = _plane(c, weight)
+    axes, stride, dilation = _plane(c, weight, 3)
     before, after = around(c, x, list(weight.shape[2:]), stride, dilation)
     if before != after:
         x = F.pad(x, flat(before, after))
         before = [0] * axes
-    function = F.conv1d if axes == 1 else F.conv2d
+    function = (F.conv1d, F.conv2d, F.conv3d)[axes - 1]
     return function(x, weight, c.x(2) if c.has(2) else None, stride, before, dilation, c.get("group", 1))
 
 
 @rule("ConvTranspose")
 def _conv_transpose(c: Call) -> Tensor:
     x, weight = c.x(0), c.x(1)
-    axes, stride, dilation = _plane(c, weight)
+    axes, stride, dilation = _plane(c, weight, 2)
     extra = list(c.get("output_padding", [0] * axes))
     kernel = list(weight.shape[2:])
     pads = list(c.get("pads", [0] * 2 * axes))

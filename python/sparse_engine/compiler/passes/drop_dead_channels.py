@@ -5,10 +5,12 @@ becomes part of their bias, unless a convolution's padding, which is 0, lies bes
 weight for needs none of its own. One leads to the next, so it is repeated until nothing changes.
 """
 
+from math import prod
+
 import numpy as np
 from numpy.typing import NDArray
 
-from ..graph import Graph, Node, Value
+from ..graph import CONVOLUTIONS, Graph, Node, Value
 
 CHANNELWISE = ("max_pool", "average_pool")  # a channel of zeros stays one
 ENDS = ("none", "relu", "relu6")  # activations whose value is known exactly
@@ -36,7 +38,7 @@ def drop_dead_channels(graph: Graph) -> None:
 
 def _has_channels(node: Node) -> bool:
     """Whether a product's rows are channels that the next one has columns for."""
-    return node.op == "linear" or (node.op == "conv2d" and node.numbers[-1] == 1)
+    return node.op == "linear" or (node.op in CONVOLUTIONS and node.numbers[-1] == 1)
 
 
 def _products_reading(value: Value, graph: Graph, readers: dict[Value, list[Node]]) -> "list[tuple[Node, bool]]":
@@ -60,8 +62,19 @@ def _products_reading(value: Value, graph: Graph, readers: dict[Value, list[Node
 def _columns(node: Node) -> NDArray[np.float32]:
     """A view of a weight, (rows, channels read, weights for each)."""
     assert node.weight is not None
-    cells = 1 if node.op == "linear" else node.numbers[0] * node.numbers[1]
+    plane, depth = _numbers(node)
+    cells = 1 if node.op == "linear" else prod((*plane[:2], *depth[:1]))
     return node.weight.reshape(node.weight.shape[0], -1, cells)
+
+
+def _is_padded(node: Node) -> bool:
+    plane, depth = _numbers(node)
+    return any((*plane[4:8], *depth[2:4]))
+
+
+def _numbers(node: Node) -> "tuple[tuple[int, ...], tuple[int, ...]]":
+    """Those of a convolution along height and width, and along depth where it has one."""
+    return (node.numbers[5:], node.numbers[:5]) if node.op == "conv3d" else (node.numbers, ())
 
 
 def _forward(node: Node, found: "list[tuple[Node, bool]]") -> bool:
@@ -77,7 +90,7 @@ def _forward(node: Node, found: "list[tuple[Node, bool]]") -> bool:
             if not columns.any():
                 continue
             if constant[row] != 0:
-                if pooled or not np.isfinite(constant[row]) or (reader.op == "conv2d" and any(reader.numbers[4:8])):
+                if pooled or not np.isfinite(constant[row]) or _is_padded(reader):
                     continue
                 given = 0.0 if reader.bias is None else reader.bias.astype(np.float64)
                 reader.bias = given + columns.astype(np.float64).sum(axis=1) * constant[row]

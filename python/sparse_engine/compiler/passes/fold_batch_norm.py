@@ -6,7 +6,7 @@ zero padding of the convolution, which lies before the product. A channel that i
 
 import numpy as np
 
-from ..graph import Graph, Node, Size, Value
+from ..graph import CONVOLUTIONS, Graph, Node, Size, Value
 
 
 def fold_batch_norm(graph: Graph) -> None:
@@ -33,7 +33,7 @@ def fold_batch_norm(graph: Graph) -> None:
 
 def _scales_rows(product: Node) -> bool:
     """Whether the axis that is normalised, the second one, is that of the weight's rows."""
-    return product.op == "conv2d" or (product.op == "linear" and len(product.output.shape) == 2)
+    return product.op in CONVOLUTIONS or (product.op == "linear" and len(product.output.shape) == 2)
 
 
 def _ends_plainly(product: Node) -> bool:

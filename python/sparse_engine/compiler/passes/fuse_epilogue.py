@@ -4,7 +4,7 @@ Each intermediate result must be read by nothing else. A residual goes to the pr
 operand is there already.
 """
 
-from ..graph import ELEMENTWISE, PRODUCTS, Graph, Node, Value
+from ..graph import CONVOLUTIONS, ELEMENTWISE, PRODUCTS, Graph, Node, Value
 
 CARRIES_ACTIVATION = (*PRODUCTS, *ELEMENTWISE)
 
@@ -57,7 +57,7 @@ def _fuse_sum(graph: Graph, node: Node) -> None:
 
 def _is_bias(constant: Value, x: Value, op: str) -> bool:
     """Whether it has one number for each row of the weight."""
-    axis = 1 if op == "conv2d" else len(x.shape) - 1
+    axis = 1 if op in CONVOLUTIONS else len(x.shape) - 1
     aligned = (1,) * (len(x.shape) - len(constant.shape)) + tuple(s.fixed for s in constant.shape)
     return all(n == (x.shape[i].fixed if i == axis else 1) for i, n in enumerate(aligned))
 

@@ -17,7 +17,7 @@ def integers(value: Any, count: int) -> tuple[int, ...]:
     return tuple(values) if len(values) == count else (values[0],) * count
 
 
-@rule("conv1d", "conv2d")
+@rule("conv1d", "conv2d", "conv3d")
 def _conv(c: Translation, node: fx.Node, a: Bound) -> Value:
     weight, x = c.parameter(a["weight"], "weight"), c.value(a["input"])
     axes = weight.ndim - 2
@@ -33,10 +33,12 @@ def _conv(c: Translation, node: fx.Node, a: Bound) -> Value:
         after = tuple(n - n // 2 for n in around)
     else:
         before = after = integers(a["padding"], axes)
-    height: list[tuple[int, ...]] = [()] * 5 if axes == 2 else [(1,), (1,), (0,), (0,), (1,)]  # (N, C, W) has none
-    pairs = [(*alone, *along) for alone, along in zip(height, (kernel, stride, before, after, dilation), strict=True)]
-    numbers = (*(n for pair in pairs for n in pair), int(a["groups"]))
-    return c.emit("conv2d", node, [x], weight=c.weight(a["weight"]), bias=c.bias(a["bias"]), numbers=numbers)
+    height: list[tuple[int, ...]] = [(1,), (1,), (0,), (0,), (1,)] if axes == 1 else [()] * 5  # (N, C, W) has none
+    sides = [(*alone, *along) for alone, along in zip(height, (kernel, stride, before, after, dilation), strict=True)]
+    depth = tuple(side[0] for side in sides) if axes == 3 else ()
+    numbers = (*depth, *(n for side in sides for n in side[-2:]), int(a["groups"]))
+    op = "conv3d" if axes == 3 else "conv2d"
+    return c.emit(op, node, [x], weight=c.weight(a["weight"]), bias=c.bias(a["bias"]), numbers=numbers)
 
 
 @rule("linear")

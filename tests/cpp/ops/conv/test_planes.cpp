@@ -114,6 +114,31 @@ TEST(Planes, AreTheSameFromChannelsLastAndFromPartsOfImages) {
   }
 }
 
+TEST(Planes, OfSlicesFollowOneAnotherChannelByChannelThoseOutsideAreZeros) {
+  const ConvCase c = same_size(3, 1, 4, 6, 5, 7, 4);  // four slices of six channels
+  const std::vector<float> x = reals(c.inputs(), 1);
+  const Geometry g = geometry(c.shape, output(c));
+  for (const Slices& slices : {Slices{.taps = 3, .stride = 2, .dilation = 1, .before = 1, .count = 4},
+                               Slices{.taps = 2, .stride = 1, .dilation = 3, .before = 0, .count = 4}})
+    for (const Index image : {0, 1, 2}) {
+      ConstImages from = input_images(c, x.data());
+      from.channels *= slices.taps;
+      Guarded<float> planes(std::vector<float>(from.channels * g.channel_floats, kNaN), Flush::end);
+      std::vector<float> one(c.channels * g.channel_floats);
+      pack_slices(kernels(), from, slices, c.shape, g, image, 0, planes.data());
+      ASSERT_TRUE(planes.untouched());
+      for (Index tap = 0; tap < slices.taps; ++tap) {
+        const Index slice = image * slices.stride + tap * slices.dilation - slices.before;
+        std::fill(one.begin(), one.end(), 0.0f);
+        if (slice >= 0 && slice < 4)
+          pack_planes(kernels(), input_images(c, x.data()), c.shape, g, slice, 0, 0, c.channels, one.data());
+        for (Index channel = 0; channel < c.channels; ++channel)
+          for (Index i = 0; i < g.channel_floats; ++i)
+            ASSERT_EQ(planes.data()[(channel * slices.taps + tap) * g.channel_floats + i], one[channel * g.channel_floats + i]);
+      }
+    }
+}
+
 TEST(Planes, OfNeighbouringRowsShareTheirZerosAtStrideOne) {
   ConvCase c = same_size(5, 1, 1, 1, 8, 20, 1);
   EXPECT_EQ(geometry(c.shape, output(c)).pitch, 20 + 4 - 2);

@@ -41,8 +41,17 @@ def test_pools_over_one_axis_and_over_all():
     check(single("GlobalMaxPool", shape=("N", 3, 9, 8)), X)
 
 
-def test_dilation_and_three_axes_are_refused():
+@pytest.mark.parametrize("op", ["MaxPool", "AveragePool"])
+@pytest.mark.parametrize(
+    "attributes", [{}, {"strides": [2, 2, 1], "pads": [1, 0, 1, 0, 1, 1]}, {"strides": [2, 2, 2], "ceil_mode": 1}]
+)
+def test_pools_of_volumes(op, attributes):
+    check(single(op, shape=("N", 3, 5, 6, 7), opset=19, kernel_shape=[3, 2, 3], **attributes), reals(2, 3, 5, 6, 7))
+    check(single("GlobalAveragePool", shape=("N", 3, 5, 6, 7)), reals(2, 3, 5, 6, 7))
+
+
+def test_dilation_and_four_axes_are_refused():
     with pytest.raises(engine.UnsupportedModel, match=r"MaxPool.*dilation"):
         engine.compile(single("MaxPool", shape=("N", 3, 9, 8), kernel_shape=[2, 2], dilations=[2, 2]), X)
-    with pytest.raises(engine.UnsupportedModel, match=r"MaxPool.*3 axes"):
-        engine.compile(single("MaxPool", shape=("N", 3, 5, 5, 5), kernel_shape=[2, 2, 2]), reals(1, 3, 5, 5, 5))
+    with pytest.raises(engine.UnsupportedModel, match=r"MaxPool.*4 axes"):
+        engine.compile(single("MaxPool", shape=("N", 3, 3, 3, 3, 3), kernel_shape=[2] * 4), reals(1, 3, 3, 3, 3, 3))

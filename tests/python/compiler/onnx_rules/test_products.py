@@ -24,10 +24,17 @@ def test_convolutions(attributes, weight):
     check(model, reals(2, 4, 9, 8))
 
 
-def test_convolutions_over_one_axis_and_a_refusal_over_three():
+def test_convolutions_over_one_axis_and_three_and_a_refusal_over_four():
     check(single("Conv", reals(5, 4, 3, seed=1), shape=("N", 4, 9), pads=[1, 1]), reals(2, 4, 9))
-    with pytest.raises(engine.UnsupportedModel, match=r"Conv.*3 axes"):
-        engine.compile(single("Conv", reals(5, 4, 3, 3, 3), shape=("N", 4, 5, 5, 5)), reals(2, 4, 5, 5, 5))
+    volume = reals(6, 2, 3, 2, 3, seed=1)
+    for attributes in (
+        {},
+        {"pads": [1, 0, 1, 0, 1, 2], "strides": [2, 1, 1]},
+        {"auto_pad": "SAME_UPPER", "strides": [1, 2, 2]},
+    ):
+        check(single("Conv", volume, reals(6), shape=("N", 4, 5, 6, 7), group=2, **attributes), reals(2, 4, 5, 6, 7))
+    with pytest.raises(engine.UnsupportedModel, match=r"Conv.*4 axes"):
+        engine.compile(single("Conv", reals(5, 4, 3, 3, 3, 3), shape=("N", 4, 5, 5, 5, 5)), reals(2, 4, 5, 5, 5, 5))
 
 
 @pytest.mark.parametrize("turned", [0, 1])

@@ -25,6 +25,31 @@ def test_adaptive_pools_are_torchs(out):
         expect_torch(nn.AdaptiveMaxPool1d(out), (11, 6))
 
 
+@pytest.mark.parametrize("ceil", [False, True])
+@pytest.mark.parametrize("pads", [False, True])
+@pytest.mark.parametrize(
+    ("kernel", "stride", "padding"),
+    [(3, 2, 1), ((1, 2, 3), None, (0, 1, 1)), ((3, 1, 1), (2, 1, 1), (1, 0, 0)), (1, 1, 0), (2, 3, 1)],
+)
+def test_pools_of_volumes_are_torchs(kernel, stride, padding, ceil, pads):
+    expect_torch(nn.MaxPool3d(kernel, stride, padding, ceil_mode=ceil), (3, 5, 6, 8))
+    expect_torch(nn.AvgPool3d(kernel, stride, padding, ceil, pads), (3, 5, 6, 8))
+
+
+@pytest.mark.parametrize("out", [1, 2, (2, 3, 9), (4, 5, 7), (6, 6, 9), (None, 1, 4)])
+def test_adaptive_pools_of_volumes_are_torchs(out):
+    expect_torch(nn.AdaptiveAvgPool3d(out), (3, 6, 6, 9))
+    expect_torch(nn.AdaptiveMaxPool3d(out), (3, 6, 6, 9))
+
+
+def test_pools_of_volumes_go_over_planes_and_over_depth():
+    names = lambda *of: [name for name in operations(*of) if name != "reshape"]  # noqa: E731
+    assert names(nn.MaxPool3d(2), (2, 3, 4, 4, 4)) == ["max_pool", "max_pool"]
+    assert names(nn.MaxPool3d((1, 2, 2)), (2, 3, 4, 4, 4)) == ["max_pool"]
+    assert names(nn.AvgPool3d((2, 1, 1)), (2, 3, 4, 4, 4)) == ["average_pool"]
+    assert operations(nn.AdaptiveAvgPool3d(1), (2, 3, 4, 4, 4)) == ["mean"]
+
+
 def test_adaptive_pools_of_equal_windows_are_means_or_pools():
     assert operations(nn.AdaptiveAvgPool2d(1), (2, 3, 6, 6)) == ["mean"]
     assert operations(nn.AdaptiveAvgPool2d(3), (2, 3, 6, 6)) == ["average_pool"]

@@ -1,0 +1,20 @@
+// Direct sparse convolution over volumes.
+#pragma once
+
+#include "sparse_engine/matrix.hpp"
+
+namespace sparse_engine {
+
+// Output size of a convolution; throws std::invalid_argument when the geometry makes no sense, as conv2d_output_size does.
+struct OutputVolume {
+  Index depth;
+  Index height;
+  Index width;
+};
+OutputVolume conv3d_output_size(const Conv3dParams& shape, Index depth, Index height, Index width);
+
+// y = act(conv(x, W) + b + residual). W is Cout × (Cin / groups · kernel_d · kernel_h · kernel_w), columns ordered (channel,
+// kd, kh, kw) as in torch; y has the output size. Throws std::invalid_argument when anything disagrees.
+void conv3d(const ConstVolumes& x, const Matrix& w, const Conv3dParams& shape, const Epilogue& epilogue, const Volumes& y);
+
+}  // namespace sparse_engine
