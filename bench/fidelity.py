@@ -23,7 +23,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 import sparse_engine as engine
 
@@ -45,7 +44,8 @@ class Encoder(nn.Module):
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         states = self.bert(input_ids=input_ids, attention_mask=attention_mask)[0]
         shown = attention_mask.unsqueeze(-1).to(states.dtype)
-        return F.normalize((states * shown).sum(1) / shown.sum(1), dim=-1)
+        mean = (states * shown).sum(1) / shown.sum(1)
+        return mean / (mean * mean).sum(-1, keepdim=True).sqrt()
 
 
 def directory(given: Path | None) -> Path:
