@@ -1,4 +1,4 @@
-#include "sparse_engine/conv3d.hpp"
+#include "sparse_engine/conv.hpp"
 
 #include <pybind11/stl.h>
 

@@ -6,7 +6,6 @@
 #include <vector>
 
 #include "reference_conv.hpp"
-#include "sparse_engine/conv3d.hpp"
 
 namespace sparse_engine::reference {
 

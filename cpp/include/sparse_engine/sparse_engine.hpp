@@ -5,7 +5,6 @@
 #include "sparse_engine/bsr.hpp"
 #include "sparse_engine/buffer_pool.hpp"
 #include "sparse_engine/conv.hpp"
-#include "sparse_engine/conv3d.hpp"
 #include "sparse_engine/cost_model.hpp"
 #include "sparse_engine/csr.hpp"
 #include "sparse_engine/groups.hpp"

@@ -5,7 +5,6 @@
 #include <vector>
 
 #include "sparse_engine/conv.hpp"
-#include "sparse_engine/conv3d.hpp"
 #include "sparse_engine/program.hpp"
 
 namespace sparse_engine {

@@ -31,11 +31,9 @@ def native_shape(
     if len(kernel) == 1:
         kernel, stride, dilation = (1, *kernel), (1, *stride), (1, *dilation)
         before, after = (0, *before), (0, *after)
-    (kh, kw), (sh, sw), (dh, dw) = (tuple(sides[-2:]) for sides in (kernel, stride, dilation))
-    pads = (before[-2], before[-1], after[-2], after[-1])
-    plane = _core.Conv2dParams((kh, kw), (sh, sw), pads, (dh, dw), groups)
     if len(kernel) == 2:
-        return plane
+        return _core.Conv2dParams(kernel, stride, (*before, *after), dilation, groups)  # type: ignore[arg-type]
+    plane = native_shape(kernel[1:], stride[1:], before[1:], after[1:], dilation[1:], groups)
     return _core.Conv3dParams(kernel[0], stride[0], (before[0], after[0]), dilation[0], plane)
 
 

@@ -1,5 +1,3 @@
-#include "sparse_engine/conv3d.hpp"
-
 #include <gtest/gtest.h>
 
 #include <limits>
