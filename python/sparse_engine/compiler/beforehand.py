@@ -18,8 +18,12 @@ from .rules.registry import name_of
 from .rules.translation import Grown, Translation, path_of
 from .unsupported import Refused, UnsupportedModel
 
-# Operations that look at their argument's dtype, the first four at its shape too, and at none of its elements.
-_LIKE = ("zeros_like", "ones_like", "full_like", "empty_like", "new_zeros", "new_ones", "new_full", "new_empty")
+# Operations that look at the dtype of one operand, by its number, and at none of its elements; those below at its shape too.
+_LEND_DTYPE = {"new_zeros": 0, "new_ones": 0, "new_full": 0, "new_empty": 0, "type_as": 1}
+_LEND_SHAPE = {
+    **dict.fromkeys(("zeros_like", "ones_like", "full_like", "empty_like"), 0),
+    **dict.fromkeys(("expand_as", "view_as", "reshape_as"), 1),
+}
 _OF_NUMBERS = ("_operator", "math", "builtins")  # modules of functions of numbers
 
 
@@ -95,14 +99,16 @@ class Beforehand(Translation):
 
     def _without_elements(self, node: fx.Node) -> dict[fx.Node, Tensor]:
         """A computed operand that only lends its dtype and shape, which does not grow, and a tensor of them in its place."""
-        source, name = node.args[0] if node.args else None, name_of(node)
-        known = source.meta.get("val") if isinstance(source, fx.Node) else None
-        grows = any(size.per_item for size in self.shape(node))
-        if name not in _LIKE or not isinstance(known, Tensor) or not isinstance(source, fx.Node) or self.is_known(source):
+        name = name_of(node)
+        number = {**_LEND_DTYPE, **_LEND_SHAPE}.get(name)
+        source: Any = None if number is None else node.args[number]
+        known = source.meta.get("val") if isinstance(source, fx.Node) and not self.is_known(source) else None
+        if not isinstance(known, Tensor) or any(size.per_item for size in self.shape(node)):
             return {}
-        if grows or not all(isinstance(size, int) for size in known.shape):
-            return {}
-        return {source: torch.empty(known.shape if name.endswith("_like") else (), dtype=known.dtype)}
+        if name in _LEND_DTYPE:
+            return {source: torch.empty((), dtype=known.dtype)}
+        whole = all(isinstance(size, int) for size in known.shape)
+        return {source: torch.empty(known.shape, dtype=known.dtype)} if whole else {}
 
     def _constants_of(self, argument: Any, stands_in: dict[fx.Node, Tensor]) -> Any:
         def constant_of(source: fx.Node) -> Any:
