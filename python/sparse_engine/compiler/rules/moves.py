@@ -309,19 +309,10 @@ def _repeat(c: Translation, node: fx.Node, a: Bound) -> Value:
         x = c.emit("expand", node, [x], None if alone == c.shape(node) else alone)
         if alone == c.shape(node):
             return x
-    return _repeated(c, node, x, [1 if old == Size(1) else n for old, n in zip(shape, times, strict=True)], inside=False)
+    return repeated(c, node, x, [1 if old == Size(1) else n for old, n in zip(shape, times, strict=True)], inside=False)
 
 
-@rule("upsample_nearest1d", "upsample_nearest2d")
-def _upsample(c: Translation, node: fx.Node, a: Bound) -> Value:
-    x = c.value(a["input"] if "input" in a else a["self"])
-    sizes = list(zip(x.shape, c.shape(node), strict=True))
-    if any(new.fixed % old.fixed for old, new in sizes[2:]):
-        raise RefusedError("by a factor that is no whole number")
-    return _repeated(c, node, x, [1, 1, *(new.fixed // old.fixed for old, new in sizes[2:])], inside=True)
-
-
-def _repeated(c: Translation, node: fx.Node, x: Value, times: list[int], inside: bool) -> Value:
+def repeated(c: Translation, node: fx.Node, x: Value, times: list[int], inside: bool) -> Value:
     """Each axis so many times: all of it one after another, or every element (`inside`)."""
     before: list[Size] = []
     after: list[Size] = []
