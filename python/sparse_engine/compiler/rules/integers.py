@@ -22,7 +22,7 @@ _SAME = (
     "lift_fresh_copy", "dropout", "to", "_to_copy", "type_as", "where", "masked_fill", "neg", "abs", "clamp", "clamp_min",
     "clamp_max", "maximum", "minimum", "pad", "constant_pad_nd", "embedding", "index", "roll", "gather",
 )  # fmt: skip
-_MADE = {
+_MADE: dict[str, "int | None"] = {
     f"{before}{kind}{after}": number
     for before, after in (("", ""), ("", "_like"), ("new_", ""))
     for kind, number in (("zeros", 0), ("ones", 1), ("full", None))
@@ -90,7 +90,8 @@ class Bounds:
         if name in _PRODUCTS:
             return operands["self"] * operands["other"]
         if name in _MADE:
-            return _MADE[name] if _MADE[name] is not None else operands["fill_value"]
+            number = _MADE[name]
+            return operands["fill_value"] if number is None else number
         if name == "arange":
             return max(self.of(arguments.get(end, 0), None) for end in ("start", "end"))
         if name == "clamp" and {"min", "max"} <= operands.keys():

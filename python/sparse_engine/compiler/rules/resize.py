@@ -61,5 +61,5 @@ def _scales(a: Bound, axes: int) -> list[Any]:
 def _resized(c: Translation, node: fx.Node, x: Value, places: list[Places]) -> Value:
     if len(places) == 1:
         places = [np.zeros((2, 1)), *places]
-    rows, columns = (constant(f"{node.name}_{name}", p.astype(np.float32)) for name, p in zip(("rows", "columns"), places, strict=True))
+    rows, columns = (constant(f"{node.name}_places", place.astype(np.float32)) for place in places)
     return c.emit("resize", node, [x, rows, columns])

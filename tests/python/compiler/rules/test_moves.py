@@ -55,6 +55,8 @@ MORE = {
     "expand to new axes": lambda x: x.mean((1, 2, 3), keepdim=True).squeeze(-1).expand(4, -1, 3, 2),
     "expand_as": lambda x: x.mean(1, keepdim=True).expand_as(x),
     "repeat": lambda x: x.repeat(1, 2, 1, 3),
+    "repeat for every item": lambda x: x + torch.arange(5.0).view(1, 1, 5, 1).repeat(x.shape[0], 1, 1, 1),
+    "repeat for every item and more": lambda x: x + torch.arange(5.0).view(5, 1).repeat(x.shape[0], 1, 1, x.shape[3]),
     "upsample": lambda x: F.interpolate(x, scale_factor=(2, 3)),
     "upsample of one axis": lambda x: F.interpolate(x.flatten(2), scale_factor=2),
     "cat of the last axis": lambda x: torch.cat([x, x[..., :1], x], -1),
