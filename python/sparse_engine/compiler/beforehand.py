@@ -148,7 +148,7 @@ class Beforehand(Translation):
             raise UnsupportedModel([Refused(name_of(node), path_of(node), "in place on a parameter or a constant")])
         views: set[fx.Node] = set()
         for made in self._other:
-            if made in self.values or made in self.lists:
+            if made is not node and (made in self.values or made in self.lists):
                 lies_in = any(
                     source in views or (source in self.tensors and _memory(self.tensors[source]) == memory)
                     for source in made.all_input_nodes

@@ -87,8 +87,8 @@ def exports_at(model: nn.Module, sizes: Sequence[Arguments]) -> list[Any]:
             raise
         except Exception as error:  # torch's exporter raises dozens of kinds
             raise ValueError(
-                f"torch.export cannot follow {type(model).__name__}: {str(error).strip().splitlines()[0]}. Control flow must "
-                f"not depend on values; compile a part of the model that has none"
+                f"torch.export cannot follow {type(model).__name__}: {str(error).strip().splitlines()[0][:200]}. Control flow "
+                f"must not depend on values; compile a part of the model that has none"
             ) from error
     check_alike(programs, type(model).__name__)
     return programs

@@ -11,7 +11,6 @@ from .moves import part
 from .registry import Bound, RefusedError, name_of, rule
 from .translation import Translation, constant
 
-
 _OF_THE_PROGRAM = ("relu", "relu6", "silu", "sigmoid", "tanh", "hardswish", "hardsigmoid", "mish")
 _FUNCTIONS = ("exp", "log", "floor", "erf", "sin", "cos")
 
