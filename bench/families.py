@@ -90,10 +90,6 @@ def prepared(network: Network) -> nn.Module:
         warnings.simplefilter("ignore")
         pruned = engine.prune(network.model, engine.Spec(sparsity=SPARSITY, exclude=dense_layers(network.model)))
     model = plain_copy(pruned)
-    for layer in model.modules():
-        if type(layer).__name__ == "Conv1D":  # transformers' linear layer (in, out), which pruning does not know
-            weight = layer.weight.detach()
-            weight[weight.abs() < weight.abs().flatten().kthvalue(int(SPARSITY * weight.numel())).values] = 0
     settle(model, inputs_of(network, 4))
     return model
 

@@ -199,9 +199,9 @@ def check_compilable(model: nn.Module) -> None:
         )
     if type(model).__module__.startswith("torchvision.models.detection") and hasattr(model, "transform"):
         raise ValueError(
-            f"{type(model).__name__} chooses boxes by their values, which a compiled model cannot: its post-processing, such as "
-            f"non-maximum suppression, stays outside. Compile a module that calls model.backbone and model.head, or the heads of "
-            f"your detector, and choose from what it returns"
+            f"{type(model).__name__} chooses boxes by their values, which a compiled model cannot: its post-processing, such "
+            f"as non-maximum suppression, stays outside. Compile a module that calls model.backbone and model.head, or "
+            f"the heads of your detector, and choose from what it returns"
         )
     for name, module in model.named_modules():
         for kind in HOOKS:
