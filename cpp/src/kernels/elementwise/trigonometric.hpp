@@ -16,6 +16,9 @@ namespace {
 
 constexpr float kMostReduced = 1600.0f;
 
+// 2/π, the words behind the point, and a zero before them.
+constexpr uint32_t kTwoOverPi[] = {0, 0xa2f9836e, 0x4e441529, 0xfc2757d1, 0xf534ddc0, 0xdb629599, 0x3c439041, 0xfe5163ab};
+
 inline Vec nearest_whole(Vec v) { return sub(add(v, splat(0x1.8p23f)), splat(0x1.8p23f)); }
 
 // ⌊v / 2⌋ of a whole number.
@@ -23,9 +26,6 @@ inline Vec half_of(Vec v) { return nearest_whole(fma(v, splat(0.5f), splat(-0.25
 
 // sin(x + quarters·π/2) for x > 1600; NaN for infinity and NaN.
 [[gnu::noinline]] float sine_of_large(float x, uint32_t quarters) {
-  // 2/π, the words behind the point, and a zero before them.
-  static constexpr uint32_t kTwoOverPi[] = {0,          0xa2f9836e, 0x4e441529, 0xfc2757d1,
-                                            0xf534ddc0, 0xdb629599, 0x3c439041, 0xfe5163ab};
   uint32_t pattern;
   __builtin_memcpy(&pattern, &x, sizeof x);
   const uint32_t exponent = pattern >> 23;
