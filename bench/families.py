@@ -11,7 +11,9 @@ Runtime: medians over rounds in which everybody runs once.
 """
 
 import argparse
+import contextlib
 import gc
+import io
 import os
 import statistics
 import sys
@@ -164,11 +166,16 @@ def in_onnx_runtime(model: nn.Module, given: Given, folder: str, threads: int) -
     """The model in ONNX Runtime at this batch, None where that does not go."""
     path = Path(folder, "model.onnx")
     names = [f"x{i}" for i in range(len(given))]
+    fast = torch.backends.mha.get_fastpath_enabled()  # torch's fused encoder is no operation of ONNX
     try:
-        torch.onnx.export(model, given, str(path), dynamo=False, opset_version=OPSET, input_names=names)
+        torch.backends.mha.set_fastpath_enabled(False)
+        with contextlib.redirect_stdout(io.StringIO()):
+            torch.onnx.export(model, given, str(path), dynamo=False, opset_version=OPSET, input_names=names)
         session = onnx_runtime_session(path, threads)
     except Exception:  # exporters raise whatever they come across
         return None
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
     arrays = {name: x.numpy() for name, x in zip(names, given, strict=True)}
     return partial(session.run, None, {one.name: arrays[one.name] for one in session.get_inputs()})
 

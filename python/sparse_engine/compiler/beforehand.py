@@ -101,7 +101,7 @@ class Beforehand(Translation):
         """A computed operand that only lends its dtype and shape, which does not grow, and a tensor of them in its place."""
         name = name_of(node)
         number = {**_LEND_DTYPE, **_LEND_SHAPE}.get(name)
-        source: Any = None if number is None else node.args[number]
+        source: Any = None if number is None or number >= len(node.args) else node.args[number]
         known = source.meta.get("val") if isinstance(source, fx.Node) and not self.is_known(source) else None
         if not isinstance(known, Tensor) or any(size.per_item for size in self.shape(node)):
             return {}

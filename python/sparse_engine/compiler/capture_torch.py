@@ -152,6 +152,9 @@ class Capture(Beforehand):
                 self._call(node)
             elif node.op == "output":
                 returned: Any = node.args[0]
+                theirs: Any = self.other(node).args[0]
+                if len(returned) != len(theirs) or not all(map(self._are_alike, returned, theirs)):
+                    raise BatchError("what is returned depends on the batch size; a compiled model serves every one")
                 for made in returned:
                     kept = made.meta.get("val") if isinstance(made, fx.Node) else None
                     if isinstance(kept, Tensor) and kept.dtype != torch.float32 and not self._refused:
@@ -205,8 +208,8 @@ class Capture(Beforehand):
             self._pretend(node)
             return
         try:
+            self._check_alike(node)
             bound = fx.map_arg(_bound(node), lambda source: self.numbers.get(source, source))
-            _check_numbers(bound, _bound(self.other(node)))
             self._follow_integers(node, bound)
             made = found(self, node, bound)
         except RefusedError as refusal:
@@ -225,6 +228,24 @@ class Capture(Beforehand):
         results = known if isinstance(known, (list, tuple)) else [known]
         if results and all(map(is_integer, results)):  # a pool's second result are places, which nothing may read
             self._bounds.note(node, bound, self._held)
+
+    def _check_alike(self, node: fx.Node) -> None:
+        """Refuse arguments that are not the same at both batch sizes, but for numbers that are sizes of the result."""
+        others = _bound(self.other(node))
+        for name, argument in _bound(node).items():
+            first, second = (pytree.tree_leaves(given) for given in (argument, others[name]))
+            if name in SIZES:
+                continue
+            if len(first) != len(second):
+                raise RefusedError(
+                    f"with {len(first)} {name} for a batch of {BATCHES[0]} and {len(second)} for one of {BATCHES[1]}"
+                )
+            for a, b in zip(first, second, strict=True):
+                if not self._are_alike(a, b):
+                    raise RefusedError(f"with {name} {a} for a batch of {BATCHES[0]} and {b} for one of {BATCHES[1]}")
+
+    def _are_alike(self, a: object, b: object) -> bool:
+        return self.other(a) is b if isinstance(a, fx.Node) else bool(a == b)
 
     def _held(self, argument: object) -> "Tensor | None":
         if not isinstance(argument, fx.Node):
@@ -246,6 +267,8 @@ class Capture(Beforehand):
             return False
         results, index = self.lists[source], node.args[1]
         assert isinstance(index, int)
+        if self.other(node).args[1] != index:
+            self._refuse(name_of(source), path_of(source), "of whose results the batch size says which one is taken")
         if index < len(results):
             self.values[node] = results[index]
         else:
@@ -277,13 +300,3 @@ def _bound(node: fx.Node) -> Bound:
     schema = target._schema.arguments
     given = dict(zip((a.name for a in schema), node.args, strict=False)) | dict(node.kwargs)
     return {a.name: given.get(a.name, a.default_value if a.has_default_value() else None) for a in schema}
-
-
-def _check_numbers(mine: Bound, others: Bound) -> None:
-    """Refuse numbers that are not the same at both batch sizes where they are no size of the result."""
-    for name, first in mine.items():
-        if name in SIZES:
-            continue
-        for a, b in zip(pytree.tree_leaves(first), pytree.tree_leaves(others[name]), strict=True):
-            if not isinstance(a, fx.Node) and not isinstance(b, fx.Node) and a != b:
-                raise RefusedError(f"with {name} {a} for a batch of {BATCHES[0]} and {b} for one of {BATCHES[1]}")

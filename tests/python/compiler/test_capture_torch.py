@@ -128,3 +128,14 @@ def test_with_a_fallback_torch_computes_what_depends_on_the_batch_size():
         x = torch.randn(batch, 4)
         with torch.no_grad():
             torch.testing.assert_close(compiled(x), model(x), rtol=1e-5, atol=1e-6)
+
+
+def test_what_is_read_and_returned_is_the_same_at_every_batch_size():
+    with pytest.raises(UnsupportedModel, match=r"cat .*with 2 tensors for a batch of 2 and 3 for one of 3"):
+        ops(Calls(lambda m, x: torch.cat([x] * len(x), 1)), 2, 4)
+    with pytest.raises(UnsupportedModel, match=r"mul .*with other"):
+        ops(Calls(lambda m, x: (lambda parts: x * parts[len(x) % 2])([x.exp(), x.neg()])), 2, 4)
+    with pytest.raises((UnsupportedModel, ValueError)):
+        ops(Calls(lambda m, x: x.unbind(1)[len(x)]), 2, 4)
+    with pytest.raises(ValueError, match="batch"):
+        ops(Calls(lambda m, x: [x.exp(), x.neg()][len(x) % 2]), 2, 4)
