@@ -330,6 +330,10 @@ def repeated(c: Translation, node: fx.Node, x: Value, times: list[int], inside: 
 @rule("cat", "concat", "concatenate")
 def _concat(c: Translation, node: fx.Node, a: Bound) -> Value:
     values = [c.value(v) for v in a["tensors"]]
+    empty = (Size(0),)  # of one axis, which torch leaves out beside tensors of any other number
+    values = [v for v in values if v.shape != empty] or values[:1]
+    if len(values) == 1:
+        return c.copied(node, values[0])
     return c.emit("concat", node, values, numbers=(int(a["dim"]) % len(values[0].shape),))
 
 

@@ -59,6 +59,7 @@ MORE = {
     "repeat for every item and more": lambda x: x + torch.arange(5.0).view(5, 1).repeat(x.shape[0], 1, 1, x.shape[3]),
     "upsample": lambda x: F.interpolate(x, scale_factor=(2, 3)),
     "upsample of one axis": lambda x: F.interpolate(x.flatten(2), scale_factor=2),
+    "cat with nothing, as a cache begins": lambda x: torch.cat([torch.cat([torch.tensor([]), x], -2), x], -2),
     "cat of the last axis": lambda x: torch.cat([x, x[..., :1], x], -1),
     "cat along the batch": lambda x: torch.cat([x, x + 1], 0)[..., 0],
     "stack": lambda x: torch.stack([x, x * 2], -1),
