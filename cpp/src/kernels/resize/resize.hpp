@@ -4,7 +4,7 @@
 // that
 //          it lies between. Where a weight is 0 the other operand is not looked at: infinity and NaN stay where they are.
 // Cost     two vectors loaded for each vector of the input's width, two floats for each output.
-// Error    a + w·(b − a) twice: 4u times the largest magnitude among the four, and half as much again of the exact result.
+// Error    a + w·(b − a) twice: 8u times the largest magnitude among the four.
 #pragma once
 
 #include "kernels/simd/simd.hpp"
