@@ -237,6 +237,7 @@ def main() -> None:
     )
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--markdown", type=Path, help="a file that takes the table; rows of families not run now are kept")
+    parser.add_argument("--note", default="", help="a sentence above the table, such as what else the machine did")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     engine.runtime.set_num_threads(options.threads)
@@ -248,9 +249,9 @@ def main() -> None:
         print(lines[name], flush=True)
         gc.collect()
         if options.markdown:
-            options.markdown.write_text(
-                "\n".join([*ABOUT, describe(), "", *HEAD, *(lines[n] for n in BUILD if n in lines), ""])
-            )
+            rows = [lines[known] for known in BUILD if known in lines]
+            notes = [describe(), *([options.note] if options.note else []), ""]
+            options.markdown.write_text("\n".join([*ABOUT, *notes, *HEAD, *rows, ""]))
 
 
 ABOUT = [
