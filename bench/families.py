@@ -7,7 +7,8 @@ Definitions are those of the families' own packages, with random weights; a fami
 says so. Layers are pruned to 90%, but for depthwise convolutions and the first layer; then batch norms get random weights, and
 the statistics of a random batch as their model sees it, so that signals neither die nor explode. The compiled model is compared
 with torch on the same weights at a batch of 2 and timed in turns with it and, where torch.onnx exports the model, with ONNX
-Runtime: medians over rounds in which everybody runs once.
+Runtime: medians over rounds in which everybody runs once, torch's OpenMP threads not spinning while they wait
+(OMP_WAIT_POLICY=passive), nor ONNX Runtime's.
 """
 
 import argparse
