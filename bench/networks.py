@@ -10,12 +10,12 @@ from torch import nn
 
 @dataclass(frozen=True)
 class Network:
-    """A model in eval mode, and what makes inputs for it: `random(batch, generator)`."""
+    """A model in eval mode, and what makes inputs for it: `random(batch, generator)`, a tensor or a tuple of several."""
 
     model: nn.Module
-    random: Callable[[int, torch.Generator], torch.Tensor]
+    random: Callable[[int, torch.Generator], Any]
 
-    def inputs(self, batch: int, seed: int = 0) -> torch.Tensor:
+    def inputs(self, batch: int, seed: int = 0) -> Any:
         """Of a batch, the same for a seed."""
         return self.random(batch, torch.Generator().manual_seed(seed))
 
@@ -59,22 +59,22 @@ def bert() -> Network:
     return Network(LastHidden(model), tokens(128, config.vocab_size))
 
 
-def yolov8n() -> Network:
-    """YOLOv8n without post-processing; ultralytics gives it."""
+def yolo(name: str = "yolov8n", size: int = 640) -> Network:
+    """A detector without post-processing, of square images; ultralytics gives it."""
     from ultralytics.nn.tasks import DetectionModel
 
     class Boxes(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.network = DetectionModel("yolov8n.yaml", verbose=False)
+            self.network = DetectionModel(f"{name}.yaml", verbose=False)
 
         def forward(self, x: torch.Tensor) -> Any:
             return self.network(x)[0]
 
-    return Network(Boxes(), images(3, 640, 640))
+    return Network(Boxes(), images(3, size, size))
 
 
-OWN: dict[str, Callable[[], Network]] = {"mlp": mlp, "bert": bert, "yolov8n": yolov8n}
+OWN: dict[str, Callable[[], Network]] = {"mlp": mlp, "bert": bert, "yolov8n": yolo}
 
 
 def network(name: str) -> Network:

@@ -42,6 +42,11 @@ class Activation(_Enumeration):
     softplus: ClassVar[Activation]
     exp: ClassVar[Activation]
     sqrt: ClassVar[Activation]
+    log: ClassVar[Activation]
+    floor: ClassVar[Activation]
+    erf: ClassVar[Activation]
+    sin: ClassVar[Activation]
+    cos: ClassVar[Activation]
 
 class ValueType(_Enumeration):
     __members__: ClassVar[dict[str, ValueType]]

@@ -64,7 +64,9 @@ inline const std::vector<Activation> kActivations = {Activation::none,
                                                      {Activation::elu, 1.5f},
                                                      Activation::mish,
                                                      Activation::softplus,
-                                                     Activation::erf};
+                                                     Activation::erf,
+                                                     Activation::sin,
+                                                     Activation::cos};
 
 // The same numbers on every platform, which the distributions of the standard library do not promise (splitmix64).
 class Random {
@@ -184,6 +186,8 @@ inline double activated(double v, Activation activation) {
     case Activation::log: return std::log(v);
     case Activation::floor: return std::floor(v);
     case Activation::erf: return std::erf(v);
+    case Activation::sin: return std::sin(v);
+    case Activation::cos: return std::cos(v);
   }
   return kNaN;
 }
@@ -210,6 +214,8 @@ inline double activation_ulps(Activation activation) {
     case Activation::elu:
     case Activation::exp:
     case Activation::log:
+    case Activation::sin:
+    case Activation::cos:
     case Activation::softplus:
     case Activation::sigmoid: return 3;
     case Activation::tanh:

@@ -38,9 +38,11 @@ struct Activation {
     sqrt,
     log,
     floor,
-    erf
+    erf,
+    sin,
+    cos
   };
-  static constexpr Kind kLast = erf;
+  static constexpr Kind kLast = cos;
 
   Kind kind = none;
   float slope = 0.0f;  // of leaky_relu and elu

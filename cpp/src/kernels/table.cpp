@@ -15,6 +15,7 @@
 #include "kernels/panel/panel.hpp"
 #include "kernels/pool/pool.hpp"
 #include "kernels/recurrent/recurrent.hpp"
+#include "kernels/resize/resize.hpp"
 #include "kernels/rows/rows.hpp"
 #include "kernels/select/mask.hpp"
 #include "kernels/select/mask_apply.hpp"

@@ -218,6 +218,17 @@ struct PoolRowArgs {
   float* y;
 };
 
+// One row of a resized plane, see resize.hpp.
+struct ResizeRowArgs {
+  const float *upper, *lower;  // rows of the plane
+  float weight;                // of the lower one
+  std::int64_t width;
+  const float *columns, *column_weights;  // of each output the column on its left, and how much of the next one it takes
+  std::int64_t outputs;
+  float* folded;  // scratch: width
+  float* y;
+};
+
 // y = scale · sum of each row, see rows.hpp.
 struct MeanArgs {
   const float* x;

@@ -24,6 +24,7 @@ enum class Strategy {
   depthwise,
   elementwise,
   pool,
+  resize,
   rows,
   copy,
   pad,

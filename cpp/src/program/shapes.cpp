@@ -78,6 +78,22 @@ std::vector<Size> adaptive_result(const NodeInfo& node, const std::vector<Size>&
   return with_plane(node, x, fixed(node, x[1], "channels"), out);
 }
 
+std::vector<Size> resize_result(const NodeInfo& node, const std::vector<std::vector<Size>>& inputs) {
+  const Plane in = plane_of(node, inputs[0]);
+  Index out[2];
+  for (std::size_t i = 0; i < 2; ++i) {
+    const std::vector<Size>& places = inputs[i + 1];
+    check(places.size() == 2 && places[0] == Size{2, 0}, "resize ", node.name, " reads places of ", i == 0 ? "rows" : "columns",
+          " that are not (2, size)");
+    out[i] = fixed(node, places[1], "places");
+  }
+  constexpr Index kLongest = Index{1} << 24;  // a float counts whole numbers so far
+  check(in.height >= 1 && in.width >= 1 && in.height <= kLongest && in.width <= kLongest && out[0] >= 1 && out[1] >= 1,
+        "resize ", node.name, " makes ", out[0], " × ", out[1], " of ", in.height, " × ", in.width,
+        "; all must be at least 1, and those of what it reads at most 2²⁴");
+  return with_plane(node, inputs[0], fixed(node, inputs[0][1], "channels"), {out[0], out[1]});
+}
+
 std::vector<Size> mean_result(const NodeInfo& node, const std::vector<Size>& x) {
   const Index axes = node.numbers[0];
   check(axes >= 1 && static_cast<std::size_t>(axes) < x.size(), name_of(node.operation), " ", node.name, " goes over ", axes,
@@ -327,6 +343,7 @@ std::vector<Size> result_shape(const NodeInfo& node, const std::vector<std::vect
     case Operation::average_pool: needs(1); return pool_result(node, inputs[0]);
     case Operation::adaptive_max_pool:
     case Operation::adaptive_average_pool: needs(1); return adaptive_result(node, inputs[0]);
+    case Operation::resize: needs(3); return resize_result(node, inputs);
     case Operation::mean:
     case Operation::sum: needs(1); return mean_result(node, inputs[0]);
     case Operation::add:

@@ -17,6 +17,7 @@
 #include "ops/pad.hpp"
 #include "ops/pool.hpp"
 #include "ops/recurrent_sequence.hpp"
+#include "ops/resize.hpp"
 #include "ops/rows.hpp"
 #include "ops/write_rows.hpp"
 #include "program/shapes.hpp"
@@ -44,6 +45,7 @@ const char* name_of(Strategy strategy) {
     case Strategy::depthwise: return "depthwise planes";
     case Strategy::elementwise: return "elementwise";
     case Strategy::pool: return "pool";
+    case Strategy::resize: return "resize";
     case Strategy::rows: return "rows";
     case Strategy::copy: return "copy";
     case Strategy::pad: return "pad";
@@ -77,6 +79,7 @@ class Planner {
       case Operation::average_pool: pool(); break;
       case Operation::adaptive_max_pool:
       case Operation::adaptive_average_pool: adaptive_pool(); break;
+      case Operation::resize: resize(); break;
       case Operation::mean:
       case Operation::sum: mean(); break;
       case Operation::add: binary(BinaryOp::add); break;
@@ -193,6 +196,12 @@ class Planner {
     const Images y = writable(images_of(node_.output));
     planned_.plans = {plan_adaptive_pool(table_, node_.operation == Operation::adaptive_max_pool, x, y,
                                          threads_for(x.batch * x.channels * x.height * x.width))};
+  }
+
+  void resize() {
+    const ConstImages x = images_of(node_.inputs[0]);
+    const Images y = writable(images_of(node_.output));
+    planned_.plans = {plan_resize(table_, x, y, threads_for(checked_mul(x.batch * x.channels, y.height * y.width, "work")))};
   }
 
   // The rows of x, which its last `axes` axes make up, and their length.

@@ -80,6 +80,7 @@ bool takes(Operation operation, const Shape& sizes, const std::vector<Index>& st
     case Operation::average_pool:
     case Operation::adaptive_max_pool:
     case Operation::adaptive_average_pool: return is_plane_by_plane(sizes, strides);
+    case Operation::resize: return sizes.size() > 2 && is_plane_by_plane(sizes, strides);  // x and y; not its other operands
     default: return moves(operation);
   }
 }

@@ -212,6 +212,12 @@ def check_compilable(model: nn.Module) -> None:
             f"the model is in training mode (first {training[0]}); a compiled model computes what eval mode does: call "
             f"model.eval()"
         )
+    if type(model).__module__.startswith("torchvision.models.detection") and hasattr(model, "transform"):
+        raise ValueError(
+            f"{type(model).__name__} chooses boxes by their values, which a compiled model cannot: its post-processing, such "
+            f"as non-maximum suppression, stays outside. Compile a module that calls model.backbone and model.head, or "
+            f"the heads of your detector, and choose from what it returns"
+        )
     for name, module in model.named_modules():
         for kind in HOOKS:
             if any(not is_of_torch(hook) for hook in (module.__dict__.get(kind) or {}).values()):

@@ -12,16 +12,19 @@ from torch import Tensor, fx, nn
 from torch.utils import _pytree as pytree
 
 from ..channels.export import Arguments, exported, held_tensors, plain_copy
+from .beforehand import Beforehand
 from .graph import Graph, Value
 from .multiply_adds import multiply_adds
-from .open_axis import BATCH, OpenAxis, at_every_length, differ_in_what_they_hold, held_at_every_length
+from .open_axis import BATCH, OpenAxis, differ_in_what_they_hold, held_at_every_length
 from .rules import RefusedError
 from .rules.integers import Bounds, is_integer
 from .rules.registry import Bound, is_in_place, name_of, rule_for
-from .rules.translation import BATCHES, INTEGERS, Grown, Translation, is_open, path_of
+from .rules.translation import BATCHES, INTEGERS, Grown, is_open, path_of
 from .unsupported import Refused, UnsupportedModel
 
 IGNORED = ("_assert_tensor_metadata",)  # checks of torch's exporter, which make nothing
+# Arguments that are sizes of the result, which may grow with the batch.
+SIZES = ("size", "shape", "sizes", "end", "length", "split_size", "split_sizes", "repeats", "dims")
 
 
 class BatchError(ValueError):
@@ -58,7 +61,13 @@ def exports(
     sizes = [Arguments(tuple(args), dict(kwargs))]
     if any_batch:
         sizes = [_resized(args, kwargs, batch, opened) for batch in BATCHES]
-    return exports_at(plain_copy(model), sizes)
+    programs = exports_at(plain_copy(model), sizes)
+    if any_batch and opened.longest is None and differ_in_what_they_hold(programs[0], programs[1]):
+        raise BatchError(
+            f"{type(model).__name__} makes a constant of the batch size: make it of a tensor's own size, as "
+            f"x.new_zeros(x.shape[0], 1) does, so that it grows with the batch"
+        )
+    return programs
 
 
 def _resized(args: Sequence[Any], kwargs: Mapping[str, Any], length: int, opened: OpenAxis) -> Arguments:
@@ -78,8 +87,8 @@ def exports_at(model: nn.Module, sizes: Sequence[Arguments]) -> list[Any]:
             raise
         except Exception as error:  # torch's exporter raises dozens of kinds
             raise ValueError(
-                f"torch.export cannot follow {type(model).__name__}: {str(error).strip().splitlines()[0]}. Control flow must "
-                f"not depend on values; compile a part of the model that has none"
+                f"torch.export cannot follow {type(model).__name__}: {str(error).strip().splitlines()[0][:200]}. Control flow "
+                f"must not depend on values; compile a part of the model that has none"
             ) from error
     check_alike(programs, type(model).__name__)
     return programs
@@ -106,7 +115,7 @@ def resized(value: Any, batch: int, axis: "int | None" = 0) -> Any:
     return value.detach().index_select(axis, rows).contiguous()
 
 
-class Capture(Translation):
+class Capture(Beforehand):
     """One walk over an exported program."""
 
     def __init__(
@@ -122,7 +131,7 @@ class Capture(Translation):
         self._held_grown = held_grown or {}
         self._program, self._exported = program, nodes
         self._refused: list[Refused] = []
-        self._bounds = Bounds()
+        self._bounds = Bounds(longest or 1)
 
     def graph(self) -> Graph:
         """Everything, or UnsupportedModel."""
@@ -143,6 +152,9 @@ class Capture(Translation):
                 self._call(node)
             elif node.op == "output":
                 returned: Any = node.args[0]
+                theirs: Any = self.other(node).args[0]
+                if len(returned) != len(theirs) or not all(map(self._are_alike, returned, theirs)):
+                    raise BatchError("what is returned depends on the batch size; a compiled model serves every one")
                 for made in returned:
                     kept = made.meta.get("val") if isinstance(made, fx.Node) else None
                     if isinstance(kept, Tensor) and kept.dtype != torch.float32 and not self._refused:
@@ -157,8 +169,8 @@ class Capture(Translation):
         """A parameter, a buffer or a constant, which may differ with the length of an open axis."""
         grown = self._held_grown.get(node.name)
         if grown is None:
-            self.tensors[node] = tensor
-        elif not self._note_grown(node, grown):
+            self.hold(node, tensor)
+        elif not self.note_grown(node, grown):
             self._refuse("a constant", path_of(node), "it differs with the length of the open axis")
             self._pretend(node)
 
@@ -184,11 +196,11 @@ class Capture(Translation):
         if name == "detach_" and self.is_parameter(node.args[0]):  # a tensor made in the model's code
             self.tensors[node] = self.parameter(node.args[0], "argument")
             return
-        if any(map(is_open, (node, *node.all_input_nodes))):
+        if self._take_apart(node) or self.known_beforehand(node):
+            return
+        if any(map(is_open, (node, *(source for source in node.all_input_nodes if not self.is_known(source))))):
             self._refuse(name, path_of(node), "its size depends on values", node)
             self._pretend(node)
-            return
-        if self._take_apart(node) or self._known_beforehand(node):
             return
         found = rule_for(node)
         if found is None:
@@ -196,8 +208,10 @@ class Capture(Translation):
             self._pretend(node)
             return
         try:
-            self._follow_integers(node)
-            made = found(self, node, _bound(node))
+            self._check_alike(node)
+            bound = fx.map_arg(_bound(node), lambda source: self.numbers.get(source, source))
+            self._follow_integers(node, bound)
+            made = found(self, node, bound)
         except RefusedError as refusal:
             self._refuse(name, path_of(node), str(refusal), node)
             self._pretend(node)
@@ -209,12 +223,29 @@ class Capture(Translation):
         if is_in_place(node) and not self._refused:
             self._overwrite(node, made)
 
-    def _follow_integers(self, node: fx.Node) -> None:
+    def _follow_integers(self, node: fx.Node, bound: Bound) -> None:
         known = node.meta.get("val")
         results = known if isinstance(known, (list, tuple)) else [known]
         if results and all(map(is_integer, results)):  # a pool's second result are places, which nothing may read
-            read = [a for a in pytree.tree_leaves((node.args, node.kwargs)) if isinstance(a, (fx.Node, int, float))]
-            self._bounds.note(node, [self._bounds.of(a, self._held(a)) for a in read])
+            self._bounds.note(node, bound, self._held)
+
+    def _check_alike(self, node: fx.Node) -> None:
+        """Refuse arguments that are not the same at both batch sizes, but for numbers that are sizes of the result."""
+        others = _bound(self.other(node))
+        for name, argument in _bound(node).items():
+            first, second = (pytree.tree_leaves(given) for given in (argument, others[name]))
+            if name in SIZES:
+                continue
+            if len(first) != len(second):
+                raise RefusedError(
+                    f"with {len(first)} {name} for a batch of {BATCHES[0]} and {len(second)} for one of {BATCHES[1]}"
+                )
+            for a, b in zip(first, second, strict=True):
+                if not self._are_alike(a, b):
+                    raise RefusedError(f"with {name} {a} for a batch of {BATCHES[0]} and {b} for one of {BATCHES[1]}")
+
+    def _are_alike(self, a: object, b: object) -> bool:
+        return self.other(a) is b if isinstance(a, fx.Node) else bool(a == b)
 
     def _held(self, argument: object) -> "Tensor | None":
         if not isinstance(argument, fx.Node):
@@ -236,6 +267,8 @@ class Capture(Translation):
             return False
         results, index = self.lists[source], node.args[1]
         assert isinstance(index, int)
+        if self.other(node).args[1] != index:
+            self._refuse(name_of(source), path_of(source), "of whose results the batch size says which one is taken")
         if index < len(results):
             self.values[node] = results[index]
         else:
@@ -244,64 +277,21 @@ class Capture(Translation):
             self._pretend(node)
         return True
 
-    def _known_beforehand(self, node: fx.Node) -> bool:
-        """What depends on parameters alone is computed now, and is one more of them."""
-        target: Any = node.target
-        if not str(target).startswith("aten.") or not isinstance(node.meta.get("val"), Tensor):
-            return False
-        if torch.Tag.nondeterministic_seeded in target.tags or is_in_place(node):
-            return False
-        other = self.other(node)
-        alike = str((node.args, node.kwargs)) == str((other.args, other.kwargs))
-        if any(source not in self.tensors and source not in self.grown for source in node.all_input_nodes):
-            return False
-        if not alike or any(source in self.grown for source in node.all_input_nodes):
-            return self.longest is not None and self._known_at_every_length(node, self.longest)
-
-        def tensor_of(source: fx.Node) -> Tensor:
-            return self.tensors[source].detach()
-
-        args, kwargs = fx.map_arg((node.args, node.kwargs), tensor_of)
-        self.tensors[node] = target(*args, **kwargs)
-        return True
-
-    def _known_at_every_length(self, node: fx.Node, longest: int) -> bool:
-        try:
-            made = at_every_length(node, self.other(node), longest, self.tensors, self.grown)
-        except (IndexError, RuntimeError) as error:
-            raise ValueError(
-                f"longest is {longest}, for which {name_of(node)} in {path_of(node) or 'the model itself'} fails: "
-                f"{str(error).strip().splitlines()[0]}"
-            ) from error
-        return made is not None and self._note_grown(node, made)
-
-    def _note_grown(self, node: fx.Node, made: Grown) -> bool:
-        """Keep a constant that may differ with the length; whether the longest begins as the shorter ones are."""
-        if not made.is_beginning():
-            return False
-        if made.longest.shape == made.first.shape:
-            self.tensors[node] = made.longest
-        else:
-            self.grown[node] = made
-        return True
-
     def _overwrite(self, node: fx.Node, value: Value) -> None:
         """An operation in place: whoever reads what it changed reads the result from now on."""
         target = node.args[0]
         assert isinstance(target, fx.Node)
         if target not in self.values:
-            raise UnsupportedModel([Refused(str(node.target), path_of(node), "in place on a parameter or a constant")])
+            self.overwrite_constant(node, target, value)
+            return
         old = self.values[target]
         known = list(self.values.items())
         known += [(other, one) for other, several in self.lists.items() for one in several]
         for other, one in known:
             if one is old and other in self.values:
                 self.values[other] = value
-            elif self.same_memory(one, old) and any(self._is_ahead(user) for user in other.users):
+            elif self.same_memory(one, old) and any(self.is_ahead(user) for user in other.users):
                 raise UnsupportedModel([Refused(str(node.target), path_of(node), "in place on memory that a view is read of")])
-
-    def _is_ahead(self, node: fx.Node) -> bool:
-        return node not in self.values and node not in self.lists
 
 
 def _bound(node: fx.Node) -> Bound:

@@ -115,6 +115,7 @@ OPERATIONS: dict[str, int | None] = {
     "average_pool": 1,
     "adaptive_max_pool": 1,
     "adaptive_average_pool": 1,
+    "resize": 3,
     "mean": 1,
     "sum": 1,
     **dict.fromkeys(ELEMENTWISE, 2),

@@ -27,6 +27,23 @@ TEST(Shapes, FollowFromOperations) {
   EXPECT_REFUSED(made(Operation::add, {}, {x, {{8}, {1}, {12}}}), "broadcast");
 }
 
+TEST(Shapes, OfResizedPlanesAreAsManyAsTheirPlaces) {
+  const Shape x = {kBatch, {8}, {10}, {12}};
+  const auto made = [&](const std::vector<Shape>& inputs) {
+    return result_shape({.operation = Operation::resize, .name = "n", .inputs = {}, .numbers = {}}, inputs, nullptr, {});
+  };
+  EXPECT_EQ(made({x, {{2}, {25}}, {{2}, {6}}}), (Shape{kBatch, {8}, {25}, {6}}));
+  EXPECT_EQ(made({{kBatch, {8}, {12}}, {{2}, {1}}, {{2}, {6}}}), (Shape{kBatch, {8}, {6}}));
+  EXPECT_REFUSED(made({{kBatch, {8}, {12}}, {{2}, {3}}, {{2}, {6}}}), "makes height 3");
+  EXPECT_REFUSED(made({x, {{2}, {25}}}), "needs 3");
+  EXPECT_REFUSED(made({{kBatch, {8}}, {{2}, {25}}, {{2}, {6}}}), "needs 4, or 3");
+  EXPECT_REFUSED(made({x, {{25}}, {{2}, {6}}}), "places of rows that are not (2, size)");
+  EXPECT_REFUSED(made({x, {{2}, {25}}, {{3}, {6}}}), "places of columns that are not (2, size)");
+  EXPECT_REFUSED(made({x, {{2}, kBatch}, {{2}, {6}}}), "depends on the batch");
+  EXPECT_REFUSED(made({x, {{2}, {0}}, {{2}, {6}}}), "at least 1");
+  EXPECT_REFUSED(made({{kBatch, {8}, {0}, {12}}, {{2}, {5}}, {{2}, {6}}}), "at least 1");
+}
+
 TEST(Shapes, OfProductsOfComputedValuesFollowFromBothFactors) {
   const auto made = [&](Operation operation, std::vector<Index> numbers, const std::vector<Shape>& inputs) {
     return result_shape({.operation = operation, .name = "n", .inputs = {}, .numbers = std::move(numbers)}, inputs, nullptr,

@@ -120,8 +120,29 @@ ProgramParts flattening_network() {
   return m.p;
 }
 
-const std::vector<std::function<ProgramParts()>> kNetworks = {joined_network, attending_network, flattening_network,
-                                                              moving_network, [] { return residual_network(); }};
+// Channels of a convolution resized into what they are joined to; places that are part of a larger value.
+ProgramParts resizing_network() {
+  Maker m;
+  const auto constant = [&](std::vector<Size> shape, std::vector<float> numbers) {
+    const Index value = m.value(std::move(shape));
+    m.p.values.back().constant = static_cast<Index>(m.p.constants.size());
+    m.p.constants.push_back(std::move(numbers));
+    return value;
+  };
+  const Index x = m.value(kImage), a = m.conv(x, 4, 1), left = m.channels(a, 0, 2), right = m.channels(a, 2, 4);
+  const Index places = constant({{2}, {5}}, {0, 2, 3, 6, 7, 0, 0.5f, 0.25f, 0, 0.5f});
+  const Index table = constant({{2}, {7}}, {9, 0, 1, 4, 5, 7, 9, 9, 0.5f, 0, 0.25f, 0.75f, 0, 9});
+  const Index part = m.node(Operation::slice, {table}, {{2}, {5}}, {0, 2, 1, 1, 6, 1});
+  const Index one = m.node(Operation::resize, {left, places, part}, {kBatch, {2}, {5}, {5}}, {});
+  const Index two = m.node(Operation::resize, {right, part, places}, {kBatch, {2}, {5}, {5}}, {});
+  const Index y = m.conv(m.concat({one, two, two}), 3, 3);
+  m.p.inputs = {x};
+  m.p.outputs = {y};
+  return m.p;
+}
+
+const std::vector<std::function<ProgramParts()>> kNetworks = {
+    resizing_network, joined_network, attending_network, flattening_network, moving_network, [] { return residual_network(); }};
 
 std::vector<std::vector<float>> results(const ProgramParts& parts, Index batch, int threads) {
   const auto program = std::make_shared<const Program>(parts);

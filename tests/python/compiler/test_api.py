@@ -171,3 +171,19 @@ def test_what_would_be_computed_otherwise_is_refused_with_the_way_out():
         engine.compile(nn.Linear(4, 4, device="meta").eval(), x)
     with pytest.raises(engine.UnsupportedModel, match="erfinv"):
         engine.compile(type("Erfinv", (nn.Module,), {"forward": lambda self, y: torch.erfinv(y)})().eval(), x)
+
+
+def test_a_detector_with_its_post_processing_is_refused_with_its_way_out():
+    class SSD(nn.Module):  # of torchvision by name alone
+        def __init__(self):
+            super().__init__()
+            self.backbone, self.transform = nn.Conv2d(3, 4, 1), nn.Identity()
+
+        def forward(self, x):
+            return self.backbone(self.transform(x))
+
+    SSD.__module__ = "torchvision.models.detection.ssd"
+    for fallback in (None, "torch"):
+        with pytest.raises(ValueError, match=r"SSD chooses boxes by their values.*model\.backbone"):
+            engine.compile(SSD().eval(), torch.randn(1, 3, 4, 4), fallback=fallback)
+    engine.compile(SSD().eval().backbone, torch.randn(1, 3, 4, 4))

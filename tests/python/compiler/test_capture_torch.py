@@ -89,3 +89,53 @@ def test_what_is_drawn_at_random_is_refused():
 def test_a_buffer_that_is_changed_in_place_is_refused():
     with pytest.raises((UnsupportedModel, ValueError)):
         ops(Calls(lambda m, x: x + m.table.add_(1), table=torch.zeros(6)), 3, 6)
+
+
+BY_THE_BATCH = {
+    "mul": lambda x: x * len(x),
+    "div": lambda x: x / x.shape[0],
+    "add": lambda x: torch.add(x, x, alpha=len(x)),
+    "pow": lambda x: x ** len(x),
+    "clamp": lambda x: x.clamp(max=len(x)),
+    "roll": lambda x: x.roll(len(x), 1),
+    "pad": lambda x: F.pad(x, (0, 1), value=len(x)),
+    "select": lambda x: x[:, len(x)],
+    "slice": lambda x: torch.arange(20.0)[len(x) : len(x) + 4] + x,
+    "layer_norm": lambda x: F.layer_norm(x, (4,), eps=len(x)),
+    "leaky_relu": lambda x: F.leaky_relu(x, len(x) * 0.1),
+}
+
+
+@pytest.mark.parametrize("operation", BY_THE_BATCH)
+def test_a_number_that_is_the_batch_size_is_no_constant(operation):
+    with pytest.raises(UnsupportedModel, match=rf"{operation} .*for a batch of 2 and .*for one of 3"):
+        ops(Calls(lambda m, x: BY_THE_BATCH[operation](x)), 2, 4)
+
+
+def test_a_tensor_made_of_the_batch_size_is_no_constant():
+    for function in (lambda m, x: x * torch.tensor(float(len(x))), lambda m, x: x * torch.tensor([len(x), 1, 2, 3])):
+        with pytest.raises(ValueError, match="makes a constant of the batch size"):
+            ops(Calls(function), 2, 4)
+    fallback = Calls(lambda m, x: m.a(x) * torch.tensor(float(len(x))), a=nn.Linear(4, 4)).eval()
+    with pytest.raises(ValueError, match="makes a constant of the batch size"):
+        engine.compile(fallback, torch.randn(2, 4), fallback="torch")
+
+
+def test_with_a_fallback_torch_computes_what_depends_on_the_batch_size():
+    model = Calls(lambda m, x: m.b(m.a(x) / len(x)), a=nn.Linear(4, 4), b=nn.Linear(4, 4)).eval()
+    compiled = engine.compile(model, torch.randn(2, 4), fallback="torch")
+    for batch in (1, 2, 3, 5):
+        x = torch.randn(batch, 4)
+        with torch.no_grad():
+            torch.testing.assert_close(compiled(x), model(x), rtol=1e-5, atol=1e-6)
+
+
+def test_what_is_read_and_returned_is_the_same_at_every_batch_size():
+    with pytest.raises(UnsupportedModel, match=r"cat .*with 2 tensors for a batch of 2 and 3 for one of 3"):
+        ops(Calls(lambda m, x: torch.cat([x] * len(x), 1)), 2, 4)
+    with pytest.raises(UnsupportedModel, match=r"mul .*with other"):
+        ops(Calls(lambda m, x: (lambda parts: x * parts[len(x) % 2])([x.exp(), x.neg()])), 2, 4)
+    with pytest.raises((UnsupportedModel, ValueError)):
+        ops(Calls(lambda m, x: x.unbind(1)[len(x)]), 2, 4)
+    with pytest.raises(ValueError, match="batch"):
+        ops(Calls(lambda m, x: [x.exp(), x.neg()][len(x) % 2]), 2, 4)

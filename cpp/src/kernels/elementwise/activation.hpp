@@ -7,11 +7,12 @@
 // Cost     per vector: 15 to 40 operations, one or two of them divisions; none, relu and relu6 are a comparison each.
 // Error    against the exact function of the same float, in units of its last place (2⁻¹⁴⁹ among subnormals):
 //          hardsigmoid 1, hardswish 2, tanh 2, sigmoid 3, elu 3, exp 3, softplus 3, silu 4, mish 4, erf 4, gelu 6 (one float in
-//          97 of all there are was compared), log 3; none, relu, relu6, leaky_relu and sqrt are exact but for their one
-//          rounding, floor is exact.
+//          97 of all there are was compared), log 3, sin 3, cos 3; none, relu, relu6, leaky_relu and sqrt are exact but for
+//          their one rounding, floor is exact.
 // A lane's result depends on that lane only, so a single float takes the same way.
 #pragma once
 
+#include "kernels/elementwise/trigonometric.hpp"
 #include "kernels/simd/simd.hpp"
 #include "kernels/table.hpp"
 
@@ -192,6 +193,8 @@ inline Vec hardswish(Vec v) {
     case Activation::log: return log(v);
     case Activation::floor: return floor(v);
     case Activation::erf: return erf(v);
+    case Activation::sin: return sin(v);
+    case Activation::cos: return cos(v);
     default: return v;
   }
 }

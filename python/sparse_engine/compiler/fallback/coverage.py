@@ -35,7 +35,7 @@ class Survey(Capture):
         held = held_tensors(program)
         for node in self._exported:
             if node.op == "placeholder" and node.name in held:
-                self.tensors[node] = held[node.name]
+                self.hold(node, held[node.name])
             elif node.op == "placeholder" and isinstance(node.meta.get("val"), Tensor):
                 self.arguments.append(node)
                 self.values[node] = Value(node.name, self.shape(node))
@@ -52,7 +52,7 @@ class Survey(Capture):
         waiting, found = list(self.returned), set()
         while waiting:
             node = waiting.pop()
-            if node not in found and node not in self.tensors:
+            if node not in found and not self.is_known(node):
                 found.add(node)
                 waiting += node.all_input_nodes
         return [node for node in self._exported if node in found and node.op == "call_function"]
@@ -68,12 +68,12 @@ class Survey(Capture):
         super()._call(node)
         if len(self._refused) > before:
             self.uncovered[node] = self._refused[before]
-        elif node not in self.tensors and (strange := self._strange(node)) is not None:
+        elif not self.is_known(node) and (strange := self._strange(node)) is not None:
             self.uncovered[node] = Refused(name_of(node), path_of(node), f"of {strange}", multiply_adds(node))
 
     def _strange(self, node: fx.Node) -> "torch.dtype | None":
         """The first dtype among what is read and made that programs do not have."""
-        for one in (node, *(source for source in node.all_input_nodes if source not in self.tensors)):
+        for one in (node, *(source for source in node.all_input_nodes if not self.is_known(source))):
             known = one.meta.get("val")
             for tensor in known if isinstance(known, (list, tuple)) else [known]:
                 if isinstance(tensor, Tensor) and tensor.dtype not in ENTERS:
@@ -90,7 +90,7 @@ class Survey(Capture):
 
 class _Part(Capture):
     def cut(self, of: Survey, inputs: Sequence[fx.Node], members: Iterable[fx.Node], outputs: Sequence[fx.Node]) -> Graph:
-        self.tensors = dict(of.tensors)
+        self.tensors, self.constant_lists, self.numbers = dict(of.tensors), of.constant_lists, of.numbers
         for node in inputs:
             self.values[node] = Value(node.name, self.shape(node))
         for node in members:

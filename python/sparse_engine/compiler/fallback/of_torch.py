@@ -149,7 +149,7 @@ def _read(survey: Survey, members: Sequence[fx.Node]) -> list[fx.Node]:
     return [
         node
         for node in sources
-        if node not in inside and node not in survey.tensors and (node.op == "call_function" or node in known)
+        if node not in inside and not survey.is_known(node) and (node.op == "call_function" or node in known)
     ]
 
 
@@ -182,7 +182,8 @@ def _segments(survey: Survey, groups: Sequence[Sequence[fx.Node]], parts: Sequen
             segments.append(ProgramSegment.of(contents, survey.graph_of(inputs, members, outputs), dtypes, threads))
         else:
             others = {node: survey.other(node) for node in members}
-            segments.append(TorchSegment(contents, module_of(inputs, members, outputs, survey.tensors, others, survey.module)))
+            constants = {**survey.tensors, **survey.numbers}
+            segments.append(TorchSegment(contents, module_of(inputs, members, outputs, constants, others, survey.module)))
     return segments
 
 

@@ -52,7 +52,7 @@ def module_of(
     inputs: Sequence[fx.Node],
     members: Sequence[fx.Node],
     outputs: Sequence[fx.Node],
-    tensors: Mapping[fx.Node, Tensor],
+    constants: Mapping[fx.Node, Any],
     others: Mapping[fx.Node, fx.Node],
     source: Any,
 ) -> fx.GraphModule:
@@ -61,7 +61,7 @@ def module_of(
     Numbers that differ between the two batch sizes of the export are computed from the batch.
 
     Args:
-        tensors: constants.
+        constants: tensors and numbers that are known.
         others: each operation at the other batch size.
         source: the module that holds what the program names, such as the branches of a condition.
     Raises:
@@ -75,8 +75,10 @@ def module_of(
     def value_of(node: fx.Node) -> Any:
         if node not in made:
             name = f"held_{len(made)}"
-            if node in tensors:
-                root.register_buffer(name, tensors[node].detach())
+            if node in constants and not isinstance(constants[node], Tensor):
+                return constants[node]
+            if node in constants:
+                root.register_buffer(name, constants[node].detach())
             elif node.op == "get_attr":
                 setattr(root, name, _attribute(source, str(node.target)))
             else:

@@ -12,6 +12,7 @@ from .registry import DTYPES, Call, Known, RefusedError, rule
 
 _UNARY: dict[str, Callable[[Tensor], Tensor]] = {
     "Abs": torch.abs,
+    "Cos": torch.cos,
     "Erf": torch.erf,
     "Exp": torch.exp,
     "HardSwish": F.hardswish,
@@ -23,6 +24,7 @@ _UNARY: dict[str, Callable[[Tensor], Tensor]] = {
     "Reciprocal": torch.reciprocal,
     "Relu": torch.relu,
     "Sigmoid": torch.sigmoid,
+    "Sin": torch.sin,
     "Softplus": F.softplus,
     "Sqrt": torch.sqrt,
     "Tanh": torch.tanh,

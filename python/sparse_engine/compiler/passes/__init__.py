@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from ..graph import Graph
 from .absorb_permutations import absorb_permutations
+from .crop_kernels import crop_kernels
 from .drop_dead import drop_dead
 from .drop_dead_channels import drop_dead_channels
 from .fold_batch_norm import fold_batch_norm
@@ -20,6 +21,7 @@ PASSES: tuple[Callable[[Graph], None], ...] = (
     simplify,
     fold_constants,
     fold_batch_norm,
+    crop_kernels,
     fuse_gelu,
     fuse_layer_norm,
     fuse_attention,

@@ -13,6 +13,7 @@ from . import (
     products,
     recurrent,
     reductions,
+    resize,
     tables,
     transposed,
 )
@@ -33,6 +34,7 @@ __all__ = [
     "products",
     "recurrent",
     "reductions",
+    "resize",
     "tables",
     "transposed",
 ]

@@ -11,8 +11,11 @@ from .moves import part
 from .registry import Bound, RefusedError, name_of, rule
 from .translation import Translation, constant
 
+_OF_THE_PROGRAM = ("relu", "relu6", "silu", "sigmoid", "tanh", "hardswish", "hardsigmoid", "mish")
+_FUNCTIONS = ("exp", "log", "floor", "erf", "sin", "cos")
 
-@rule("relu", "relu6", "silu", "sigmoid", "tanh", "hardswish", "hardsigmoid", "mish", "exp", "log", "floor", "erf")
+
+@rule(*_OF_THE_PROGRAM, *_FUNCTIONS)
 def _activation(c: Translation, node: fx.Node, a: Bound) -> Value:
     return c.emit("activation", node, [c.value(a["self"])], activation=name_of(node).rstrip("_"))
 

@@ -157,6 +157,8 @@ def part(c: Translation, node: fx.Node, x: Value, shape: Shape, cuts: Mapping[in
         start, step = cuts.get(axis, (0, 1))
         if size.per_item and shape[axis] == size and step == 1:
             numbers += [0, -1, 1]
+        elif shape[axis].per_item and not size.per_item:
+            raise RefusedError("of as many elements as the batch has items")
         elif size.per_item and (
             c.longest is None or shape[axis].per_item or step != 1 or start + shape[axis].fixed > size.at(1)
         ):
@@ -301,19 +303,16 @@ def _repeat(c: Translation, node: fx.Node, a: Bound) -> Value:
     times = [int(n) for n in (a["repeats"] if "repeats" in a else a["dims"])]
     times = [1] * (len(x.shape) - len(times)) + times
     shape = (*(Size(1),) * (len(times) - len(x.shape)), *x.shape)
-    return _repeated(c, node, c.view(node, x, shape), times, inside=False)
+    alone = tuple(made if old == Size(1) else old for old, made in zip(shape, c.shape(node), strict=True))  # may grow
+    x = c.view(node, x, shape)
+    if alone != shape:
+        x = c.emit("expand", node, [x], None if alone == c.shape(node) else alone)
+        if alone == c.shape(node):
+            return x
+    return repeated(c, node, x, [1 if old == Size(1) else n for old, n in zip(shape, times, strict=True)], inside=False)
 
 
-@rule("upsample_nearest1d", "upsample_nearest2d")
-def _upsample(c: Translation, node: fx.Node, a: Bound) -> Value:
-    x = c.value(a["input"] if "input" in a else a["self"])
-    sizes = list(zip(x.shape, c.shape(node), strict=True))
-    if any(new.fixed % old.fixed for old, new in sizes[2:]):
-        raise RefusedError("by a factor that is no whole number")
-    return _repeated(c, node, x, [1, 1, *(new.fixed // old.fixed for old, new in sizes[2:])], inside=True)
-
-
-def _repeated(c: Translation, node: fx.Node, x: Value, times: list[int], inside: bool) -> Value:
+def repeated(c: Translation, node: fx.Node, x: Value, times: list[int], inside: bool) -> Value:
     """Each axis so many times: all of it one after another, or every element (`inside`)."""
     before: list[Size] = []
     after: list[Size] = []
@@ -331,6 +330,10 @@ def _repeated(c: Translation, node: fx.Node, x: Value, times: list[int], inside:
 @rule("cat", "concat", "concatenate")
 def _concat(c: Translation, node: fx.Node, a: Bound) -> Value:
     values = [c.value(v) for v in a["tensors"]]
+    empty = (Size(0),)  # of one axis, which torch leaves out beside tensors of any other number
+    values = [v for v in values if v.shape != empty] or values[:1]
+    if len(values) == 1:
+        return c.copied(node, values[0])
     return c.emit("concat", node, values, numbers=(int(a["dim"]) % len(values[0].shape),))
 
 

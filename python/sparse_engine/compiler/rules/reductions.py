@@ -1,6 +1,6 @@
 """Means, sums and maxima over axes, and softmax."""
 
-from math import prod
+from math import inf, prod
 
 import numpy as np
 import torch
@@ -44,6 +44,28 @@ def _mean(c: Translation, node: fx.Node, a: Bound) -> Value:
 def _amax(c: Translation, node: fx.Node, a: Bound) -> Value:
     x = c.value(a["self"])
     return c.view(node, largest(c, node, x, axes_of(x, a["dim"])))
+
+
+@rule("linalg_vector_norm", "norm", "frobenius_norm")
+def _length(c: Translation, node: fx.Node, a: Bound) -> Value:
+    """The square root of the sum of squares; of magnitudes their sum or the largest."""
+    order = a.get("ord", a.get("p", 2))
+    if a.get("dtype") not in (None, torch.float32):
+        raise RefusedError(f"in {a['dtype']}; values are float32")
+    if order not in (None, 1, 2, inf, "fro"):
+        raise RefusedError(f"of order {order}; 1, 2 and infinity are covered")
+    x = c.value(a["self"])
+    axes = axes_of(x, a.get("dim"), c.longest is not None)
+    if order in (1, inf):
+        x = c.emit("maximum", node, [x, c.emit("multiply", node, [x, c.value(-1.0)], x.shape)], x.shape)
+        return c.view(node, largest(c, node, x, axes)) if order == inf else c.view(node, _summed(c, node, x, axes))
+    sums = _summed(c, node, c.emit("multiply", node, [x, x], x.shape), axes)
+    return c.view(node, c.emit("activation", node, [sums], sums.shape, activation="sqrt"))
+
+
+def _summed(c: Translation, node: fx.Node, x: Value, axes: list[int]) -> Value:
+    last, others = _last(c, node, x, axes)
+    return c.emit("sum", node, [last], others, numbers=(len(axes), 0))
 
 
 @rule("softmax", "_softmax", "log_softmax", "_log_softmax")

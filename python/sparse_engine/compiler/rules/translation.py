@@ -51,6 +51,7 @@ class Translation:
         values: the result of each exported node.
         lists: those of nodes with several results.
         tensors: parameters, buffers, and what is computed of them alone.
+        constant_lists, numbers: the same, where it is several tensors, and where it is a number.
         grown: what is computed of them and of the length of the open axis.
         longest: how long that may become; None where it is the batch, which no constant depends on.
     """
@@ -63,6 +64,8 @@ class Translation:
         self.values: dict[fx.Node, Value] = {}
         self.lists: dict[fx.Node, list[Value]] = {}
         self.tensors: dict[fx.Node, Tensor] = {}
+        self.constant_lists: dict[fx.Node, list[Tensor]] = {}
+        self.numbers: dict[fx.Node, Any] = {}
         self.grown: dict[fx.Node, Grown] = {}
         self._arrays: dict[Any, Array] = {}  # by what they are made of, so that shared weights stay shared
         self._base: dict[Value, Value] = {}  # of a view: what it views
@@ -102,6 +105,10 @@ class Translation:
         """Whether an argument depends on parameters and constants alone."""
         return isinstance(argument, fx.Node) and argument in self.tensors
 
+    def is_known(self, node: fx.Node) -> bool:
+        """Whether a result, or all of several, depends on parameters, constants and sizes alone."""
+        return node in self.tensors or node in self.constant_lists or node in self.numbers
+
     def parameter(self, argument: Any, what: str) -> Tensor:
         """A parameter or buffer, which a product's weight has to be."""
         if isinstance(argument, fx.Node) and argument in self.tensors:
@@ -112,7 +119,7 @@ class Translation:
         """A parameter as (rows, columns); the same array for the same parameter."""
         tensor = self.parameter(argument, "weight")
         tensor = tensor.t() if transposed else tensor
-        key = (tensor.data_ptr(), tuple(tensor.shape), tensor.stride())
+        key = (tensor.data_ptr(), tensor._version, tuple(tensor.shape), tensor.stride())
         if key not in self._arrays:
             self._arrays[key] = array_of(tensor).reshape(tensor.shape[0], -1)
         return self._arrays[key]

@@ -12,6 +12,7 @@ X = reals(2, 3, 4)
     [
         "Abs",
         "Ceil",
+        "Cos",
         "Exp",
         "Floor",
         "HardSwish",
@@ -22,6 +23,7 @@ X = reals(2, 3, 4)
         "Selu",
         "Sigmoid",
         "Sign",
+        "Sin",
         "Softplus",
         "Softsign",
         "Tanh",

@@ -3,7 +3,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from compiled_functions import expect_refused, expect_torch, operations
+from compiled_functions import as_model, expect_refused, expect_torch, expect_torch_on, operations
 
 ACTIVATIONS = [
     nn.ReLU(),
@@ -53,3 +53,15 @@ def test_parameters_that_change_what_is_computed_are_refused():
     expect_refused(lambda x: torch.ops.aten.elu(x, 1, 1, 2), (2, 4), operation="elu", reason="input_scale 2")
     expect_refused(torch.erfinv, (2, 4), operation="erfinv")
     expect_torch(torch.erf, (40,))
+
+
+def test_sines_and_cosines_are_torchs_near_and_far():
+    expect_torch(lambda x: torch.sin(x * 30) + torch.cos(x * 1000), (40,))
+    expect_torch(nn.Sequential(nn.Linear(6, 6), as_model(torch.sin), nn.Linear(6, 3)), (6,))
+
+    def embedding(steps):  # of diffusion models
+        rates = torch.exp(-torch.arange(8) / 8 * 9.21)
+        angles = steps[:, None].float() * rates[None]
+        return torch.cat([angles.sin(), angles.cos()], -1)
+
+    expect_torch_on(embedding, torch.tensor([0, 1, 20, 500, 999]))

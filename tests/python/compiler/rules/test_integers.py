@@ -1,8 +1,10 @@
 import pytest
 import torch
 
-from compiled_functions import expect_refused, expect_torch_on
+import sparse_engine as engine
+from compiled_functions import as_model, expect_refused, expect_torch_on
 from sparse_engine.compiler.rules.integers import Bounds, is_integer
+from sparse_engine.compiler.unsupported import UnsupportedModel
 
 IDS = torch.randint(0, 9, (5, 6), generator=torch.Generator().manual_seed(1))
 
@@ -47,3 +49,26 @@ def test_bounds_are_those_of_operands():
     assert not is_integer(None)
     assert Bounds().of(7, None) >= 7
     assert Bounds().of(True, None) == 1
+
+
+def test_bounds_count_no_sizes_and_no_places():
+    given = IDS[:2]
+    steps = torch.arange(5) * 100
+    expect_torch_on(lambda t: t * torch.ones(t.shape[0], dtype=t.dtype) * 1.0, steps)
+    expect_torch_on(lambda i: (i.view(-1, 3, 2).expand(-1, 3, 2).narrow(1, 0, 3).flatten(1) * 1) * 1.0, IDS)
+    expect_torch_on(lambda i: i.clamp(0, 100) * (2**17) * 1.0, IDS)
+    expect_refused(lambda i: i.clamp(0, 200) * (2**17) * 1.0, given, operation="mul", reason="may reach 26214400")
+    expect_refused(
+        lambda i: torch.add(i.clamp(0, 9), i.clamp(0, 9), alpha=2**23) * 1.0, given, operation="add", reason="may reach"
+    )
+    expect_refused(
+        lambda i: i.clamp(0, 2**22).view(-1, 2, 3).sum((1, 2)) * 1.0, given, operation="sum", reason="may reach 25165824"
+    )
+    expect_torch_on(lambda i: i.clamp(0, 2**20).view(-1, 2, 3).sum((1, 2)) * 1.0, IDS)
+
+
+def test_bounds_of_an_open_axis_are_those_of_the_longest():
+    model = as_model(lambda i: torch.cumsum(i.clamp(0, 2**20), 1) * 1.0)
+    engine.compile(model, torch.zeros(1, 4, dtype=torch.int64), open_axis=1, longest=16)
+    with pytest.raises(UnsupportedModel, match="may reach"):
+        engine.compile(model, torch.zeros(1, 4, dtype=torch.int64), open_axis=1, longest=17)
