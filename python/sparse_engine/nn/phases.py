@@ -16,10 +16,12 @@ from itertools import product
 from math import gcd, prod
 from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor
 
+from .. import _core
+from ..matrices.arrays import float32_view, new_result
 from ..matrices.conv_shape import native_shape
+from ..matrices.functional import is_channels_last
 
 _MOST_CELLS = 65536  # of a window; the native convolution takes no larger one
 
@@ -106,20 +108,18 @@ class Phases:
         """
         return _blocks(self, tuple(size), tuple(output_padding))
 
-    def moved_apart(self, y: Tensor, blocks: Blocks, layout: torch.memory_format) -> Tensor:
-        """(..., groups · phases · out / groups, blocks...) -> (..., out, output...) in the memory order of `layout`."""
+    def moved_apart(self, y: Tensor, blocks: Blocks) -> Tensor:
+        """(..., groups · phases · out / groups, blocks...), float32 -> (..., out, output...) in the same memory order."""
         if self.count == 1:
             return y
         axes = len(self.stride)
-        lead = y.shape[: -axes - 1]
-        split: Any = y.reshape(*lead, self.groups, self.count, -1, *blocks.counts)
-        result = torch.empty((*lead, y.shape[-axes - 1] // self.count, *blocks.output), dtype=y.dtype, memory_format=layout)
-        apart: Any = result.view(*lead, self.groups, -1, *blocks.output)
-        for phase, starts in enumerate(product(*map(range, self.stride))):
-            pairs = zip(starts, self.stride, strict=True)
-            target = apart[(..., *(slice(start, None, step) for start, step in pairs))]
-            target.copy_(split.select(-axes - 2, phase)[(..., *(slice(n) for n in target.shape[-axes:]))])
-        return result
+        batch = y if y.dim() == axes + 2 else y.unsqueeze(0)
+        size = (batch.shape[0], batch.shape[1] // self.count, *blocks.output)
+        result, memory = new_result(size, True, is_channels_last(batch))
+        as_volumes: Any = (slice(None), slice(None), *[None] * (3 - axes))
+        stride: Any = (*[1] * (3 - axes), *self.stride)
+        _core.interleave(float32_view(batch, "y")[as_volumes], self.groups, stride, memory[as_volumes])
+        return result if y.dim() == axes + 2 else result[0]  # type: ignore[no-any-return]
 
 
 @lru_cache(256)

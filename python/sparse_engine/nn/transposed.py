@@ -1,6 +1,6 @@
 """The pruned transposed convolutions: native ones over blocks of outputs, see `phases`."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import prod
 from typing import Any, ClassVar
 
@@ -10,8 +10,9 @@ from torch.nn import functional as F
 
 from .. import _core
 from ..masking.mask import Mask
-from ..matrices.functional import is_channels_last, native_conv1d, native_conv2d, native_conv3d
-from .convert import KINDS
+from ..matrices.functional import native_conv1d, native_conv2d, native_conv3d
+from . import operators
+from .convert import KINDS, stand_in
 from .formats import NARROW_COLUMNS, Packed, in_strips_of_four
 from .native import NativePruned, NativeState
 from .phases import Blocks, Phases
@@ -60,7 +61,7 @@ class _NativeTransposed(NativePruned, nn.modules.conv._ConvTransposeNd):
 
     def forward(self, input: Tensor, output_size: Any = None) -> Tensor:
         """The layer's result: dense while gradients are needed, else with the kernel that measured fastest."""
-        if output_size is None and not torch.compiler.is_compiling():
+        if output_size is None:
             return NativePruned.forward(self, input)
         axes, weight = len(self.kernel_size), self._masked("weight")
         sides: Any = (self.stride, self.padding, self.kernel_size, axes, self.dilation)
@@ -77,6 +78,21 @@ class _NativeTransposed(NativePruned, nn.modules.conv._ConvTransposeNd):
     def _dense_to(self, x: Tensor, weight: Tensor, bias: Tensor | None, output_padding: Any) -> Tensor:
         y: Tensor = self.dense(x, weight, bias, self.stride, self.padding, output_padding, self.groups, self.dilation)
         return y
+
+    def _operator(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        axes = len(self.kernel_size)
+        if x.dim() not in (axes + 1, axes + 2):
+            return self._dense(x, weight, bias)  # torch refuses it in its own words
+        images = x if x.dim() == axes + 2 else x.unsqueeze(0)
+        y: Tensor = operators.transposed_convolution(images, weight, bias, *self._sides())
+        return y if x.dim() == axes + 2 else y.squeeze(0)
+
+    def _serves(self, kind: str, arguments: tuple[Any, ...], weights: Sequence[Tensor]) -> bool:
+        asked = kind == "transposed_convolution" and arguments == self._sides()
+        return asked and self._parameters.get("weight") is weights[0]
+
+    def _sides(self) -> tuple[Any, ...]:
+        return self.stride, self.padding, self.output_padding, self.dilation, self.groups
 
     def _geometry(self, x: Tensor) -> Blocks:
         """The convolution over blocks; ValueError where there is none."""
@@ -97,10 +113,7 @@ class _NativeTransposed(NativePruned, nn.modules.conv._ConvTransposeNd):
     def _native(self, x: Tensor, matrix: _core.Matrix, bias: Tensor | None, geometry: Blocks) -> Tensor:
         phases: Any = self._sparse.phases  # type: ignore[attr-defined]
         y = self.convolve(geometry.read(x), matrix, geometry.shape, None if bias is None else phases.bias(bias))
-        layout = torch.contiguous_format
-        if is_channels_last(x):
-            layout = torch.channels_last if x.dim() == 4 else torch.channels_last_3d
-        return phases.moved_apart(y, geometry, layout)  # type: ignore[no-any-return]
+        return phases.moved_apart(y, geometry)  # type: ignore[no-any-return]
 
 
 class SparseConvTranspose1d(_NativeTransposed, nn.ConvTranspose1d):
@@ -124,6 +137,35 @@ class SparseConvTranspose3d(_NativeTransposed, nn.ConvTranspose3d):
     convolve, dense = staticmethod(native_conv3d), staticmethod(F.conv_transpose3d)
 
 
+def _scattering(
+    weights: Sequence[Tensor],
+    masks: Sequence[Mask | None],
+    stride: Any,
+    padding: Any,
+    output_padding: Any,
+    dilation: Any,
+    groups: int,
+) -> Any:
+    """A layer to stand in for a transposed convolution with somebody else's weight."""
+    weight = weights[0]
+    kind: Any = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)[weight.dim() - 3]
+    layer = kind(
+        weight.shape[0],
+        weight.shape[1] * groups,
+        tuple(weight.shape[2:]),
+        stride,
+        padding,
+        output_padding,
+        groups,
+        False,
+        dilation,
+        device="meta",
+    )
+    kept = None if masks[0] is None else torch.from_numpy(masks[0].to_numpy())
+    return stand_in(layer, {"weight": weight}, {"weight": kept})
+
+
+operators.STAND_INS["transposed_convolution"] = _scattering
 KINDS.update(
     {
         nn.ConvTranspose1d: SparseConvTranspose1d,

@@ -87,10 +87,10 @@ def test_results_move_to_their_places(layout):
     blocks = phases.blocks((3, 2), (1, 0))
     assert blocks.output == (7, 6)
     y = torch.randn(2, 2 * 6 * 3, *blocks.counts).to(memory_format=layout)
-    moved = phases.moved_apart(y, blocks, layout)
+    moved = phases.moved_apart(y, blocks)
     assert moved.shape == (2, 6, 7, 6)
     assert moved.is_contiguous(memory_format=layout)
     split = y.reshape(2, 2, 2, 3, 3, *blocks.counts)
     for n, group, out, i, j in itertools.product(range(2), range(2), range(3), range(7), range(6)):
         assert moved[n, group * 3 + out, i, j] == split[n, group, i % 2, j % 3, out, i // 2, j // 3]
-    assert phases.moved_apart(y[0], blocks, torch.contiguous_format).equal(moved[0])
+    assert phases.moved_apart(y[0], blocks).equal(moved[0])
