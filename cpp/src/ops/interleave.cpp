@@ -59,31 +59,32 @@ void interleave(const ConstVolumes& x, const Interleaving& s, const Volumes& y) 
   if (floats == 0) return;
   const Index group_channels = y.channels / s.groups;
   const Index phase = group_channels * x.stride_c;  // from one to the next
-  const auto source = [&](Index n, Index c, Index d, Index h) {
-    const Index of = (c / group_channels * s.stride_d + d % s.stride_d) * s.stride_h + h % s.stride_h;
-    return x.data + n * x.stride_n + of * s.stride_w * phase + c % group_channels * x.stride_c + d / s.stride_d * x.stride_d +
-           h / s.stride_h * x.stride_h;
-  };
-  const auto target = [&](Index n, Index c, Index d, Index h) {
-    return y.data + n * y.stride_n + c * y.stride_c + d * y.stride_d + h * y.stride_h;
-  };
   // A run is a row of one channel, or, where channels lie side by side, the channels of a group at the cells of a row.
   const bool by_channels = x.stride_c == 1 && y.stride_c == 1 && group_channels > 1;
-  const Index units = by_channels ? rows / group_channels : rows, unit_floats = floats / units;
-  const Index grouped = std::max<Index>(1, kTaskFloats / unit_floats);
-  parallel::parallel_for(blocks_of(units, grouped), threads_for(floats), [&](Index task, int) {
-    for (Index unit = task * grouped; unit < std::min(units, (task + 1) * grouped); ++unit) {
-      const Index h = unit % y.height, d = unit / y.height % y.depth, outer = unit / y.height / y.depth;
-      if (!by_channels) {
-        const Index n = outer / y.channels, c = outer % y.channels;
-        weave_row(source(n, c, d, h), phase, x.stride_w, s.stride_w, target(n, c, d, h), y.stride_w, y.width);
-        continue;
+  const Index run_channels = by_channels ? group_channels : 1;
+  const Index runs = rows / run_channels, of_batch = y.channels / run_channels;
+  const Index grouped = std::max<Index>(1, kTaskFloats / (y.width * run_channels));
+  parallel::parallel_for(blocks_of(runs, grouped), threads_for(floats), [&](Index task, int) {
+    const Index end = std::min(runs, (task + 1) * grouped);
+    for (Index run = task * grouped; run < end;) {  // as much of a plane as there is
+      const Index first = run % y.height, d = run / y.height % y.depth, outer = run / y.height / y.depth;
+      const Index n = outer / of_batch, c = outer % of_batch * run_channels;
+      const Index row_phases = (c / group_channels * s.stride_d + d % s.stride_d) * s.stride_h;
+      const float* from = x.data + n * x.stride_n + row_phases * s.stride_w * phase + c % group_channels * x.stride_c +
+                          d / s.stride_d * x.stride_d;
+      float* to = y.data + n * y.stride_n + c * y.stride_c + d * y.stride_d;
+      const Index last = std::min(y.height, first + end - run);
+      for (Index h = first; h < last; ++h) {
+        const float* source = from + h % s.stride_h * s.stride_w * phase + h / s.stride_h * x.stride_h;
+        float* target = to + h * y.stride_h;
+        if (!by_channels) {
+          weave_row(source, phase, x.stride_w, s.stride_w, target, y.stride_w, y.width);
+        } else {
+          for (Index w = 0; w < y.width; ++w)
+            std::copy_n(source + w % s.stride_w * phase + w / s.stride_w * x.stride_w, group_channels, target + w * y.stride_w);
+        }
       }
-      const Index n = outer / s.groups, c = outer % s.groups * group_channels;
-      const float* from = source(n, c, d, h);
-      float* to = target(n, c, d, h);
-      for (Index w = 0; w < y.width; ++w)
-        std::copy_n(from + w % s.stride_w * phase + w / s.stride_w * x.stride_w, group_channels, to + w * y.stride_w);
+      run += last - first;
     }
   });
 }
