@@ -57,7 +57,7 @@ class _NativeTransposed(NativePruned, nn.modules.conv._ConvTransposeNd):
 
     State = TransposedState
     convolve: ClassVar[Callable[..., Any]]
-    dense: ClassVar[Callable[..., Any]]
+    _torchs: ClassVar[Callable[..., Any]]
 
     def forward(self, input: Tensor, output_size: Any = None) -> Tensor:
         """The layer's result: dense while gradients are needed, else with the kernel that measured fastest."""
@@ -76,7 +76,7 @@ class _NativeTransposed(NativePruned, nn.modules.conv._ConvTransposeNd):
         return self._dense_to(input, weight, bias, self.output_padding)
 
     def _dense_to(self, x: Tensor, weight: Tensor, bias: Tensor | None, output_padding: Any) -> Tensor:
-        y: Tensor = self.dense(x, weight, bias, self.stride, self.padding, output_padding, self.groups, self.dilation)
+        y: Tensor = self._torchs(x, weight, bias, self.stride, self.padding, output_padding, self.groups, self.dilation)
         return y
 
     def _operator(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -120,21 +120,21 @@ class SparseConvTranspose1d(_NativeTransposed, nn.ConvTranspose1d):
     """A pruned `torch.nn.ConvTranspose1d`: same parameters, same results within rounding, native kernels in inference."""
 
     plain = nn.ConvTranspose1d
-    convolve, dense = staticmethod(native_conv1d), staticmethod(F.conv_transpose1d)
+    convolve, _torchs = staticmethod(native_conv1d), staticmethod(F.conv_transpose1d)
 
 
 class SparseConvTranspose2d(_NativeTransposed, nn.ConvTranspose2d):
     """A pruned `torch.nn.ConvTranspose2d`: same parameters, same results within rounding, native kernels in inference."""
 
     plain = nn.ConvTranspose2d
-    convolve, dense = staticmethod(native_conv2d), staticmethod(F.conv_transpose2d)
+    convolve, _torchs = staticmethod(native_conv2d), staticmethod(F.conv_transpose2d)
 
 
 class SparseConvTranspose3d(_NativeTransposed, nn.ConvTranspose3d):
     """A pruned `torch.nn.ConvTranspose3d`: same parameters, same results within rounding, native kernels in inference."""
 
     plain = nn.ConvTranspose3d
-    convolve, dense = staticmethod(native_conv3d), staticmethod(F.conv_transpose3d)
+    convolve, _torchs = staticmethod(native_conv3d), staticmethod(F.conv_transpose3d)
 
 
 def _scattering(
