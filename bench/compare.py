@@ -34,6 +34,9 @@ SHAPES = Path(__file__).parent / "shapes"
 SHORTEST_SECONDS = 2e-3  # calls are repeated until a measurement takes this long
 
 
+Layer = nn.Linear | nn.Conv2d | nn.Conv3d | nn.ConvTranspose2d
+
+
 @dataclass
 class Row:
     """One measured case. Seconds for one call."""
@@ -91,7 +94,7 @@ def compare(
 
 
 @torch.inference_mode()
-def check_output(layer: nn.Linear | nn.Conv2d | nn.Conv3d, x: torch.Tensor) -> torch.Tensor:
+def check_output(layer: Layer, x: torch.Tensor) -> torch.Tensor:
     """layer(x); stops unless every output lies within γ(n + 2)·(Σ|w||x| + |b|) of the float64 result, n stored weights.
 
     The kernel is decided here, and not while anything is timed.
@@ -104,6 +107,10 @@ def check_output(layer: nn.Linear | nn.Conv2d | nn.Conv3d, x: torch.Tensor) -> t
         exact = convolve(x.double(), weight, bias, layer.stride, layer.padding)
         size = convolve(x.double().abs(), weight.abs(), bias.abs(), layer.stride, layer.padding)
         terms = weight.ne(0).flatten(1).sum(1).view(1, -1, *[1] * (weight.dim() - 2))
+    elif isinstance(layer, nn.ConvTranspose2d):
+        exact = F.conv_transpose2d(x.double(), weight, bias, layer.stride, layer.padding)
+        size = F.conv_transpose2d(x.double().abs(), weight.abs(), bias.abs(), layer.stride, layer.padding)
+        terms = weight.ne(0).sum((0, 2, 3)).view(1, -1, 1, 1)
     else:
         exact = F.linear(x.double(), weight, bias)
         size = F.linear(x.double().abs(), weight.abs(), bias.abs())
@@ -129,7 +136,7 @@ class Wanted:
 @torch.inference_mode()
 def measured(
     case: str,
-    dense: nn.Linear | nn.Conv2d | nn.Conv3d,
+    dense: Layer,
     baselines: dict[str, Callable[[], object]],
     inputs: list[torch.Tensor],
     macs: int,
@@ -202,11 +209,23 @@ def conv3d_rows(shape: list[int], wanted: list[Wanted], rounds: int) -> list[Row
     return measured(case, dense, baselines, [x, x_last], macs, wanted, rounds)
 
 
+def transposed_rows(shape: list[int], wanted: list[Wanted], rounds: int) -> list[Row]:
+    out, channels, kernel, stride, padding, height, width, batch = shape
+    dense = nn.ConvTranspose2d(channels, out, kernel, stride, padding)
+    last = nn.ConvTranspose2d(channels, out, kernel, stride, padding).to(memory_format=torch.channels_last)
+    x = torch.randn(batch, channels, height, width)
+    x_last = x.to(memory_format=torch.channels_last)
+    case = f"transposed conv {channels}→{out}, {kernel}×{kernel}/{stride}, {height}×{width}, batch {batch}"
+    baselines = {"dense NCHW": lambda: dense(x), "dense channels_last": lambda: last(x_last)}
+    return measured(case, dense, baselines, [x, x_last], batch * height * width * dense.weight.numel(), wanted, rounds)
+
+
 # An operation, how many numbers its shape has, and what times it; other operations are those of bench/cpp.
 MEASURED: dict[str, tuple[int, Callable[[list[int], list[Wanted], int], list[Row]]]] = {
     "linear": (3, linear_rows),
     "conv": (8, conv_rows),
     "conv3d": (15, conv3d_rows),
+    "transposed": (8, transposed_rows),
 }
 
 

@@ -53,6 +53,18 @@ inline Panel panel(Floats& a, const char* name) {
   return {a.mutable_data(), a.shape(0), a.shape(1), stride(a, 0), stride(a, 1)};
 }
 
+inline ConstVolumes const_volumes(const Floats& a, const char* name) {
+  check_rank(a, name, 5);
+  return {a.data(),     a.shape(0),   a.shape(1),   a.shape(2),   a.shape(3),  a.shape(4),
+          stride(a, 0), stride(a, 1), stride(a, 2), stride(a, 3), stride(a, 4)};
+}
+
+inline Volumes volumes(Floats& a, const char* name) {
+  check_rank(a, name, 5);
+  return {a.mutable_data(), a.shape(0),   a.shape(1),   a.shape(2),   a.shape(3),  a.shape(4),
+          stride(a, 0),     stride(a, 1), stride(a, 2), stride(a, 3), stride(a, 4)};
+}
+
 inline const float* vector_or_null(const std::optional<Floats>& a, const char* name, Index size) {
   if (!a) return nullptr;
   check_rank(*a, name, 1);

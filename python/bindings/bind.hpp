@@ -16,6 +16,7 @@ void bind_csr(pybind11::module_& m);
 void bind_linear(pybind11::module_& m);
 void bind_conv(pybind11::module_& m);
 void bind_conv3d(pybind11::module_& m);
+void bind_interleave(pybind11::module_& m);
 void bind_cost_model(pybind11::module_& m);
 void bind_mask(pybind11::module_& m);
 void bind_recurrent(pybind11::module_& m);

@@ -22,18 +22,8 @@ Conv3dParams shape_of(Index kernel, Index stride, const std::array<Index, 2>& pa
 }
 
 template <class View, class Data>
-View volumes(Data* data, const Sides& shape, const Sides& strides) {
+View view_of(Data* data, const Sides& shape, const Sides& strides) {
   return {data, shape[0], shape[1], shape[2], shape[3], shape[4], strides[0], strides[1], strides[2], strides[3], strides[4]};
-}
-
-template <class Array>
-Sides sides_of(const Array& array) {
-  return {array.shape(0), array.shape(1), array.shape(2), array.shape(3), array.shape(4)};
-}
-
-template <class Array>
-Sides strides_of(const Array& array) {
-  return {stride(array, 0), stride(array, 1), stride(array, 2), stride(array, 3), stride(array, 4)};
 }
 
 // The layer on tensors, in the memory order of x, or None where one of them is not plain or x has no five axes.
@@ -49,8 +39,8 @@ py::object conv3d_tensors(py::handle x, const Matrix& w, const Conv3dParams& sha
   if (!vector_view(bias, w.rows(), epilogue.bias) || !view_like(residual, y.view(), epilogue.residual)) return py::none();
   {
     const py::gil_scoped_release released;
-    conv3d(volumes<ConstVolumes>(in->data, in->shape, in->strides), w, shape, epilogue,
-           volumes<Volumes>(y.view().data, sides, y.view().strides));
+    conv3d(view_of<ConstVolumes>(in->data, in->shape, in->strides), w, shape, epilogue,
+           view_of<Volumes>(y.view().data, sides, y.view().strides));
   }
   return y.take();
 }
@@ -68,10 +58,8 @@ void bind_conv3d(pybind11::module_& m) {
       "conv3d",
       [](const Floats& x, const Matrix& w, const Conv3dParams& shape, const std::optional<Floats>& bias,
          Activation::Kind activation, Floats& y, const std::optional<Floats>& residual) {
-        check_rank(x, "x", 5);
-        check_rank(y, "y", 5);
-        const auto in = volumes<ConstVolumes>(x.data(), sides_of(x), strides_of(x));
-        const auto out = volumes<Volumes>(y.mutable_data(), sides_of(y), strides_of(y));
+        const ConstVolumes in = const_volumes(x, "x");
+        const Volumes out = volumes(y, "y");
         const float* b = vector_or_null(bias, "bias", w.rows());
         const float* r = like_or_null(residual, "residual", y, "y");
         py::gil_scoped_release released;

@@ -14,6 +14,7 @@ PYBIND11_MODULE(_core, m) {
   bind_linear(m);
   bind_conv(m);
   bind_conv3d(m);
+  bind_interleave(m);
   bind_recurrent(m);
   bind_mask(m);
   bind_groups(m);

@@ -41,7 +41,7 @@ PUBLIC = {
     "base": {"runtime", "buffer_pool", "fingerprint"},
     "formats": {"matrix", "csr", "bsr", "nm", "bitmask", "cost_model"},
     "selection": {"mask", "groups", "neighbours"},
-    "ops": {"linear", "conv", "recurrent"},
+    "ops": {"linear", "conv", "interleave", "recurrent"},
     "program": {"program"},
     "session": {"session"},
     "c_api": {"c_api"},
@@ -79,6 +79,7 @@ PEERS = {
         "rows": set(),
         "elementwise": set(),
         "copy": set(),
+        "interleave": set(),
         "pad": set(),
     },
 }

@@ -8,6 +8,7 @@
 #include "sparse_engine/cost_model.hpp"
 #include "sparse_engine/csr.hpp"
 #include "sparse_engine/groups.hpp"
+#include "sparse_engine/interleave.hpp"
 #include "sparse_engine/linear.hpp"
 #include "sparse_engine/mask.hpp"
 #include "sparse_engine/matrix.hpp"

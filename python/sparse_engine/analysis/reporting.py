@@ -178,8 +178,6 @@ def _kernel(module: nn.Module, seen: dict[nn.Module, Call] | None) -> tuple[str,
     """Which kernel `module` takes, and why when it is not a native one."""
     if not isinstance(module, Pruned):
         return "dense", "not pruned"
-    if not module.has_native:
-        return "dense", f"masked; {module.plain.__name__} has no native kernel"
     if seen is not None and module not in seen:
         return "dense", "not called by the model's forward, or its weight read by another layer"
     state = module._sparse

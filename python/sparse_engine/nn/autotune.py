@@ -128,4 +128,4 @@ def _read(name: str, entry: Any) -> tuple[Any, Choice]:
 
 
 def _layers(model: nn.Module) -> list[tuple[str, Any]]:
-    return [(name, module) for name, module in model.named_modules() if isinstance(module, Pruned) and module.has_native]
+    return [(name, module) for name, module in model.named_modules() if isinstance(module, Pruned)]

@@ -99,9 +99,8 @@ class Pruned(NotQuantised, nn.Module):
 
     plain: ClassVar[type[nn.Module]]
     State: ClassVar[type[PrunedState]] = PrunedState
-    has_native: ClassVar[bool] = True  # whether native kernels can compute such a layer
     __jit_unused_properties__: Any = ("masks", "qconfig")
-    __jit_ignored_attributes__ = ("_sparse", "plain", "State", "has_native")
+    __jit_ignored_attributes__ = ("_sparse", "plain", "State")
     _sparse: PrunedState
 
     @property

@@ -1,4 +1,4 @@
-"""The pruned convolutions: plain ones run on native sparse kernels, transposed ones dense under masks."""
+"""The pruned convolutions: dense torch arithmetic while gradients are needed, native sparse kernels otherwise."""
 
 from collections.abc import Callable, Sequence
 from math import prod
@@ -13,7 +13,6 @@ from ..masking.mask import Mask
 from ..matrices.conv_shape import native_shape
 from ..matrices.functional import native_conv1d, native_conv2d, native_conv3d, native_linear
 from . import operators
-from .base import PrunedWeight
 from .convert import KINDS, stand_in
 from .formats import NARROW_COLUMNS
 from .native import NativePruned
@@ -105,41 +104,6 @@ class SparseConv3d(_NativeConvolution, nn.Conv3d):
     convolve = staticmethod(native_conv3d)
 
 
-class _MaskedTransposed(PrunedWeight, nn.modules.conv._ConvTransposeNd):
-    """A pruned transposed convolution of any rank: masked, computed dense."""
-
-    has_native = False
-
-    def forward(self, input: Tensor, output_size: Any = None) -> Tensor:
-        """As torch's layer, on the masked weight."""
-        x, weight = input, self._masked("weight")
-        axes = len(self.kernel_size)
-        sides: Any = (self.stride, self.padding, self.kernel_size, axes, self.dilation)
-        extra = self._output_padding(x, output_size, *sides)
-        convolve: Any = (F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d)[axes - 1]
-        bias = self._bias()
-        result: Tensor = convolve(x, weight, bias, self.stride, self.padding, extra, self.groups, self.dilation)
-        return result
-
-
-class MaskedConvTranspose1d(_MaskedTransposed, nn.ConvTranspose1d):
-    """A pruned `torch.nn.ConvTranspose1d`: masked, computed dense."""
-
-    plain = nn.ConvTranspose1d
-
-
-class MaskedConvTranspose2d(_MaskedTransposed, nn.ConvTranspose2d):
-    """A pruned `torch.nn.ConvTranspose2d`: masked, computed dense."""
-
-    plain = nn.ConvTranspose2d
-
-
-class MaskedConvTranspose3d(_MaskedTransposed, nn.ConvTranspose3d):
-    """A pruned `torch.nn.ConvTranspose3d`: masked, computed dense."""
-
-    plain = nn.ConvTranspose3d
-
-
 def _sliding(
     weights: Sequence[Tensor], masks: Sequence[Mask | None], stride: Any, padding: Any, dilation: Any, groups: int
 ) -> Any:
@@ -162,13 +126,4 @@ def _sliding(
 
 
 operators.STAND_INS["convolution"] = _sliding
-KINDS.update(
-    {
-        nn.Conv1d: SparseConv1d,
-        nn.Conv2d: SparseConv2d,
-        nn.Conv3d: SparseConv3d,
-        nn.ConvTranspose1d: MaskedConvTranspose1d,
-        nn.ConvTranspose2d: MaskedConvTranspose2d,
-        nn.ConvTranspose3d: MaskedConvTranspose3d,
-    }
-)
+KINDS.update({nn.Conv1d: SparseConv1d, nn.Conv2d: SparseConv2d, nn.Conv3d: SparseConv3d})

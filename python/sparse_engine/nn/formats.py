@@ -67,7 +67,7 @@ def fitting(mask: Mask) -> tuple[str, ...]:
     rows = mask.shape[0]
     cols = mask.size // rows if rows else 0
     found = ["csr", "bitmask"]
-    if mask.kept and rows % 4 == 0 and _all_rows(mask, rows, cols, _in_strips_of_four):
+    if mask.kept and rows % 4 == 0 and _all_rows(mask, rows, cols, in_strips_of_four):
         found.append("bsr4x1")
     if mask.kept * 2 == mask.size and cols % 4 == 0 and _all_rows(mask, rows, cols, _two_of_four):
         found.append("nm2:4")
@@ -88,7 +88,8 @@ def _all_rows(mask: Mask, rows: int, cols: int, holds: Callable[[NDArray[np.bool
     return True
 
 
-def _in_strips_of_four(kept: NDArray[np.bool_]) -> bool:
+def in_strips_of_four(kept: NDArray[np.bool_]) -> bool:
+    """Whether rows of a matrix, four at a time, keep the same columns."""
     strips = kept.reshape(-1, 4, kept.shape[1])
     return bool((strips == strips[:, :1]).all())
 

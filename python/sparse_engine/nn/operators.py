@@ -2,6 +2,7 @@
 
     sparse_engine::linear(x, weight, bias, begin, end, transposed)         x times rows of a weight, or times their transpose
     sparse_engine::convolution(x, weight, bias, stride, padding, dilation, groups)      over one axis to three, with a batch
+    sparse_engine::transposed_convolution(x, weight, bias, stride, padding, output_padding, dilation, groups)      likewise
     sparse_engine::lstm, sparse_engine::gru(x, states, weights, ...)       torch's layers in eval mode, with a batch
 
 Each is a pure function: to rounding what torch's dense arithmetic gives for the same tensors, with gradients, in memory of its
@@ -59,6 +60,22 @@ def dense_convolution(
     """`convolution` in torch's arithmetic."""
     convolve: Any = (F.conv1d, F.conv2d, F.conv3d)[weight.dim() - 3]
     return _laid_out(convolve(x, weight, bias, list(stride), list(padding), list(dilation), groups), x)
+
+
+def dense_transposed(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    stride: Sequence[int],
+    padding: Sequence[int],
+    output_padding: Sequence[int],
+    dilation: Sequence[int],
+    groups: int,
+) -> Tensor:
+    """`transposed_convolution` in torch's arithmetic."""
+    convolve: Any = (F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d)[weight.dim() - 3]
+    sides = list(stride), list(padding), list(output_padding), groups, list(dilation)
+    return _laid_out(convolve(x, weight, bias, *sides), x)
 
 
 def dense_lstm(
@@ -129,6 +146,24 @@ def _convolution(
     layer = layer_of((weight,), "convolution", arguments, STAND_INS["convolution"]) if fits else None
     if layer is None:
         return dense_convolution(x, weight, bias, *arguments)
+    return _laid_out(layer._infer(x, layer.weight, bias), x)
+
+
+def _transposed(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    stride: Sequence[int],
+    padding: Sequence[int],
+    output_padding: Sequence[int],
+    dilation: Sequence[int],
+    groups: int,
+) -> Tensor:
+    kind = "transposed_convolution"
+    arguments = (tuple(stride), tuple(padding), tuple(output_padding), tuple(dilation), groups)
+    layer = layer_of((weight,), kind, arguments, STAND_INS[kind]) if _is_fit(x, weight, bias) else None
+    if layer is None:
+        return dense_transposed(x, weight, bias, *arguments)
     return _laid_out(layer._infer(x, layer.weight, bias), x)
 
 
@@ -223,6 +258,12 @@ convolution: Any = _define(
     "convolution(Tensor x, Tensor weight, Tensor? bias, int[] stride, int[] padding, int[] dilation, int groups) -> Tensor",
     dense_convolution,
     _convolution,
+)
+transposed_convolution: Any = _define(
+    "transposed_convolution(Tensor x, Tensor weight, Tensor? bias, int[] stride, int[] padding, int[] output_padding, "
+    "int[] dilation, int groups) -> Tensor",
+    dense_transposed,
+    _transposed,
 )
 _RECURRENT = "Tensor[] weights, bool has_biases, int num_layers, bool bidirectional, bool batch_first"
 lstm: Any = _define(f"lstm(Tensor x, Tensor h, Tensor c, {_RECURRENT}) -> (Tensor, Tensor, Tensor)", dense_lstm, _lstm)

@@ -33,6 +33,11 @@ def convolution(layer, *shape, channels_last=False):
     return x, layer.weight, layer.bias, list(layer.stride), list(layer.padding), list(layer.dilation), layer.groups
 
 
+def transposed(layer, *shape, channels_last=False):
+    x, weight, bias, stride, padding, dilation, groups = convolution(layer, *shape, channels_last=channels_last)
+    return x, weight, bias, stride, padding, list(layer.output_padding), dilation, groups
+
+
 CALLS = {
     "linear": (operators.linear, lambda: (torch.randn(4, 16), *linear())),
     "linear without bias": (operators.linear, lambda: (torch.randn(2, 3, 16), linear()[0])),
@@ -48,6 +53,15 @@ CALLS = {
     "channels_last": (operators.convolution, lambda: convolution(nn.Conv2d(4, 8, 3), 2, 4, 9, 7, channels_last=True)),
     "whole rows": (operators.convolution, lambda: convolution(nn.Conv2d(4, 8, 3), 2, 4, 3, 3)),
     "one axis": (operators.convolution, lambda: convolution(nn.Conv1d(4, 8, 3, 2, 1), 2, 4, 9)),
+    "transposed": (operators.transposed_convolution, lambda: transposed(nn.ConvTranspose2d(4, 8, 3, 2, 1, 1), 2, 4, 5, 6)),
+    "transposed, channels_last": (
+        operators.transposed_convolution,
+        lambda: transposed(nn.ConvTranspose2d(4, 8, 2, 2), 2, 4, 5, 6, channels_last=True),
+    ),
+    "transposed, groups": (
+        operators.transposed_convolution,
+        lambda: transposed(nn.ConvTranspose1d(4, 8, 4, 3, 1, 0, 2, False), 2, 4, 9),
+    ),
     "LSTM": (
         operators.lstm,
         lambda: (torch.randn(5, 3, 8), torch.randn(4, 3, 16), torch.randn(4, 3, 16), *recurrent(nn.LSTM, bidirectional=True)),
@@ -57,6 +71,7 @@ CALLS = {
 DENSE = {
     operators.linear: operators.dense_linear,
     operators.convolution: operators.dense_convolution,
+    operators.transposed_convolution: operators.dense_transposed,
     operators.lstm: operators.dense_lstm,
     operators.gru: operators.dense_gru,
 }

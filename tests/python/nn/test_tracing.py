@@ -85,6 +85,8 @@ LAYERS = {
     "convolution without a batch": (lambda: nn.Conv2d(3, 8, 3), (3, 8, 8), 1),
     "whole rows": (lambda: nn.Conv2d(3, 8, 1), (2, 3, 1, 1), 1),
     "convolution over one axis": (lambda: nn.Conv1d(3, 8, 3), (2, 3, 8), 1),
+    "transposed": (lambda: nn.ConvTranspose2d(3, 8, 3, 2, 1, 1), (2, 3, 5, 6), 1),
+    "transposed without a batch": (lambda: nn.ConvTranspose1d(3, 8, 4), (3, 8), 1),
     "LSTM": (lambda: nn.LSTM(8, 16, 2, bidirectional=True), (5, 2, 8), 1),
     "LSTM without a batch": (lambda: nn.LSTM(8, 16, batch_first=True), (5, 8), 1),
     "GRU": (lambda: nn.GRU(8, 16), (5, 2, 8), 1),
