@@ -245,6 +245,15 @@ struct LayerNormArgs {
   float* y;                    // may be x
 };
 
+// y[row] = Σ a[row]·x, see dot_rows.hpp.
+struct DotRowsArgs {
+  const float* a;
+  std::int64_t a_row;  // from row to row
+  std::int64_t rows, columns;
+  const float* x;
+  float* y;
+};
+
 // Y = A · B, see gemm.hpp.
 struct GemmArgs {
   const float* a;
