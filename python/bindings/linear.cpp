@@ -69,7 +69,8 @@ void bind_linear(pybind11::module_& m) {
       .value("sqrt", Activation::sqrt)
       .value("log", Activation::log)
       .value("floor", Activation::floor)
-      .value("erf", Activation::erf);
+      .value("erf", Activation::erf)
+      .value("gelu_tanh", Activation::gelu_tanh);
   m.def(
       "multiply",
       [](const Matrix& w, const Floats& x, Floats& y) {

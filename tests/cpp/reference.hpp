@@ -64,7 +64,8 @@ inline const std::vector<Activation> kActivations = {Activation::none,
                                                      {Activation::elu, 1.5f},
                                                      Activation::mish,
                                                      Activation::softplus,
-                                                     Activation::erf};
+                                                     Activation::erf,
+                                                     Activation::gelu_tanh};
 
 // The same numbers on every platform, which the distributions of the standard library do not promise (splitmix64).
 class Random {
@@ -184,6 +185,8 @@ inline double activated(double v, Activation activation) {
     case Activation::log: return std::log(v);
     case Activation::floor: return std::floor(v);
     case Activation::erf: return std::erf(v);
+    case Activation::gelu_tanh:
+      return vanishes ? 0 : v / (1 + std::exp(-v * std::sqrt(8 / 3.14159265358979323846) * (1 + 0.044715 * v * v)));
   }
   return kNaN;
 }
@@ -191,6 +194,7 @@ inline double activated(double v, Activation activation) {
 inline double steepest_slope(Activation activation) {
   switch (activation) {
     case Activation::gelu:
+    case Activation::gelu_tanh:
     case Activation::erf: return 1.13;
     case Activation::silu: return 1.1;
     case Activation::hardswish: return 1.5;
@@ -206,6 +210,7 @@ inline double activation_ulps(Activation activation) {
     case Activation::gelu: return 6;
     case Activation::mish:
     case Activation::erf:
+    case Activation::gelu_tanh:
     case Activation::silu: return 4;
     case Activation::elu:
     case Activation::exp:

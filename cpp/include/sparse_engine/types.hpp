@@ -18,7 +18,8 @@ struct Float16 {
   std::uint16_t bits;  // IEEE binary16
 };
 
-// Applied to every output last. NaN passes through; gelu is x·Φ(x), without approximation; what would be 0·∞ is its limit.
+// Applied to every output last. NaN passes through; gelu is x·Φ(x), without approximation, and
+// gelu_tanh its approximation by tanh (Hendrycks and Gimpel, 2016); what would be 0·∞ is its limit.
 struct Activation {
   enum Kind : std::uint32_t {
     none,
@@ -38,9 +39,10 @@ struct Activation {
     sqrt,
     log,
     floor,
-    erf
+    erf,
+    gelu_tanh
   };
-  static constexpr Kind kLast = erf;
+  static constexpr Kind kLast = gelu_tanh;
 
   Kind kind = none;
   float slope = 0.0f;  // of leaky_relu and elu
