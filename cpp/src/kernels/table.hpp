@@ -245,6 +245,15 @@ struct LayerNormArgs {
   float* y;                    // may be x
 };
 
+// y = x / sqrt(mean of squares + epsilon) · weight of one row, see rows.hpp.
+struct RmsNormArgs {
+  const float* x;
+  std::int64_t columns;
+  float epsilon;
+  const float* weight;  // or null
+  float* y;             // may be x
+};
+
 // y[row] = Σ a[row]·x, see dot_rows.hpp.
 struct DotRowsArgs {
   const float* a;

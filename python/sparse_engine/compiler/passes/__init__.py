@@ -13,6 +13,7 @@ from .fuse_epilogue import fuse_epilogue
 from .fuse_gelu import fuse_gelu
 from .fuse_layer_norm import fuse_layer_norm
 from .fuse_positions import fuse_positions
+from .fuse_rms_norm import fuse_rms_norm
 from .share_heads import share_heads
 from .simplify import simplify
 
@@ -22,6 +23,7 @@ PASSES: tuple[Callable[[Graph], None], ...] = (
     fold_batch_norm,
     fuse_gelu,
     fuse_layer_norm,
+    fuse_rms_norm,
     fuse_attention,
     share_heads,
     fuse_positions,
