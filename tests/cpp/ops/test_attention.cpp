@@ -110,7 +110,7 @@ TEST(Attention, AddsAMaskAndIsZeroWhereItHidesAll) {
 TEST(Attention, OfFewQueriesReadsKeysAndValuesWhereTheyLie) {
   for_each_isa([&] {
     for (const bool heads_first : {true, false})
-      for (const Index queries : {1, 2, 3, 4, 5, 6}) {
+      for (const Index queries : {1, 2, 3, 6, 7}) {
         expect_attention(shape(2, 3, queries, 67, 64, 64, heads_first));
         expect_attention(shape(1, 6, queries, 33, 20, 16, heads_first, 3));
         expect_attention(shape(1, 2, queries, 9, 8, 5, heads_first, 2));
