@@ -7,8 +7,8 @@
 // Cost     per vector: 15 to 40 operations, one or two of them divisions; none, relu and relu6 are a comparison each.
 // Error    against the exact function of the same float, in units of its last place (2⁻¹⁴⁹ among subnormals):
 //          hardsigmoid 1, hardswish 2, tanh 2, sigmoid 3, elu 3, exp 3, softplus 3, silu 4, mish 4, erf 4, gelu_tanh 4, gelu 6
-//          (one float in 97 of all there are was compared), log 3; none, relu, relu6, leaky_relu and sqrt are exact but for their one
-//          rounding, floor is exact.
+//          (one float in 97 of all there are was compared), log 3; none, relu, relu6, leaky_relu and sqrt are exact but for
+//          their one rounding, floor is exact.
 // A lane's result depends on that lane only, so a single float takes the same way.
 #pragma once
 
