@@ -1,6 +1,6 @@
-"""Tokens per second of a decoder's step: GPT-2 small with random weights, compiled and eager with its cache, in turns.
+"""Tokens per second of a decoder's step, random weights, compiled and eager with its cache, in turns.
 
-    python bench/decode.py [--sparsities 0 0.8 0.9] [--past 64] [--tokens 16] [--prune-head]
+    python bench/decode.py [--family gpt2] [--sparsities 0 0.8 0.9] [--past 64] [--tokens 16] [--prune-head]
 
 Needs transformers. The head is tied to the embedding, which pruning leaves alone; --prune-head unties and prunes it as well.
 """
@@ -15,12 +15,25 @@ import transformers
 
 import sparse_engine as engine
 
+LLAMA = {
+    "hidden_size": 768,
+    "intermediate_size": 2048,
+    "num_hidden_layers": 12,
+    "num_attention_heads": 12,
+    "num_key_value_heads": 4,
+    "vocab_size": 32000,
+    "max_position_embeddings": 1024,
+}
+NAMES = {"gpt2": "GPT-2 small", "llama": "Llama of GPT-2 small's width and depth"}
 
-def model_of(sparsity, prune_head):
-    """GPT-2 small, 124 million weights."""
-    config = transformers.GPT2Config(tie_word_embeddings=not prune_head)
+
+def model_of(family, sparsity, prune_head):
+    """GPT-2 small, 124 million weights, or a Llama of about as many."""
     torch.manual_seed(0)
-    model = transformers.GPT2LMHeadModel(config).eval()
+    if family == "gpt2":
+        model = transformers.GPT2LMHeadModel(transformers.GPT2Config(tie_word_embeddings=not prune_head)).eval()
+    else:
+        model = transformers.LlamaForCausalLM(transformers.LlamaConfig(**LLAMA, tie_word_embeddings=not prune_head)).eval()
     if sparsity:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -31,6 +44,7 @@ def model_of(sparsity, prune_head):
 def main():
     """Print a line for each sparsity."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--family", choices=NAMES, default="gpt2")
     parser.add_argument("--sparsities", type=float, nargs="+", default=[0.0, 0.8, 0.9])
     parser.add_argument("--past", type=int, default=64)
     parser.add_argument("--tokens", type=int, default=16)
@@ -38,10 +52,11 @@ def main():
     parser.add_argument("--prune-head", action="store_true")
     options = parser.parse_args()
     torch.set_num_threads(engine.runtime.num_threads())
-    dense = model_of(0.0, options.prune_head)
+    dense = model_of(options.family, 0.0, options.prune_head)
     prompt = torch.randint(0, dense.config.vocab_size, (1, options.past))
     decoders = {
-        s: engine.compile_decoder(model_of(s, options.prune_head), capacity=options.capacity) for s in options.sparsities
+        s: engine.compile_decoder(model_of(options.family, s, options.prune_head), capacity=options.capacity)
+        for s in options.sparsities
     }
     decoders = {s: decoder.decoder for s, decoder in decoders.items()}
     eager = "cache" if hasattr(dense(prompt[:, :1]), "cache") else "past_key_values"
@@ -60,7 +75,7 @@ def main():
                 call()
                 times.setdefault(name, []).append(time.perf_counter() - begin)
     theirs, threads = float(np.median(times["eager"])), engine.runtime.num_threads()
-    print(f"GPT-2 small, {options.past} tokens before, {threads} threads, medians of {options.tokens} steps")
+    print(f"{NAMES[options.family]}, {options.past} tokens before, {threads} threads, medians of {options.tokens} steps")
     for name, seconds in times.items():
         median, called = float(np.median(seconds)), name if name == "eager" else f"{name:.0%} zeros"
         print(f"{called}: {1e3 * median:.1f} ms, {1 / median:.1f} tokens/s, {theirs / median:.2f}×")

@@ -71,7 +71,8 @@ void bind_linear(pybind11::module_& m) {
       .value("floor", Activation::floor)
       .value("erf", Activation::erf)
       .value("sin", Activation::sin)
-      .value("cos", Activation::cos);
+      .value("cos", Activation::cos)
+      .value("gelu_tanh", Activation::gelu_tanh);
   m.def(
       "multiply",
       [](const Matrix& w, const Floats& x, Floats& y) {

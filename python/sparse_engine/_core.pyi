@@ -31,6 +31,7 @@ class Activation(_Enumeration):
     relu: ClassVar[Activation]
     relu6: ClassVar[Activation]
     gelu: ClassVar[Activation]
+    gelu_tanh: ClassVar[Activation]
     silu: ClassVar[Activation]
     sigmoid: ClassVar[Activation]
     tanh: ClassVar[Activation]

@@ -66,7 +66,8 @@ inline const std::vector<Activation> kActivations = {Activation::none,
                                                      Activation::softplus,
                                                      Activation::erf,
                                                      Activation::sin,
-                                                     Activation::cos};
+                                                     Activation::cos,
+                                                     Activation::gelu_tanh};
 
 // The same numbers on every platform, which the distributions of the standard library do not promise (splitmix64).
 class Random {
@@ -188,6 +189,8 @@ inline double activated(double v, Activation activation) {
     case Activation::erf: return std::erf(v);
     case Activation::sin: return std::sin(v);
     case Activation::cos: return std::cos(v);
+    case Activation::gelu_tanh:
+      return vanishes ? 0 : v / (1 + std::exp(-v * std::sqrt(8 / 3.14159265358979323846) * (1 + 0.044715 * v * v)));
   }
   return kNaN;
 }
@@ -195,6 +198,7 @@ inline double activated(double v, Activation activation) {
 inline double steepest_slope(Activation activation) {
   switch (activation) {
     case Activation::gelu:
+    case Activation::gelu_tanh:
     case Activation::erf: return 1.13;
     case Activation::silu: return 1.1;
     case Activation::hardswish: return 1.5;
@@ -210,6 +214,7 @@ inline double activation_ulps(Activation activation) {
     case Activation::gelu: return 6;
     case Activation::mish:
     case Activation::erf:
+    case Activation::gelu_tanh:
     case Activation::silu: return 4;
     case Activation::elu:
     case Activation::exp:

@@ -18,7 +18,8 @@ struct Float16 {
   std::uint16_t bits;  // IEEE binary16
 };
 
-// Applied to every output last. NaN passes through; gelu is x·Φ(x), without approximation; what would be 0·∞ is its limit.
+// Applied to every output last. NaN passes through; gelu is x·Φ(x), without approximation, and
+// gelu_tanh its approximation by tanh (Hendrycks and Gimpel, 2016); what would be 0·∞ is its limit.
 struct Activation {
   enum Kind : std::uint32_t {
     none,
@@ -40,9 +41,10 @@ struct Activation {
     floor,
     erf,
     sin,
-    cos
+    cos,
+    gelu_tanh
   };
-  static constexpr Kind kLast = cos;
+  static constexpr Kind kLast = gelu_tanh;
 
   Kind kind = none;
   float slope = 0.0f;  // of leaky_relu and elu

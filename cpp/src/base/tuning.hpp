@@ -58,6 +58,7 @@ struct SessionTuning {
   Index elementwise_floats = 8192;  // of a task: 32 KB, some µs
   Index pool_channels = 8;          // of a task
   Index matmul_columns = 48;        // of a task: four vectors of 12 floats' sums, or three of 16; an odd number of lines
+  Index attention_few_queries = 6;  // of a head, that read keys and values where they lie: 8 gain nothing [052]
   Index attention_rows = 16;        // whose scores lie in the L1 cache while softmax and V pass over them
 };
 

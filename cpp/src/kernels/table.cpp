@@ -5,6 +5,7 @@
 //
 #include "kernels/elementwise/activation.hpp"
 #include "kernels/elementwise/binary.hpp"
+#include "kernels/gemm/dot_rows.hpp"
 #include "kernels/gemm/gemm.hpp"
 #include "kernels/gemv/bitmask.hpp"
 #include "kernels/gemv/bsr.hpp"

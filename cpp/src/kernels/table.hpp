@@ -256,6 +256,24 @@ struct LayerNormArgs {
   float* y;                    // may be x
 };
 
+// y = x / sqrt(mean of squares + epsilon) · weight of one row, see rows.hpp.
+struct RmsNormArgs {
+  const float* x;
+  std::int64_t columns;
+  float epsilon;
+  const float* weight;  // or null
+  float* y;             // may be x
+};
+
+// y[row] = Σ a[row]·x, see dot_rows.hpp.
+struct DotRowsArgs {
+  const float* a;
+  std::int64_t a_row;  // from row to row
+  std::int64_t rows, columns;
+  const float* x;
+  float* y;
+};
+
 // Y = A · B, see gemm.hpp.
 struct GemmArgs {
   const float* a;

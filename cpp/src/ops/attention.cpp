@@ -16,7 +16,8 @@ Index odd_lines(Index floats) {
   return whole / kLineFloats % 2 == 0 ? whole + kLineFloats : whole;
 }
 
-// A task packs k (transposed) and v of a head; then some queries at a time, whose scores stay in the L1 cache.
+// A task packs k (transposed) and v of a head; then some queries at a time, whose scores stay in the L1 cache. For few queries
+// it reads both where they lie.
 class AttentionPlan final : public Plan {
  public:
   AttentionPlan(const Kernels& table, const AttentionShape& s, int threads)
@@ -31,7 +32,10 @@ class AttentionPlan final : public Plan {
     const Index pieces = std::max<Index>(1, std::min(wanted, s.queries / kRows));
     queries_ = (s.queries + pieces - 1) / pieces;
     pieces_ = queries_ == 0 ? 0 : (s.queries + queries_ - 1) / queries_;
-    const Index keys = checked_mul(s.depth, key_pitch_, "workspace"), values = checked_mul(s.keys, value_pitch_, "workspace");
+    packs_keys_ = s.queries > kFew;
+    packs_values_ = packs_keys_ || s.width % kLineFloats != 0;  // whole vectors of them are read
+    const Index keys = packs_keys_ ? checked_mul(s.depth, key_pitch_, "workspace") : 0;
+    const Index values = packs_values_ ? checked_mul(s.keys, value_pitch_, "workspace") : 0;
     values_at_ = keys;
     scores_at_ = checked_add(keys, values, "workspace");
     mask_at_ = checked_add(scores_at_, checked_mul(kRows, key_pitch_, "workspace"), "workspace");
@@ -40,7 +44,7 @@ class AttentionPlan final : public Plan {
   }
 
  private:
-  static constexpr Index kRows = Tuning::session.attention_rows;
+  static constexpr Index kRows = Tuning::session.attention_rows, kFew = Tuning::session.attention_few_queries;
 
   static Index at(const HeadStrides& s, Index item, Index head, Index token) {
     return item * s.item + head * s.head + token * s.token;
@@ -51,24 +55,30 @@ class AttentionPlan final : public Plan {
     const Index end = std::min(begin + queries_, s_.queries), of = head / s_.shared;
     const float* const positions = operands.fourth + item * s_.position_item;  // where there are any
     const Index keys = seen(begin, end, positions);
-    pack(operands.second + at(s_.k, item, of, 0), 1, s_.k.token, s_.depth, keys, own, key_pitch_);
-    pack(operands.third + at(s_.v, item, of, 0), s_.v.token, 1, keys, s_.width, own + values_at_, value_pitch_);
+    const float *const k = operands.second + at(s_.k, item, of, 0), *const v = operands.third + at(s_.v, item, of, 0);
+    if (packs_keys_) pack(k, 1, s_.k.token, s_.depth, keys, own, key_pitch_);
+    if (packs_values_) pack(v, s_.v.token, 1, keys, s_.width, own + values_at_, value_pitch_);
     for (Index first = begin; first < end; first += kRows) {
       const Index rows = std::min(kRows, end - first), columns = seen(first, first + rows, positions);
       float* const scores = own + scores_at_;
-      table_.gemm({.a = operands.x + at(s_.q, item, head, first),
-                   .a_row = s_.q.token,
-                   .a_column = 1,
-                   .rows = rows,
-                   .depth = s_.depth,
-                   .b = own,
-                   .b_row = key_pitch_,
-                   .columns = columns,
-                   .y = scores,
-                   .y_row = key_pitch_});
+      const float* const q = operands.x + at(s_.q, item, head, first);
+      if (packs_keys_)
+        table_.gemm({.a = q,
+                     .a_row = s_.q.token,
+                     .a_column = 1,
+                     .rows = rows,
+                     .depth = s_.depth,
+                     .b = own,
+                     .b_row = key_pitch_,
+                     .columns = columns,
+                     .y = scores,
+                     .y_row = key_pitch_});
       for (Index r = 0; r < rows; ++r) {
         const Index of_row = seen(first + r, first + r + 1, positions);
         float* const row = scores + r * key_pitch_;
+        if (!packs_keys_)
+          table_.dot_rows(
+              {.a = k, .a_row = s_.k.token, .rows = of_row, .columns = s_.depth, .x = q + r * s_.q.token, .y = row});
         table_.softmax_row(
             {.x = row,
              .columns = of_row,
@@ -83,8 +93,8 @@ class AttentionPlan final : public Plan {
                    .a_column = 1,
                    .rows = rows,
                    .depth = columns,
-                   .b = own + values_at_,
-                   .b_row = value_pitch_,
+                   .b = packs_values_ ? own + values_at_ : v,
+                   .b_row = packs_values_ ? value_pitch_ : s_.v.token,
                    .columns = s_.width,
                    .y = operands.y + at(s_.y, item, head, first),
                    .y_row = s_.y.token});
@@ -126,6 +136,7 @@ class AttentionPlan final : public Plan {
   AttentionShape s_;
   float scale_;
   Index key_pitch_, value_pitch_, queries_, pieces_, values_at_, scores_at_, mask_at_;
+  bool packs_keys_, packs_values_;
 };
 
 }  // namespace

@@ -77,6 +77,21 @@ class LayerNormPlan final : public RowsPlan {
   }
 };
 
+class RmsNormPlan final : public RowsPlan {
+ public:
+  using RowsPlan::RowsPlan;
+
+ private:
+  void run_rows(Index first, Index rows, const Operands& operands) const override {
+    for (Index at = first * columns_; at < (first + rows) * columns_; at += columns_)
+      table_.rms_norm_row({.x = operands.x + at,
+                           .columns = columns_,
+                           .epsilon = *operands.second,
+                           .weight = operands.third,
+                           .y = operands.y + at});
+  }
+};
+
 }  // namespace
 
 std::shared_ptr<const Plan> plan_mean(const Kernels& table, Index rows, Index columns, int threads) {
@@ -94,6 +109,10 @@ std::shared_ptr<const Plan> plan_softmax(const Kernels& table, Index rows, Index
 
 std::shared_ptr<const Plan> plan_layer_norm(const Kernels& table, Index rows, Index columns, int threads) {
   return std::make_shared<LayerNormPlan>(table, columns == 0 ? 0 : rows, columns, threads);
+}
+
+std::shared_ptr<const Plan> plan_rms_norm(const Kernels& table, Index rows, Index columns, int threads) {
+  return std::make_shared<RmsNormPlan>(table, columns == 0 ? 0 : rows, columns, threads);
 }
 
 }  // namespace sparse_engine

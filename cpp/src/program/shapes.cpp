@@ -181,17 +181,21 @@ std::vector<Size> pad_result(const NodeInfo& node, const std::vector<Size>& x, c
   return result;
 }
 
-void check_layer_norm(const NodeInfo& node, const std::vector<std::vector<Size>>& inputs) {
+// Layer norm with a weight and a bias, or neither; RMS norm with a weight or none.
+void check_norm(const NodeInfo& node, const std::vector<std::vector<Size>>& inputs) {
+  const auto name = name_of(node.operation);
   const std::vector<Size>& x = inputs[0];
   const Index axes = node.numbers[0];
-  check(inputs.size() == 2 || inputs.size() == 4, "layer_norm ", node.name, " has ", inputs.size(), " inputs; it needs 2 or 4");
-  check(axes >= 1 && static_cast<std::size_t>(axes) < x.size(), "layer_norm ", node.name, " goes over ", axes, " axes of ",
+  const std::size_t most = node.operation == Operation::layer_norm ? 4 : 3;
+  check(inputs.size() == 2 || inputs.size() == most, name, " ", node.name, " has ", inputs.size(), " inputs; it needs 2 or ",
+        most);
+  check(axes >= 1 && static_cast<std::size_t>(axes) < x.size(), name, " ", node.name, " goes over ", axes, " axes of ",
         x.size());
-  check(inputs[1].empty(), "epsilon of layer_norm ", node.name, " has ", inputs[1].size(), " axes; it must be a number");
+  check(inputs[1].empty(), "epsilon of ", name, " ", node.name, " has ", inputs[1].size(), " axes; it must be a number");
   const std::vector<Size> last(x.end() - axes, x.end());
   for (const Size& size : last) fixed(node, size, "last axis");
   for (std::size_t i = 2; i < inputs.size(); ++i)
-    check(inputs[i] == last, i == 2 ? "weight" : "bias", " of layer_norm ", node.name, " has another shape than its last axes");
+    check(inputs[i] == last, i == 2 ? "weight" : "bias", " of ", name, " ", node.name, " has another shape than its last axes");
 }
 
 std::vector<Size> gather_result(const NodeInfo& node, const std::vector<Size>& x, const std::vector<Size>& table) {
@@ -378,7 +382,8 @@ std::vector<Size> result_shape(const NodeInfo& node, const std::vector<std::vect
       needs(1);
       check(!inputs[0].empty(), "softmax ", node.name, " reads a value without axes");
       return inputs[0];
-    case Operation::layer_norm: check_layer_norm(node, inputs); return inputs[0];
+    case Operation::layer_norm:
+    case Operation::rms_norm: check_norm(node, inputs); return inputs[0];
     case Operation::gather: needs(2); return gather_result(node, inputs[0], inputs[1]);
     case Operation::write_rows: needs(3); return written_rows(node, inputs);
     case Operation::matmul: needs(2); return matmul_result(node, inputs[0], inputs[1]);

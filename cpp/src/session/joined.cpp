@@ -46,6 +46,7 @@ class Judge {
       case Operation::linear:
       case Operation::softmax: return behind(x, 1);
       case Operation::layer_norm:
+      case Operation::rms_norm:
       case Operation::mean:
       case Operation::sum: return behind(x, static_cast<std::size_t>(node_.numbers[0])) && rest_is_constant();
       case Operation::gather: return rows_of(x) == y && rest_is_constant();

@@ -195,9 +195,9 @@ class Scheduler {
   Index replaceable(const NodeInfo& info, Index time) const {
     std::vector<Index> candidates;
     if (root(info.output) != static_cast<std::size_t>(info.output)) return kNowhere;
-    // Of softmax and layer norm a row is read before it is written.
-    const bool elementwise =
-        is_elementwise(info.operation) || info.operation == Operation::softmax || info.operation == Operation::layer_norm;
+    // Of softmax and norms a row is read before it is written.
+    const bool elementwise = is_elementwise(info.operation) || info.operation == Operation::softmax ||
+                             info.operation == Operation::layer_norm || info.operation == Operation::rms_norm;
     if (info.residual != -1) candidates.push_back(info.residual);
     if (elementwise) candidates.push_back(info.inputs[0]);
     for (const Index value : candidates) {

@@ -101,7 +101,8 @@ class Planner {
       case Operation::slice: slice(); break;
       case Operation::pad: pad(); break;
       case Operation::softmax: softmax(); break;
-      case Operation::layer_norm: layer_norm(); break;
+      case Operation::layer_norm: norm(plan_layer_norm); break;
+      case Operation::rms_norm: norm(plan_rms_norm); break;
       case Operation::gather: gather(); break;
       case Operation::write_rows: write_rows(); break;
       case Operation::matmul: matmul(); break;
@@ -309,9 +310,9 @@ class Planner {
     planned_.plans = {plan_softmax(table_, rows, columns, threads_for(rows * columns * 2))};
   }
 
-  void layer_norm() {
+  void norm(decltype(plan_layer_norm)* planner) {
     const auto [rows, columns] = rows_of(node_.numbers[0]);
-    planned_.plans = {plan_layer_norm(table_, rows, columns, threads_for(rows * columns))};
+    planned_.plans = {planner(table_, rows, columns, threads_for(rows * columns))};
   }
 
   void gather() {

@@ -129,6 +129,7 @@ OPERATIONS: dict[str, int | None] = {
     "pad": 2,
     "softmax": 1,
     "layer_norm": None,
+    "rms_norm": None,
     "gather": 2,
     "write_rows": 3,
     "matmul": 2,

@@ -27,8 +27,8 @@ def linear(x: Any, matrix: Matrix, bias: Any = None, activation: str | None = No
         x: float32 (..., K), any strides; numpy or torch.
         matrix: W, shape (M, K).
         bias: float32 (M,), or None.
-        activation: None, "relu", "relu6", "gelu" (exact, not the tanh approximation), "silu", "sigmoid", "tanh", "hardswish",
-            "hardsigmoid", "leaky_relu" (slope 0.01), "elu" (alpha 1), "mish", "softplus", "exp" or "sqrt".
+        activation: None, "relu", "relu6", "gelu" (exact), "gelu_tanh" (its approximation by tanh), "silu", "sigmoid", "tanh",
+            "hardswish", "hardsigmoid", "leaky_relu" (slope 0.01), "elu" (alpha 1), "mish", "softplus", "exp" or "sqrt".
         residual: float32 of the result's shape, added before the activation, or None.
     Returns:
         float32 (..., M), the kind of `x`. No gradients.

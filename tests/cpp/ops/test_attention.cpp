@@ -107,6 +107,31 @@ TEST(Attention, AddsAMaskAndIsZeroWhereItHidesAll) {
   expect_attention(s, reals(18, 86));
 }
 
+TEST(Attention, OfFewQueriesReadsKeysAndValuesWhereTheyLie) {
+  for_each_isa([&] {
+    for (const bool heads_first : {true, false})
+      for (const Index queries : {1, 2, 3, 6, 7}) {
+        expect_attention(shape(2, 3, queries, 67, 64, 64, heads_first));
+        expect_attention(shape(1, 6, queries, 33, 20, 16, heads_first, 3));
+        expect_attention(shape(1, 2, queries, 9, 8, 5, heads_first, 2));
+      }
+  });
+  EXPECT_LT(plan_attention(kernels(), shape(1, 2, 1, 1024, 64, 64), 1)->workspace_bytes(), 1024 * 64 * 4);
+}
+
+TEST(Attention, OfOneQueryAddsAMaskAndIsZeroWhereItHidesAll) {
+  AttentionShape s = shape(2, 3, 1, 21, 16, 16);
+  s.masked = true;
+  s.mask = {21, 0, 0};
+  std::vector<float> mask = reals(2 * 21, 84);
+  std::fill(mask.begin(), mask.begin() + 21, -kInf);
+  mask[25] = -kInf;
+  expect_attention(s, mask);
+  s.mask = {0, 1, 0};
+  s.mask_is_one_for_all_keys = true;
+  expect_attention(s, reals(3, 86));
+}
+
 TEST(Attention, OfNothingIsNothing) {
   EXPECT_EQ(plan_attention(kernels(), shape(0, 2, 3, 4, 8, 8), 2)->tasks(), 0);
   EXPECT_EQ(plan_attention(kernels(), shape(1, 2, 0, 4, 8, 8), 2)->tasks(), 0);

@@ -67,5 +67,21 @@ TEST(LayerNorm, IsOfEveryRow) {
   }
 }
 
+TEST(RmsNorm, IsOfEveryRow) {
+  const std::vector<float> x = reals(300 * 64, 37), weight = reals(64, 38);
+  const float epsilon = 1e-5f;
+  for (const float* const of : {weight.data(), static_cast<const float*>(nullptr)}) {
+    std::vector<float> expected(x.size());
+    for (Index row = 0; row < 300; ++row)
+      kernels().rms_norm_row({x.data() + row * 64, 64, epsilon, of, expected.data() + row * 64});
+    for (const int threads : {1, 3}) {
+      std::vector<float> y = x;
+      run(*plan_rms_norm(kernels(), 300, 64, threads), y, y, &epsilon, of);
+      expect_same_bits(y, expected);
+    }
+  }
+  EXPECT_EQ(plan_rms_norm(kernels(), 5, 0, 1)->tasks(), 0);
+}
+
 }  // namespace
 }  // namespace sparse_engine

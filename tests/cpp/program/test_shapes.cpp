@@ -63,6 +63,11 @@ TEST(Shapes, OfProductsOfComputedValuesFollowFromBothFactors) {
   EXPECT_REFUSED(made(Operation::layer_norm, {3}, {x, {}}), "over 3 axes of 3");
   EXPECT_REFUSED(made(Operation::layer_norm, {1}, {x, {{1}}}), "must be a number");
   EXPECT_REFUSED(made(Operation::layer_norm, {1}, {x, {}, {{6}}, {{5}}}), "bias of layer_norm");
+  EXPECT_EQ(made(Operation::rms_norm, {1}, {x, {}, {{6}}}), x);
+  EXPECT_EQ(made(Operation::rms_norm, {2}, {x, {}}), x);
+  EXPECT_REFUSED(made(Operation::rms_norm, {1}, {x, {}, {{6}}, {{6}}}), "needs 2 or 3");
+  EXPECT_REFUSED(made(Operation::rms_norm, {3}, {x, {}}), "rms_norm n goes over 3 axes of 3");
+  EXPECT_REFUSED(made(Operation::rms_norm, {1}, {x, {}, {{5}}}), "weight of rms_norm");
   EXPECT_EQ(made(Operation::gather, {}, {{kBatch, {7}}, {{9}, {2}, {3}}}), (Shape{kBatch, {7}, {2}, {3}}));
   EXPECT_REFUSED(made(Operation::gather, {}, {x, {}}), "without axes");
   EXPECT_EQ(made(Operation::gather, {}, {{{7}}, {{9}, kBatch}}), (Shape{{7}, kBatch}));

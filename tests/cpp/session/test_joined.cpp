@@ -44,6 +44,7 @@ TEST(Joined, RowsAreTakenByWhatTreatsEachForItself) {
   EXPECT_TRUE(takes(Operation::multiply, {tokens, {{1}, kBatch, {1}}}, {}, tokens));
   EXPECT_TRUE(takes(Operation::softmax, {tokens}, {}, tokens));
   EXPECT_TRUE(takes(Operation::layer_norm, {tokens}, {{}}, tokens, {1}));
+  EXPECT_TRUE(takes(Operation::rms_norm, {tokens}, {{}}, tokens, {1}));
   EXPECT_TRUE(takes(Operation::mean, {tokens}, {}, {{1}, kBatch}, {1, 0}));
   EXPECT_TRUE(takes(Operation::gather, {{{1}, kBatch}}, {{{5}, {8}}}, tokens));
 }

@@ -35,6 +35,7 @@ TORCH_ACTIVATIONS = {
     "relu": torch.nn.functional.relu,
     "relu6": torch.nn.functional.relu6,
     "gelu": torch.nn.functional.gelu,
+    "gelu_tanh": lambda v: torch.nn.functional.gelu(v, approximate="tanh"),
     "silu": torch.nn.functional.silu,
     "sigmoid": torch.sigmoid,
     "tanh": torch.tanh,

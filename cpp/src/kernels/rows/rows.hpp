@@ -1,11 +1,12 @@
-// What is computed of a whole row of numbers and of nothing else: its mean, softmax, and layer norm (Ba et al., 2016).
+// What is computed of a whole row of numbers and of nothing else: its mean, softmax, layer norm (Ba et al., 2016), RMS norm
+// (Zhang and Sennrich, 2019).
 //
 // Method   a row passes two or three times, while it lies in the L1 cache. Sums run in four chains of vectors, the rest of a
 // row
 //          one by one.
 // Cost     a load an element and pass; of softmax about twenty operations more.
 // Error    means: columns·u·Σ|x| / columns. softmax: relative, (columns + 12)·u and what x − max is rounded by, u·|x − max|.
-//          Layer norm: two passes, so that nothing cancels but x − mean itself.
+//          Layer norm: two passes, so that nothing cancels but x − mean itself. RMS norm: relative, γ(columns + 8).
 #pragma once
 
 #include "kernels/elementwise/activation.hpp"
@@ -95,11 +96,29 @@ void softmax_row(const SoftmaxArgs& args) {
   for (; i < a.columns; ++i) a.y[i] *= share;
 }
 
+struct Square {
+  Vec operator()(Vec v) const { return mul(v, v); }
+  float operator()(float v) const { return v * v; }
+};
+
+void rms_norm_row(const RmsNormArgs& args) {
+  const RmsNormArgs a = args;
+  const float squares = sum_of(a.x, a.columns, Square{});
+  float steepness[kLanes];
+  store(steepness, div(splat(1.0f), sqrt(splat(squares * (1.0f / static_cast<float>(a.columns)) + a.epsilon))));
+  int64_t i = 0;
+  for (; i + kLanes <= a.columns; i += kLanes) {
+    const Vec v = mul(load(a.x + i), splat(*steepness));
+    store(a.y + i, a.weight ? mul(v, load(a.weight + i)) : v);
+  }
+  for (; i < a.columns; ++i) a.y[i] = a.x[i] * *steepness * (a.weight ? a.weight[i] : 1.0f);
+}
+
 void layer_norm_row(const LayerNormArgs& args) {
   const LayerNormArgs a = args;
   const float each = 1.0f / static_cast<float>(a.columns);
   const float mean = sum_of(a.x, a.columns, [](auto v) { return v; }) * each;
-  struct Square {
+  struct SquareApart {
     float mean;
     Vec operator()(Vec v) const {
       const Vec apart = sub(v, splat(mean));
@@ -107,7 +126,7 @@ void layer_norm_row(const LayerNormArgs& args) {
     }
     float operator()(float v) const { return (v - mean) * (v - mean); }
   };
-  const float variance = sum_of(a.x, a.columns, Square{mean}) * each;
+  const float variance = sum_of(a.x, a.columns, SquareApart{mean}) * each;
   float steepness[kLanes];
   store(steepness, div(splat(1.0f), sqrt(splat(variance + a.epsilon))));
   int64_t i = 0;

@@ -34,6 +34,9 @@ class GemvPlan final : public Plan {
 
  private:
   void run_one(Index task, const Operands& operands, const float* shared, float*) const override {
+    const Activation activation = operands.epilogue.activation;
+    // Row by row, each number would take the work of a whole vector.
+    const bool at_the_end = x_.columns == 1 && y_.row_stride == 1 && activation > Activation::relu6;
     product_.multiply({.kernels = &product_.table(),
                        .row_begin = first_rows_[task],
                        .row_end = first_rows_[task + 1],
@@ -42,10 +45,19 @@ class GemvPlan final : public Plan {
                        .x_stride = product_.strides().column,
                        .bias = operands.epilogue.bias,
                        .residual = operands.epilogue.residual,
-                       .activation = operands.epilogue.activation,
+                       .activation = at_the_end ? Activation() : activation,
                        .y = operands.y,
                        .y_row_stride = y_.row_stride,
                        .y_column_stride = y_.column_stride});
+    if (!at_the_end) return;
+    float* const y = operands.y + first_rows_[task];
+    product_.table().binary({.op = BinaryOp::first,
+                             .a = y,
+                             .b = nullptr,
+                             .b_is_number = true,
+                             .activation = activation,
+                             .count = first_rows_[task + 1] - first_rows_[task],
+                             .y = y});
   }
 
   GemvProduct product_;

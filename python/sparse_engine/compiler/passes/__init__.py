@@ -14,6 +14,7 @@ from .fuse_epilogue import fuse_epilogue
 from .fuse_gelu import fuse_gelu
 from .fuse_layer_norm import fuse_layer_norm
 from .fuse_positions import fuse_positions
+from .fuse_rms_norm import fuse_rms_norm
 from .share_heads import share_heads
 from .simplify import simplify
 
@@ -24,6 +25,7 @@ PASSES: tuple[Callable[[Graph], None], ...] = (
     crop_kernels,
     fuse_gelu,
     fuse_layer_norm,
+    fuse_rms_norm,
     fuse_attention,
     share_heads,
     fuse_positions,

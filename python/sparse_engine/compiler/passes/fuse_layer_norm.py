@@ -37,27 +37,29 @@ def _normalisation(divide: Node, graph: Graph) -> None:
     if mean.numbers[0] >= len(x.shape):
         return
     within = [mean, apart, square, variance, below, divide, *([root] if root is not None else [])]
-    if any(not _stays_within(node, within, readers, graph) for node in within[:-1] if node is not divide):
+    if any(not stays_within(node, within, readers, graph) for node in within[:-1] if node is not divide):
         return
-    divide.op, divide.inputs, divide.numbers = "layer_norm", [x, _number(eps)], (mean.numbers[0],)
+    divide.op, divide.inputs, divide.numbers = "layer_norm", [x, number(eps)], (mean.numbers[0],)
     graph.remove([node for node in within if node is not divide])
 
 
-def _stays_within(node: Node, within: list[Node], readers: Readers, graph: Graph) -> bool:
+def stays_within(node: Node, within: list[Node], readers: Readers, graph: Graph) -> bool:
+    """Whether these nodes alone read what a node makes."""
     return node.output not in graph.outputs and all(reader in within for reader in readers.get(node.output, []))
 
 
-def _number(value: Value) -> Value:
+def number(value: Value) -> Value:
+    """A constant of one element without axes."""
     return value if not value.shape or value.constant is None else Value(value.name, (), value.constant.reshape(()))
 
 
 def _affine(norm: Node, graph: Graph) -> None:
     """Weight and bias are taken in together: a program's layer norm has both."""
     readers = graph.readers()
-    scale = _following(norm.output, "multiply", readers, graph)
+    scale = following(norm.output, "multiply", readers, graph)
     if scale is None or scale.activation != "none":
         return
-    shift = _following(scale.output, "add", readers, graph)
+    shift = following(scale.output, "add", readers, graph)
     if shift is None or shift.activation != "none":
         return
     last = norm.output.shape[-norm.numbers[0] :]
@@ -69,6 +71,7 @@ def _affine(norm: Node, graph: Graph) -> None:
     graph.remove([scale, shift])
 
 
-def _following(value: Value, op: str, readers: Readers, graph: Graph) -> Node | None:
+def following(value: Value, op: str, readers: Readers, graph: Graph) -> Node | None:
+    """The node of this kind that alone reads a value, as its first operand."""
     found = graph.only_reader(value, readers)
     return None if found is None or found.op != op or found.inputs[0] is not value else found

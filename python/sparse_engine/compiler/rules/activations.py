@@ -1,7 +1,5 @@
 """Functions of every element that the program fuses into what comes before them, and those made of them."""
 
-from math import pi, sqrt
-
 import numpy as np
 from torch import fx
 
@@ -65,15 +63,8 @@ def _softplus(c: Translation, node: fx.Node, a: Bound) -> Value:
 
 @rule("gelu")
 def _gelu(c: Translation, node: fx.Node, a: Bound) -> Value:
-    x = c.value(a["self"])
-    if a["approximate"] == "none":
-        return c.emit("activation", node, [x], activation="gelu")
-    # x / 2 · (1 + tanh(z)) is x · sigmoid(2z), with 2z = x · (k + 0.044715·k·x²) and k = sqrt(8 / π).
-    k = sqrt(8 / pi)
-    square = c.emit("multiply", node, [x, x], x.shape)
-    inner = c.emit("add", node, [c.emit("multiply", node, [square, c.value(0.044715 * k)], x.shape), c.value(k)], x.shape)
-    gate = c.emit("multiply", node, [inner, x], x.shape, activation="sigmoid")
-    return c.emit("multiply", node, [x, gate])
+    name = "gelu" if a["approximate"] == "none" else "gelu_tanh"
+    return c.emit("activation", node, [c.value(a["self"])], activation=name)
 
 
 @rule("glu")

@@ -31,7 +31,14 @@ def _layer_norm(c: Translation, node: fx.Node, a: Bound) -> Value:
     weight = constant("ones", np.ones([n.fixed for n in last], np.float32)) if a["weight"] is None else c.value(a["weight"])
     bias = constant("zeros", np.zeros([n.fixed for n in last], np.float32)) if a["bias"] is None else c.value(a["bias"])
     affine = [] if a["weight"] is None and a["bias"] is None else [weight, bias]
-    return _standardized(c, node, x, axes, float(a["eps"]), affine)
+    return _over_rows(c, node, "layer_norm", x, axes, float(a["eps"]), affine)
+
+
+@rule("rms_norm")
+def _rms_norm(c: Translation, node: fx.Node, a: Bound) -> Value:
+    eps = float(np.finfo(np.float32).eps) if a.get("eps") is None else float(a["eps"])
+    weight = [] if a.get("weight") is None else [c.value(a["weight"])]
+    return _over_rows(c, node, "rms_norm", c.value(a["input"]), len(a["normalized_shape"]), eps, weight)
 
 
 @rule("group_norm")
@@ -41,7 +48,7 @@ def _group_norm(c: Translation, node: fx.Node, a: Bound) -> Value:
         raise RefusedError("of a value whose first axis alone is not the batch")
     channels, *plane = (size.fixed for size in x.shape[1:])
     rows = (x.shape[0], Size(groups), Size(channels // groups * prod(plane)))
-    y = c.view(node, _standardized(c, node, c.view(node, x, rows), 1, float(a["eps"])), x.shape)
+    y = c.view(node, _over_rows(c, node, "layer_norm", c.view(node, x, rows), 1, float(a["eps"])), x.shape)
     for op, argument in (("multiply", a["weight"]), ("add", a["bias"])):
         if argument is not None:
             per_channel = c.value(argument)
@@ -52,11 +59,11 @@ def _group_norm(c: Translation, node: fx.Node, a: Bound) -> Value:
     return y
 
 
-def _standardized(c: Translation, node: fx.Node, x: Value, axes: int, eps: float, affine: Sequence[Value] = ()) -> Value:
-    """(x − mean) / sqrt(variance + eps) over the last `axes`, times a weight and plus a bias where they are given."""
+def _over_rows(c: Translation, node: fx.Node, op: str, x: Value, axes: int, eps: float, affine: Sequence[Value] = ()) -> Value:
+    """Layer norm or RMS norm over the last `axes`, times a weight and plus a bias where they are given."""
     if any(size.per_item for size in x.shape[-axes:]):
         raise RefusedError(f"over {axes} axes of {len(x.shape)}; the batch must not be among them")
     if axes == len(x.shape):
-        return c.view(node, _standardized(c, node, c.view(node, x, (Size(1), *x.shape)), axes, eps, affine), x.shape)
+        return c.view(node, _over_rows(c, node, op, c.view(node, x, (Size(1), *x.shape)), axes, eps, affine), x.shape)
     shape = None if c.shape(node) == x.shape else x.shape
-    return c.emit("layer_norm", node, [x, c.value(eps), *affine], shape, numbers=(axes,))
+    return c.emit(op, node, [x, c.value(eps), *affine], shape, numbers=(axes,))

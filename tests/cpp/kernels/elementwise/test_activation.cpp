@@ -68,6 +68,7 @@ TEST(Activation, OfInfinityIsItsLimitAndOfNaNIsNaN) {
                           {Activation::relu, 0, kInf},
                           {Activation::relu6, 0, 6},
                           {Activation::gelu, 0, kInf},
+                          {Activation::gelu_tanh, 0, kInf},
                           {Activation::silu, 0, kInf},
                           {Activation::sigmoid, 0, 1},
                           {Activation::tanh, -1, 1},

@@ -105,5 +105,35 @@ TEST(LayerNormRow, StaysCloseToTheExactOneAlsoInPlace) {
   });
 }
 
+TEST(RmsNormRow, StaysWithinTheBoundAlsoInPlace) {
+  for_each_isa([&] {
+    for (const Index columns : {1, 3, 8, 31, 64, 257, 1000})
+      for (const bool weighted : {true, false}) {
+        const std::vector<float> x = reals(columns, 47), weight = reals(columns, 48);
+        double squares = 0;
+        for (const float v : x) squares += double{v} * v / static_cast<double>(columns);
+        std::vector<float> y = x;
+        y.push_back(kNaN);
+        kernels().rms_norm_row({y.data(), columns, 1e-3f, weighted ? weight.data() : nullptr, y.data()});
+        for (Index i = 0; i < columns; ++i) {
+          const double expected = x[i] / std::sqrt(squares + double{1e-3f}) * (weighted ? weight[i] : 1);
+          ASSERT_NEAR(y[i], expected, gamma(static_cast<double>(columns) + 8) * std::abs(expected)) << columns << ", " << i;
+        }
+        ASSERT_TRUE(std::isnan(y[columns]));
+      }
+  });
+}
+
+TEST(RmsNormRow, OfZerosIsZeroAndOfNaNIsNaN) {
+  for_each_isa([&] {
+    std::vector<float> x(21, 0.0f), y(21, kNaN);
+    kernels().rms_norm_row({x.data(), 21, 1e-6f, nullptr, y.data()});
+    expect_same_bits(y, x);
+    x[20] = kNaN;
+    kernels().rms_norm_row({x.data(), 21, 1e-6f, nullptr, y.data()});
+    for (const float v : y) ASSERT_TRUE(std::isnan(v));
+  });
+}
+
 }  // namespace
 }  // namespace sparse_engine

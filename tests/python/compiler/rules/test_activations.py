@@ -48,6 +48,11 @@ def test_those_of_mobile_networks_are_one_operation():
         assert operations(function, (2, 5)) == ["activation"]
 
 
+@pytest.mark.parametrize("approximate", ["none", "tanh"])
+def test_gelu_is_one_operation_either_way(approximate):
+    assert operations(nn.GELU(approximate), (2, 5)) == ["activation"]
+
+
 def test_parameters_that_change_what_is_computed_are_refused():
     expect_refused(lambda x: F.softplus(x, 1, 5), (2, 4), operation="softplus", reason="a threshold of 5")
     expect_refused(lambda x: torch.ops.aten.elu(x, 1, 1, 2), (2, 4), operation="elu", reason="input_scale 2")

@@ -23,6 +23,8 @@ def settled(norm):
         (nn.LayerNorm(6), (6,)),
         (nn.LayerNorm(4, bias=False), (6, 5, 4)),
         (nn.LayerNorm((5, 4), elementwise_affine=False), (6, 5, 4)),
+        (nn.RMSNorm(4), (6, 5, 4)),
+        (nn.RMSNorm((5, 4), eps=1e-3), (6, 5, 4)),
         (nn.GroupNorm(3, 6), (6, 5, 4)),
         (nn.GroupNorm(1, 6, affine=False), (6, 7)),
         (nn.GroupNorm(6, 6), (6, 5, 4)),
