@@ -54,8 +54,8 @@ inline Vec half_of(Vec v) { return nearest_whole(fma(v, splat(0.5f), splat(-0.25
   return static_cast<float>(quarter & 2 ? -y : y);
 }
 
-// sin(v + quarters·π/2) for v ≥ 0.
-inline Vec sine_from(Vec v, uint32_t quarters) {
+// sin(v + quarters·π/2) for v ≥ 0. A call: what it may call in turn would cost all other activations a stack frame.
+[[gnu::noinline]] Vec sine_from(Vec v, uint32_t quarters) {
   const Vec n = nearest_whole(mul(v, splat(0.636619772f)));
   Vec r = fma(n, splat(-0x1.9218p+0f), v);
   r = fma(n, splat(-0x1.ed5p-14f), r);
