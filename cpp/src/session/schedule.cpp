@@ -78,6 +78,7 @@ class Scheduler {
   std::vector<Run> runs(bool joined) const {
     if (joined || sizes_.size() == 1) return {{batch_}};
     std::vector<Run> result;
+    result.reserve(sizes_.size());
     for (std::size_t call = 0; call < sizes_.size(); ++call) result.push_back({sizes_[call], call});
     return result;
   }

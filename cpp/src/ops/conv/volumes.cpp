@@ -55,7 +55,7 @@ bool reads_along_depth(const ConstVolumes& x, const Conv2dParams& s, const Volum
 // How many rows of a slice one image takes, side by side: as many as keep its planes in the L2 cache, so that each cell is
 // packed once. Fewer columns than fill a panel are not worth that.
 Index rows_side_by_side(const ConstVolumes& x, const Conv3dParams& s, const Volumes& y) {
-  constexpr Index kLeastColumns = kTileColumns / 4 * 3;
+  constexpr Index kLeastColumns = Index{kTileColumns} / 4 * 3;
   const Index cells = checked_mul(x.channels, y.depth * std::min(s.stride_d, s.kernel_d) + s.kernel_d, "planes");
   const Index most = tuning().band_bytes / static_cast<Index>(sizeof(float)) / std::max<Index>(1, cells);
   Index found = y.height;
