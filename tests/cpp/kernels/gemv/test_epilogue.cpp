@@ -122,7 +122,8 @@ TEST(GemvEpilogue, PassesNaNThroughEveryActivation) {
                         .activation = activation});
           for (Index c = 0; c < columns; ++c) {
             EXPECT_TRUE(std::isnan(y[4 * columns + c]));
-            EXPECT_EQ(y[11 * columns + c], activated(-kInf, activation));
+            const double expected = activated(-kInf, activation);  // NaN for sine and cosine
+            EXPECT_TRUE(y[11 * columns + c] == expected || (std::isnan(expected) && std::isnan(y[11 * columns + c])));
           }
         }
   });
