@@ -9,12 +9,15 @@ length when it sees it first, we plan it.
 """
 
 import argparse
+import os
 import sys
 import tempfile
 import warnings
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # before torch: its threads would spin through the others' turns
 
 import numpy as np
 import torch
