@@ -37,7 +37,7 @@ def prune(
 
     Every selected weight that multiplies (of linear layers, convolutions, attention, recurrent layers, experts, and of classes
     of one's own that are seen to) gets a mask, its pruned entries become 0 and stay 0 through training, and in inference
-    (`model.eval()` under `torch.inference_mode()` or `torch.no_grad()`) all but transposed convolutions, RNN and cells
+    (`model.eval()` under `torch.inference_mode()` or `torch.no_grad()`) all but RNN and cells
     run on native sparse kernels where these measure faster. Parameters, their names and `state_dict`
     keys do not change. Pruning again, at a higher sparsity, goes on from where the model is.
 
