@@ -30,10 +30,12 @@ class Scheduler {
     if (sizes_.size() == 1) apart_until_ = nodes_apart(program_, batch_, threads_);
     views_ = find_views(program_, batch_, apart_until_);
     if (sizes_.size() > 1)
-      for (const Index size : sizes_)
-        if (const auto found = views_alone_.try_emplace(size, find_views(program_, size, 0));
-            found.second && !lie_alike(program_, views_, batch_, found.first->second, size))
-          return std::nullopt;
+      for (const Index size : sizes_) {
+        if (views_alone_.contains(size)) continue;
+        const std::vector<View>& alone = views_alone_[size] = find_views(program_, size, 0);
+        if (!lie_alike(program_, views_, batch_, alone, size)) return std::nullopt;
+      }
+    find_starts();
     find_memory();
     Schedule schedule{sizes_, batch_, threads_, {}, 0, 0};
     std::vector<std::map<Index, PlannedNode>> planned;  // of each node, by the size that it is planned at
@@ -102,13 +104,18 @@ class Scheduler {
     return alone == views_alone_.end() ? views_ : alone->second;
   }
 
-  // Floats of a value of all calls, and of those before one of them.
-  Index floats_of(Index value) const { return floats_before(value, sizes_.size()); }
-  Index floats_before(Index value, std::size_t call) const {
-    Index floats = 0;
-    for (std::size_t i = 0; i < call; ++i) floats = checked_add(floats, program_.elements(value, sizes_[i]), "arena");
-    return floats;
+  // Where each call's part of a value begins, and where the last one ends.
+  void find_starts() {
+    starts_.resize(program_.values().size());
+    for (std::size_t v = 0; v < starts_.size(); ++v) {
+      starts_[v].reserve(sizes_.size() + 1);
+      starts_[v].push_back(0);
+      for (const Index size : sizes_)
+        starts_[v].push_back(checked_add(starts_[v].back(), program_.elements(static_cast<Index>(v), size), "arena"));
+    }
   }
+  Index floats_of(Index value) const { return starts_[static_cast<std::size_t>(value)].back(); }
+  Index floats_before(Index value, std::size_t call) const { return starts_[static_cast<std::size_t>(value)][call]; }
 
   std::size_t root(Index value) const { return static_cast<std::size_t>(views_[static_cast<std::size_t>(value)].root); }
 
@@ -312,6 +319,7 @@ class Scheduler {
   std::size_t apart_until_ = 0;  // nodes before it run image by image
   std::vector<View> views_;
   std::map<Index, std::vector<View>> views_alone_;  // where there are several calls, by their sizes
+  std::vector<std::vector<Index>> starts_;          // of each value
   std::vector<Index> buffer_;                       // of each value; kNowhere for those outside the arena
   std::vector<Place> place_;                        // of those
   std::vector<Lifetime> lifetimes_;
