@@ -66,9 +66,9 @@ class _NativeTransposed(NativePruned, nn.modules.conv._ConvTransposeNd):
         axes, weight = len(self.kernel_size), self._masked("weight")
         sides: Any = (self.stride, self.padding, self.kernel_size, axes, self.dilation)
         extra = self._output_padding(input, output_size, *sides)
-        if tuple(extra) == self.output_padding and not torch.compiler.is_compiling():
-            return NativePruned.forward(self, input)
         if not torch.compiler.is_compiling():
+            if tuple(extra) == self.output_padding:
+                return NativePruned.forward(self, input)
             self._sparse.fall_back(OUTPUT_SIZE)
         return self._dense_to(input, weight, self._bias(), extra)
 

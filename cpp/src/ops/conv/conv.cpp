@@ -11,10 +11,7 @@ namespace sparse_engine {
 namespace {
 
 void check_arguments(const ConstImages& x, const Matrix& w, const Conv2dParams& s, const OutputSize& out, const Images& y) {
-  check(x.batch >= 0, "x has a batch of ", x.batch, "; it must not be negative");
-  check(s.groups >= 1, "groups = ", s.groups, "; it must be at least 1");
-  check(x.channels % s.groups == 0, "groups = ", s.groups, " does not divide the ", x.channels, " input channels");
-  check(w.rows() % s.groups == 0, "groups = ", s.groups, " does not divide the ", w.rows(), " output channels");
+  check_channels(x.batch, x.channels, w.rows(), s.groups);
   const Index cols = checked_mul(x.channels / s.groups, checked_mul(s.kernel_h, s.kernel_w, "kernel"), "columns");
   check(w.cols() == cols, "W has ", w.cols(), " columns; ", x.channels, " / ", s.groups, " input channels and a kernel of ",
         s.kernel_h, " × ", s.kernel_w, " need ", cols);
@@ -26,6 +23,13 @@ void check_arguments(const ConstImages& x, const Matrix& w, const Conv2dParams& 
 }
 
 }  // namespace
+
+void check_channels(Index batch, Index in, Index out, Index groups) {
+  check(batch >= 0, "x has a batch of ", batch, "; it must not be negative");
+  check(groups >= 1, "groups = ", groups, "; it must be at least 1");
+  check(in % groups == 0, "groups = ", groups, " does not divide the ", in, " input channels");
+  check(out % groups == 0, "groups = ", groups, " does not divide the ", out, " output channels");
+}
 
 Index output_length(const AxisParams& a, Index size, const char* name) {
   check(a.kernel >= 1, "kernel ", name, " = ", a.kernel, "; it must be at least 1");

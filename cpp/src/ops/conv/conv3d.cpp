@@ -10,10 +10,7 @@ namespace {
 
 void check_arguments(const ConstVolumes& x, const Matrix& w, const Conv3dParams& s, const OutputVolume& out, const Volumes& y) {
   const Conv2dParams& p = s.plane;
-  check(x.batch >= 0, "x has a batch of ", x.batch, "; it must not be negative");
-  check(p.groups >= 1, "groups = ", p.groups, "; it must be at least 1");
-  check(x.channels % p.groups == 0, "groups = ", p.groups, " does not divide the ", x.channels, " input channels");
-  check(w.rows() % p.groups == 0, "groups = ", p.groups, " does not divide the ", w.rows(), " output channels");
+  check_channels(x.batch, x.channels, w.rows(), p.groups);
   const Index cells = checked_mul(s.kernel_d, checked_mul(p.kernel_h, p.kernel_w, "kernel"), "kernel");
   const Index cols = checked_mul(x.channels / p.groups, cells, "columns");
   check(w.cols() == cols, "W has ", w.cols(), " columns; ", x.channels, " / ", p.groups, " input channels and a kernel of ",

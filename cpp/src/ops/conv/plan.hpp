@@ -25,6 +25,9 @@ std::shared_ptr<const Plan> plan_planes(const Kernels& table, const Matrix& w, c
 std::shared_ptr<const Plan> plan_depthwise(const Kernels& table, const Matrix& w, const ConstImages& x, const Conv2dParams& s,
                                            const Images& y, int threads);
 
+// What a batch, channels in and out and groups must be, over images and volumes; throws std::invalid_argument.
+void check_channels(Index batch, Index in, Index out, Index groups);
+
 // How many positions a kernel has along an axis, called `name`; throws std::invalid_argument when the geometry makes no sense.
 struct AxisParams {
   Index kernel, stride, before, after, dilation;
