@@ -72,9 +72,7 @@ class Beforehand(Translation):
         sources = [source for source in node.all_input_nodes if source not in stands_in]
         if not all(self.is_known(source) or source in self.grown for source in sources):
             return False
-        other = self.other(node)
-        alike = str((node.args, node.kwargs)) == str((other.args, other.kwargs))
-        if not alike or any(source in self.grown for source in sources):
+        if not self._is_alike(node) or any(source in self.grown for source in sources):
             at_lengths = self.longest is not None and not target._schema.is_mutable and isinstance(node.meta.get("val"), Tensor)
             return at_lengths and self._known_at_every_length(node)
         for written in _written(node):
@@ -82,6 +80,11 @@ class Beforehand(Translation):
         with torch.no_grad():
             self._keep(node, target(*self._constants_of(node.args, stands_in), **self._constants_of(node.kwargs, stands_in)))
         return True
+
+    def _is_alike(self, node: fx.Node) -> bool:
+        """Whether both exports give the operation the same arguments."""
+        other = self.other(node)
+        return str((node.args, node.kwargs)) == str((other.args, other.kwargs))
 
     def _known_outside_torch(self, node: fx.Node) -> bool:
         target: Any = node.target
@@ -92,7 +95,7 @@ class Beforehand(Translation):
         of_numbers = getattr(target, "__module__", "") in _OF_NUMBERS and node.all_input_nodes
         if not of_numbers or any(source not in self.numbers for source in node.all_input_nodes):
             return False
-        if str((node.args, node.kwargs)) != str((self.other(node).args, self.other(node).kwargs)):
+        if not self._is_alike(node):
             return False
         self._keep(node, target(*self._constants_of(node.args, {}), **self._constants_of(node.kwargs, {})))
         return True
