@@ -15,7 +15,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch._decomp import register_decomposition
 from torch.autograd import forward_ad
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
@@ -235,17 +234,19 @@ def _define(schema: str, dense: Callable[..., Any], native: Callable[..., Any]) 
         if forward_ad._current_level >= 0:
             return dense(*inputs)  # which torch differentiates forward
         below = keys & torch._C._after_autograd_keyset
+        unseen = below.highestPriorityTypeId() == torch._C.DispatchKey.CPU
+        if not unseen and torch.onnx.is_in_onnx_export():
+            return dense(*inputs)  # ONNX has no word for the operator. What was exported to torch before comes through here too
         if torch.is_grad_enabled():
             flat, structure = tree_flatten(inputs)
             if any(isinstance(value, Tensor) and value.requires_grad for value in flat):
                 return Differentiable.apply(below, structure, *flat)  # type: ignore[no-untyped-call]
-        if below.highestPriorityTypeId() == torch._C.DispatchKey.CPU:
-            return native(*inputs)  # nobody else asks; torch's dispatcher once more takes as long as a small product
+        if unseen:
+            return native(*inputs)  # torch's dispatcher once more takes as long as a small product
         with torch._C._AutoDispatchBelowAutograd():
             return operator.redispatch(below, *inputs)
 
     _library.impl(name, with_gradients, "Autograd", with_keyset=True)
-    register_decomposition(operator)(dense)  # for ONNX, which is told to take apart what it has no word for
     return operator
 
 

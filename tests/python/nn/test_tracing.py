@@ -191,7 +191,8 @@ def test_an_exported_model_stays_native_whether_gradients_are_on_or_not(case, na
     expect_native(program.module(), model, x, native_calls, products)
 
 
-def test_inductor_compiles_what_is_around_the_products(native_calls):
+def test_inductor_compiles_what_is_around_the_products(native_calls, monkeypatch):
+    monkeypatch.setenv("CI", "true")  # where it refuses operators that somebody told how to take apart
     torch.manual_seed(0)
     torch._dynamo.reset()
     model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 36, 8), nn.GELU())
