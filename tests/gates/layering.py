@@ -53,6 +53,7 @@ PEERS = {
         "table": {"select"},
         "simd": set(),
         "elementwise": {"simd"},
+        "depthwise": {"simd", "elementwise"},
         "gemm": {"simd"},
         "pool": {"simd"},
         "resize": {"simd"},

@@ -3,6 +3,7 @@
 
 #include "kernels/simd/simd.hpp"
 //
+#include "kernels/depthwise/depthwise.hpp"
 #include "kernels/elementwise/activation.hpp"
 #include "kernels/elementwise/binary.hpp"
 #include "kernels/gemm/dot_rows.hpp"

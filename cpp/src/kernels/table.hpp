@@ -218,6 +218,19 @@ struct PoolRowArgs {
   float* y;
 };
 
+// Rows of one plane of a depthwise convolution, see depthwise.hpp.
+struct DepthwiseArgs {
+  const float* x;  // its rows are contiguous
+  std::int64_t x_row, height, width;
+  std::int64_t first_row, pad_left;  // where the first output's window begins: above and left of the plane are zeros
+  int size, stride;                  // 3, 5 or 7; 1 or 2
+  const float* taps;                 // size × size
+  float bias;
+  Activation activation;
+  float* y;  // apart from x
+  std::int64_t y_row, rows, columns;
+};
+
 // One row of a resized plane, see resize.hpp.
 struct ResizeRowArgs {
   const float *upper, *lower;  // rows of the plane

@@ -22,6 +22,7 @@ enum class Strategy {
   planes,
   banded,
   depthwise,
+  expanded,
   elementwise,
   pool,
   resize,

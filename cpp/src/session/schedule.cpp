@@ -8,6 +8,7 @@
 #include "ops/copy.hpp"
 #include "program/shapes.hpp"
 #include "session/apart.hpp"
+#include "session/expansions.hpp"
 #include "session/joined.hpp"
 #include "session/memory_plan.hpp"
 
@@ -35,6 +36,10 @@ class Scheduler {
         const std::vector<View>& alone = views_alone_[size] = find_views(program_, size, 0);
         if (!lie_alike(program_, views_, batch_, alone, size)) return std::nullopt;
       }
+    expansions_ = find_expansions(program_, views_, apart_until_);
+    expands_.assign(expansions_.size(), false);
+    for (const Index before : expansions_)
+      if (before != -1) expands_[static_cast<std::size_t>(before)] = true;
     find_starts();
     find_memory();
     Schedule schedule{sizes_, batch_, threads_, {}, 0, 0};
@@ -92,10 +97,16 @@ class Scheduler {
 
   std::map<Index, PlannedNode> plans_of(std::size_t n) {
     std::map<Index, PlannedNode> result;
+    if (expands_[n]) {  // computed with the one that reads it
+      for (const Run& run : runs_of(n)) result.emplace(run.size, PlannedNode{});
+      return result;
+    }
+    const Index before = expansions_[n];
+    const NodeInfo* expansion = before == -1 ? nullptr : &node(static_cast<std::size_t>(before));
     for (const Run& run : runs_of(n))
       if (!result.contains(run.size))
-        result.emplace(run.size,
-                       plan_node(table_, weights_, node(n), views_at(run.size), run.size, n < apart_until_ ? 1 : threads_));
+        result.emplace(run.size, plan_node(table_, weights_, node(n), views_at(run.size), run.size,
+                                           n < apart_until_ ? 1 : threads_, expansion));
     return result;
   }
 
@@ -127,7 +138,7 @@ class Scheduler {
     place_.assign(values.size(), Place{});
     std::vector<Index> last_use(values.size(), -1);
     for (std::size_t n = 0; n < program_.nodes().size(); ++n) {
-      for (const Index input : node(n).inputs) last_use[root(input)] = static_cast<Index>(n);
+      for (const Index input : inputs_of(n)) last_use[root(input)] = static_cast<Index>(n);
       if (node(n).residual != -1) last_use[root(node(n).residual)] = static_cast<Index>(n);
       last_use[root(node(n).output)] = static_cast<Index>(n);
     }
@@ -156,6 +167,7 @@ class Scheduler {
     }
     for (std::size_t n = 0; n < program_.nodes().size(); ++n) {
       const NodeInfo& info = node(n);
+      if (expands_[n]) continue;  // its result has no memory
       const std::size_t out = root(info.output);
       if (place_[out].kind != Place::Kind::none || buffer_[out] != kNowhere) continue;
       const auto time = static_cast<Index>(n);
@@ -230,6 +242,12 @@ class Scheduler {
            });
   }
 
+  // What a node reads; of two that are computed together, what the first one reads.
+  const std::vector<Index>& inputs_of(std::size_t n) const {
+    const Index before = expansions_[n];
+    return node(before == -1 ? n : static_cast<std::size_t>(before)).inputs;
+  }
+
   Index item_floats(Index value) const { return program_.elements(value, 1); }
 
   // Local buffers and shared ones are planned apart. In a segment whose images run apart all of its steps are at work at once:
@@ -270,14 +288,16 @@ class Scheduler {
       Step step;
       step.plan = planned.plans[i];
       step.weight = planned.weight;
+      step.expansion = planned.expansion;
       step.node = n;
       step.kernel = planned.kernel;
       step.multiply_adds = planned.multiply_adds;
       step.workspace = workspace;
       step.activation = info.activation;
-      step.x = place_of(info.inputs[i], run);
+      const Index input = inputs_of(n)[i];
+      step.x = place_of(input, run);
       step.y = place_of(info.output, run);
-      step.bytes = 4 * (program_.elements(info.inputs[i], run.size) + program_.elements(info.output, run.size));
+      step.bytes = 4 * (program_.elements(input, run.size) + program_.elements(info.output, run.size));
       if (info.operation == Operation::concat) {
         const View& whole = views_at(run.size)[static_cast<std::size_t>(info.output)];
         step.y.offset += part_of(program_, info, i, whole, run.size).offset - whole.offset;
@@ -294,6 +314,7 @@ class Scheduler {
       }
       if (info.bias != -1) step.bias = program_.constants()[static_cast<std::size_t>(info.bias)].data();
       if (planned.weight) step.bytes += planned.weight->bytes();
+      if (planned.expansion) step.bytes += planned.expansion->bytes();
       segment.steps.push_back(std::move(step));
     }
   }
@@ -325,6 +346,8 @@ class Scheduler {
   std::vector<Lifetime> lifetimes_;
   std::vector<bool> local_;
   std::vector<Index> buffer_first_, buffer_item_, position_;
+  std::vector<Index> expansions_;  // of each node the one before it that is computed with it
+  std::vector<bool> expands_;      // whether a node is such a one
   std::vector<std::size_t> copies_;
   MemoryPlan shared_, local_plan_;
 };

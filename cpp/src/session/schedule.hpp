@@ -24,7 +24,7 @@ struct Place {
 
 struct Step {
   std::shared_ptr<const Plan> plan;
-  std::shared_ptr<const Matrix> weight;  // that the plan reads
+  std::shared_ptr<const Matrix> weight, expansion;  // that the plan reads
   Place x, second, third, fourth, residual, y;
   Place workspace;
   const float* bias = nullptr;

@@ -43,6 +43,7 @@ const char* name_of(Strategy strategy) {
     case Strategy::planes: return "planes";
     case Strategy::banded: return "bands of planes";
     case Strategy::depthwise: return "depthwise planes";
+    case Strategy::expanded: return "expanded depthwise planes";
     case Strategy::elementwise: return "elementwise";
     case Strategy::pool: return "pool";
     case Strategy::resize: return "resize";
@@ -61,14 +62,15 @@ const char* name_of(Strategy strategy) {
 class Planner {
  public:
   Planner(const Kernels& table, Weights& weights, const NodeInfo& node, const std::vector<View>& views, Index batch,
-          int threads)
+          int threads, const NodeInfo* expansion)
       : table_(table),
         weights_(weights),
         program_(weights.program()),
         node_(node),
         views_(views),
         batch_(batch),
-        threads_(threads) {}
+        threads_(threads),
+        expansion_(expansion) {}
 
   PlannedNode plan() {
     switch (node_.operation) {
@@ -152,7 +154,26 @@ class Planner {
             {nullptr, to.back(), rows, 1, apart(node_.output, to)});
   }
 
+  // Together with the pointwise convolution whose result it reads.
+  void expanded_conv() {
+    const ConstImages x = images_of(expansion_->inputs[0]);
+    const Images y = writable(images_of(node_.output));
+    const WeightInfo& info = program_.weights()[static_cast<std::size_t>(expansion_->weight)];
+    const Index columns = checked_mul(x.batch, x.height * x.width, "columns");
+    planned_.expansion =
+        weights_.get(expansion_->weight, choose_format(weights_.density(expansion_->weight), columns, info.rows));
+    take_weight(checked_mul(x.batch, y.height * y.width, "columns"), y.channels);
+    const Index expanding = checked_mul(static_cast<Index>(info.values.size()), columns, "work");
+    planned_.multiply_adds = checked_add(planned_.multiply_adds, expanding, "work");
+    const float* const bias =
+        expansion_->bias == -1 ? nullptr : program_.constants()[static_cast<std::size_t>(expansion_->bias)].data();
+    const Expansion expansion{*planned_.expansion, {.bias = bias, .activation = expansion_->activation}};
+    planned_.plans = {plan_expanded(table_, expansion, *planned_.weight, x, conv_params(node_), y,
+                                    threads_for(checked_add(planned_.multiply_adds, x.batch * y.channels * y.height, "work")))};
+  }
+
   void conv() {
+    if (expansion_) return expanded_conv();
     const ConstImages x = images_of(node_.inputs[0]);
     const Images y = writable(images_of(node_.output));
     const Conv2dParams s = conv_params(node_);
@@ -407,6 +428,7 @@ class Planner {
   const std::vector<View>& views_;
   Index batch_;
   int threads_;
+  const NodeInfo* expansion_;
   WeightFormat format_ = WeightFormat::csr;
   PlannedNode planned_;
 };
@@ -414,8 +436,8 @@ class Planner {
 }  // namespace
 
 PlannedNode plan_node(const Kernels& table, Weights& weights, const NodeInfo& node, const std::vector<View>& views, Index batch,
-                      int threads) {
-  return Planner(table, weights, node, views, batch, threads).plan();
+                      int threads, const NodeInfo* expansion) {
+  return Planner(table, weights, node, views, batch, threads, expansion).plan();
 }
 
 Index columns_of_item(const Program& program, const NodeInfo& node) {

@@ -48,14 +48,20 @@ inline Vec exp_scaled(Vec high, Vec low) {
 inline Vec sigmoid(Vec v) {
   const Vec e = exp_scaled(sub(splat(0.0f), min(splat(110.0f), magnitude(v))), splat(0.0f));
   const Vec below = fma(e, splat(kUnscale), splat(1.0f));
-  return by_sign(v, mul(div(e, below), splat(kUnscale)), div(splat(1.0f), below));
+  const Vec y = div(by_sign(v, e, splat(1.0f)), below);
+  return by_sign(v, mul(y, splat(kUnscale)), y);
+}
+
+// v / (1 + exp(−u)) of the sign of v, with e = kScale·exp(−|u|) and t the magnitude of v, as large as e is not 0 for.
+inline Vec times_sigmoid(Vec v, Vec t, Vec e) {
+  const Vec y = div(by_sign(v, mul(t, e), v), fma(e, splat(kUnscale), splat(1.0f)));
+  return by_sign(v, mul(y, splat(-kUnscale)), y);
 }
 
 inline Vec silu(Vec v) {
   const Vec t = min(splat(110.0f), magnitude(v));
   const Vec e = exp_scaled(sub(splat(0.0f), t), splat(0.0f));
-  const Vec below = fma(e, splat(kUnscale), splat(1.0f));
-  return by_sign(v, mul(div(mul(t, e), below), splat(-kUnscale)), div(v, below));
+  return times_sigmoid(v, t, e);
 }
 
 // kScale·Φ(−t) for 0 ≤ t ≤ 14.5.
@@ -93,9 +99,7 @@ inline Vec gelu_tanh(Vec v) {
   const Vec s_rest =
       add(fma(splat(cHigh), q, sub(splat(kHigh), s)), fma(splat(cHigh + cLow), q_rest, fma(splat(cLow), q, splat(kLow))));
   const Vec low = fma(b, s, mul(t, s_rest));
-  const Vec e = exp_scaled(sub(splat(0.0f), mul(a, s)), sub(splat(0.0f), low));
-  const Vec below = fma(e, splat(kUnscale), splat(1.0f));
-  return by_sign(v, mul(div(mul(t, e), below), splat(-kUnscale)), div(v, below));
+  return times_sigmoid(v, t, exp_scaled(sub(splat(0.0f), mul(a, s)), sub(splat(0.0f), low)));
 }
 
 // 1 − 2Φ(−√2·|v|), near 0 the Taylor series.
@@ -140,8 +144,9 @@ inline Vec mish(Vec v) {
   const Vec t = min(splat(110.0f), magnitude(v));
   const Vec scaled = exp_scaled(sub(splat(0.0f), t), splat(0.0f)), e = mul(scaled, splat(kUnscale));
   const Vec twice = add(e, splat(2.0f)), over = add(add(e, e), splat(1.0f));
-  const Vec below = mul(div(mul(t, mul(scaled, twice)), fma(e, twice, splat(2.0f))), splat(-kUnscale));
-  return by_sign(v, below, mul(v, div(over, fma(add(e, e), e, over))));
+  const Vec y =
+      div(by_sign(v, mul(t, mul(scaled, twice)), over), by_sign(v, fma(e, twice, splat(2.0f)), fma(add(e, e), e, over)));
+  return by_sign(v, mul(y, splat(-kUnscale)), mul(v, y));
 }
 
 // log(1 + e) is 2·artanh(e / (2 + e)), e = exp(−|v|).
@@ -217,11 +222,49 @@ inline Vec hardswish(Vec v) {
   }
 }
 
+// The same of several vectors: one look for which, and constants stay in registers.
+[[gnu::noinline]] void activate_smoothly(Vec* v, int count, Activation activation) {
+  switch (activation) {
+    case Activation::gelu:
+      for (int i = 0; i < count; ++i) v[i] = gelu(v[i]);
+      return;
+    case Activation::gelu_tanh:
+      for (int i = 0; i < count; ++i) v[i] = gelu_tanh(v[i]);
+      return;
+    case Activation::silu:
+      for (int i = 0; i < count; ++i) v[i] = silu(v[i]);
+      return;
+    case Activation::sigmoid:
+      for (int i = 0; i < count; ++i) v[i] = sigmoid(v[i]);
+      return;
+    case Activation::hardswish:
+      for (int i = 0; i < count; ++i) v[i] = hardswish(v[i]);
+      return;
+    default:
+      for (int i = 0; i < count; ++i) v[i] = activate_smoothly(v[i], activation);
+  }
+}
+
 inline Vec activate(Vec v, Activation activation) {
   if (activation == Activation::none) return v;
   if (activation > Activation::relu6) return activate_smoothly(v, activation);
   v = max(splat(0.0f), v);
   return activation == Activation::relu6 ? min(splat(6.0f), v) : v;
+}
+
+template <int kVectors>
+[[gnu::always_inline]] inline void activate(Vec (&v)[kVectors], Activation activation) {
+  if (activation == Activation::none) return;
+  if (activation > Activation::relu6) {
+    Vec in_memory[kVectors];  // not v itself, whose place are registers
+    for (int i = 0; i < kVectors; ++i) in_memory[i] = v[i];
+    activate_smoothly(in_memory, kVectors, activation);
+    for (int i = 0; i < kVectors; ++i) v[i] = in_memory[i];
+    return;
+  }
+  for (int i = 0; i < kVectors; ++i) v[i] = max(splat(0.0f), v[i]);
+  if (activation == Activation::relu6)
+    for (int i = 0; i < kVectors; ++i) v[i] = min(splat(6.0f), v[i]);
 }
 
 inline float activate(float v, Activation activation) {

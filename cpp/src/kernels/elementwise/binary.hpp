@@ -34,6 +34,14 @@ inline void combine(const BinaryArgs& args) {
   const BinaryArgs a = args;
   const Vec number = kNumber ? splat(*a.b) : splat(0.0f);
   int64_t i = 0;
+  constexpr int kVectors = 4;
+  for (; i + kVectors * kLanes <= a.count; i += kVectors * kLanes) {
+    Vec y[kVectors];
+    for (int v = 0; v < kVectors; ++v)
+      y[v] = combined<op>(load(a.a + i + v * kLanes), kNumber ? number : load(a.b + i + v * kLanes));
+    activate(y, a.activation);
+    for (int v = 0; v < kVectors; ++v) store(a.y + i + v * kLanes, y[v]);
+  }
   for (; i + kLanes <= a.count; i += kLanes)
     store(a.y + i, activate(combined<op>(load(a.a + i), kNumber ? number : load(a.b + i)), a.activation));
   if (i == a.count) return;

@@ -1,6 +1,6 @@
 // One time step of a recurrent cell, once its matrix products are done: gates to the next state.
 //
-// Method   A vector of hidden units at a time; a last one that is not full goes through the stack.
+// Method   A vector of hidden units at a time; of a last one that is not full some lanes.
 // Cost     LSTM: five smooth functions a unit, GRU three; what they cost is in activation.hpp.
 // Error    LSTM: c and h within a few units in the last place of the exact functions of the gates as they are given, relative
 //          to |c| + 1 and to 1; GRU alike. Tests hold them to 1e-6.
@@ -8,25 +8,11 @@
 #pragma once
 
 #include "kernels/elementwise/activation.hpp"
-#include "kernels/simd/simd.hpp"
+#include "kernels/simd/lanes.hpp"
 #include "kernels/table.hpp"
 
 namespace sparse_engine::SPARSE_ENGINE_ISA {
 namespace {
-
-inline Vec load_first(const float* p, int64_t count) {
-  if (count >= kLanes) return load(p);
-  float lanes[kLanes] = {};
-  for (int64_t i = 0; i < count; ++i) lanes[i] = p[i];
-  return load(lanes);
-}
-
-inline void store_first(float* p, Vec v, int64_t count) {
-  if (count >= kLanes) return store(p, v);
-  float lanes[kLanes];
-  store(lanes, v);
-  for (int64_t i = 0; i < count; ++i) p[i] = lanes[i];
-}
 
 // Gates in torch's order: input, forget, cell, output.
 void lstm_cell(const LstmCellArgs& args) {

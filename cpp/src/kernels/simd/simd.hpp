@@ -201,7 +201,8 @@ inline F32x4 load4(const float* p) { return _mm_loadu_ps(p); }
 inline void store4(float* p, F32x4 v) { _mm_storeu_ps(p, v); }
 inline void transpose(F32x4& a, F32x4& b, F32x4& c, F32x4& d) { _MM_TRANSPOSE4_PS(a, b, c, d); }
 // p[0], p[2], p[4], p[6], and nothing past them is read: the second load begins one before its first float.
-inline F32x4 evens4(const float* p) { return _mm_shuffle_ps(_mm_loadu_ps(p), _mm_loadu_ps(p + 3), _MM_SHUFFLE(3, 1, 2, 0)); }
+inline F32x4 evens4_of(F32x4 low, F32x4 high) { return _mm_shuffle_ps(low, high, _MM_SHUFFLE(3, 1, 2, 0)); }
+inline F32x4 evens4(const float* p) { return evens4_of(load4(p), load4(p + 3)); }
 inline F32x4 zero4() { return _mm_setzero_ps(); }
 inline F32x4 splat4(float s) { return _mm_set1_ps(s); }
 inline F32x4 add4(F32x4 a, F32x4 b) { return _mm_add_ps(a, b); }
@@ -231,10 +232,10 @@ inline F32x4 load4(const BFloat16* p) {
 using F32x4 = float32x4_t;
 inline F32x4 load4(const float* p) { return vld1q_f32(p); }
 inline void store4(float* p, F32x4 v) { vst1q_f32(p, v); }
-inline F32x4 evens4(const float* p) {
-  const float32x4_t a = vld1q_f32(p), b = vld1q_f32(p + 3);
-  return vcombine_f32(vget_low_f32(vuzp1q_f32(a, a)), vget_low_f32(vuzp2q_f32(b, b)));
+inline F32x4 evens4_of(F32x4 low, F32x4 high) {
+  return vcombine_f32(vget_low_f32(vuzp1q_f32(low, low)), vget_low_f32(vuzp2q_f32(high, high)));
 }
+inline F32x4 evens4(const float* p) { return evens4_of(load4(p), load4(p + 3)); }
 inline F32x4 zero4() { return vdupq_n_f32(0.0f); }
 inline F32x4 splat4(float s) { return vdupq_n_f32(s); }
 inline F32x4 add4(F32x4 a, F32x4 b) { return vaddq_f32(a, b); }
@@ -263,20 +264,21 @@ inline void transpose(F32x4& a, F32x4& b, F32x4& c, F32x4& d) {
 }
 #endif
 
-// Every second of the 2·kLanes - 1 floats from p on.
+// Every second of the 2·kLanes - 1 floats from p on, or of two vectors that begin kLanes - 1 floats apart.
 #if defined(__AVX512F__) || defined(SPARSE_ENGINE_SIMULATED_AVX512)
-inline Vec evens(const float* p) {
+inline Vec evens_of(Vec low, Vec high) {
   const __m512i from = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 17, 19, 21, 23, 25, 27, 29, 31);
-  return _mm512_permutex2var_ps(_mm512_loadu_ps(p), from, _mm512_loadu_ps(p + 15));
+  return _mm512_permutex2var_ps(low, from, high);
 }
 #elif defined(__AVX2__)
-inline Vec evens(const float* p) {
-  const __m256 in_halves = _mm256_shuffle_ps(_mm256_loadu_ps(p), _mm256_loadu_ps(p + 7), _MM_SHUFFLE(3, 1, 2, 0));
+inline Vec evens_of(Vec low, Vec high) {
+  const __m256 in_halves = _mm256_shuffle_ps(low, high, _MM_SHUFFLE(3, 1, 2, 0));
   return _mm256_castpd_ps(_mm256_permute4x64_pd(_mm256_castps_pd(in_halves), _MM_SHUFFLE(3, 1, 2, 0)));
 }
 #else
-inline Vec evens(const float* p) { return evens4(p); }
+inline Vec evens_of(Vec low, Vec high) { return evens4_of(low, high); }
 #endif
+inline Vec evens(const float* p) { return evens_of(load(p), load(p + kLanes - 1)); }
 
 // The first `count` of four lanes, zeros in the others.
 constexpr uint32_t kLaneMasks[8] = {~0u, ~0u, ~0u, ~0u, 0, 0, 0, 0};

@@ -80,8 +80,7 @@ void spmm_columns(const SpmmArgs<1>& args, int first_column) {
       ++entry;
     }
     for (; entry != end; entry += 2) add_pair<kVectors>(entry, x, sum);
-    if (a.activation != Activation::none)
-      for (int v = 0; v < kVectors; ++v) sum[v] = activate(sum[v], a.activation);
+    activate(sum, a.activation);
     float* const y_row = y + row * a.y_row_stride;
     if constexpr (kStores == Stores::places) {
       store_outputs<kVectors>(*a.places, first_column / kLanes, sum, y_row);

@@ -42,7 +42,8 @@ template <int height, int kVectors>
     add_strip<height, kVectors>(*entry, x, sum);
   for (int r = 0; r < height; ++r) {
     float* y = a.y + (first_row + r) * a.y_row_stride + column;
-    for (int v = 0; v < kVectors; ++v) store(y + v * kLanes, activate(sum[r][v], a.activation));
+    activate(sum[r], a.activation);
+    for (int v = 0; v < kVectors; ++v) store(y + v * kLanes, sum[r][v]);
   }
 }
 

@@ -19,7 +19,7 @@ std::shared_ptr<const Plan> plan_conv2d(const Kernels& table, const Matrix& w, c
                            s.stride_w * x.stride_w};
     return plan_panels(table, w, read, s.groups, y, threads);
   }
-  if (x.channels == s.groups && w.rows() == s.groups) return plan_depthwise(table, w, x, s, y, threads);
+  if (x.channels == s.groups && w.rows() == s.groups) return plan_depthwise(table, w, x, s, y, residual, threads);
   return plan_planes(table, w, x, {}, s, y, residual, threads);
 }
 

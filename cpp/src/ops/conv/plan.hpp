@@ -23,7 +23,16 @@ std::shared_ptr<const Plan> plan_conv3d(const Kernels& table, const Matrix& w, c
 std::shared_ptr<const Plan> plan_planes(const Kernels& table, const Matrix& w, const ConstImages& x, const Slices& slices,
                                         const Conv2dParams& s, const Images& y, bool residual, int threads);
 std::shared_ptr<const Plan> plan_depthwise(const Kernels& table, const Matrix& w, const ConstImages& x, const Conv2dParams& s,
-                                           const Images& y, int threads);
+                                           const Images& y, bool residual, int threads);
+
+// A pointwise convolution, whose result nobody reads but the depthwise one behind it: both in one step, as many channels and
+// rows at a time as a core's cache holds. Of one that DepthwiseFilter takes, without a residual; planes are contiguous.
+struct Expansion {
+  const Matrix& weight;
+  Epilogue epilogue;  // its bias as long as the plan, no residual
+};
+std::shared_ptr<const Plan> plan_expanded(const Kernels& table, const Expansion& expansion, const Matrix& w,
+                                          const ConstImages& x, const Conv2dParams& s, const Images& y, int threads);
 
 // What a batch, channels in and out and groups must be, over images and volumes; throws std::invalid_argument.
 void check_channels(Index batch, Index in, Index out, Index groups);

@@ -121,55 +121,11 @@ class PlanesPlan final : public Plan {
   bool by_row_, skips_gaps_;
 };
 
-// A row per channel reads only its own plane, which stays in one piece.
-class DepthwisePlan final : public Plan {
- public:
-  DepthwisePlan(const Kernels& table, const Matrix& w, const ConstImages& x, const Conv2dParams& s, const Images& y,
-                int threads)
-      : table_(table), x_(x), s_(s), g_(geometry(s, {y.height, y.width})) {
-    check_reachable(g_.channel_floats, 1);
-    output_ =
-        TiledOutput(table, w.plans().layouts().tiles(planes_shape(s, g_, 1, 1, w)), g_.grid(), y, TiledOutput::Rows::gaps);
-    runs_ = (x.channels + run_channels_ - 1) / run_channels_;
-    planes_floats_ = checked_mul(std::min(run_channels_, x.channels), g_.channel_floats, "packed image");
-    cut(Strategy::depthwise, checked_mul(x.batch, runs_, "tasks"), threads, 0,
-        checked_add(planes_floats_ + kSlack, g_.positions + kSlack, "workspace"));
-  }
-
-  const Tiles* tiles() const override { return &output_.tiles(); }
-
- private:
-  void run_one(Index task, const Operands& operands, const float*, float* own) const override {
-    const Index image = task / runs_, first = task % runs_ * run_channels_,
-                channels = std::min(run_channels_, x_.channels - first);
-    ConstImages x = x_;
-    x.data = operands.x;
-    pack_planes(table_, x, s_, g_, image, 0, first, channels, own);
-    std::fill_n(own + channels * g_.channel_floats, kSlack, 0.0f);
-    const ColumnRange range{.image = image, .first_row = 0, .position = 0, .columns = g_.positions};
-    for (Index channel = 0; channel < channels; ++channel)
-      output_.multiply(first + channel, own + channel * g_.channel_floats, range, operands, own + planes_floats_ + kSlack);
-  }
-
-  const Kernels& table_;
-  ConstImages x_;
-  Conv2dParams s_;
-  Geometry g_;
-  TiledOutput output_;
-  const Index run_channels_ = tuning().depthwise_channels;  // a task's
-  Index runs_, planes_floats_;
-};
-
 }  // namespace
 
 std::shared_ptr<const Plan> plan_planes(const Kernels& table, const Matrix& w, const ConstImages& x, const Slices& slices,
                                         const Conv2dParams& s, const Images& y, bool residual, int threads) {
   return std::make_shared<PlanesPlan>(table, w, x, slices, s, y, residual, threads);
-}
-
-std::shared_ptr<const Plan> plan_depthwise(const Kernels& table, const Matrix& w, const ConstImages& x, const Conv2dParams& s,
-                                           const Images& y, int threads) {
-  return std::make_shared<DepthwisePlan>(table, w, x, s, y, threads);
 }
 
 }  // namespace sparse_engine

@@ -2,6 +2,7 @@
 
 #include "kernels/simd/simd.hpp"
 //
+#include "kernels/simd/lanes.hpp"
 #include "kernels/simd/simd8.hpp"
 
 namespace sparse_engine::SPARSE_ENGINE_ISA {
@@ -107,6 +108,9 @@ constinit const SimdProbe probe = {
         },
     .pick_of_eight = [](const float* p, uint32_t picks,
                         float* out) { store8(out, pick_of_eight(p, load_eight_picks(&picks))); },
+    .load_lanes = [](const float* p, int64_t begin, int64_t end,
+                     float* out) { store(out, load_lanes(p, lanes_in(begin, end))); },
+    .store_first = [](const float* a, int64_t count, float* out) { store_first(out, load(a), count); },
 };
 
 }  // namespace sparse_engine::SPARSE_ENGINE_ISA

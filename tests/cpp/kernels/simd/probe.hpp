@@ -49,6 +49,10 @@ struct SimdProbe {
   void (*transpose8)(const float* source, std::int64_t source_stride, float* target, std::int64_t target_stride);
   void (*pick_in_halves)(const float* p, const std::uint32_t* picks, int next, float* out);
   void (*pick_of_eight)(const float* p, std::uint32_t picks, float* out);
+
+  // Lanes
+  void (*load_lanes)(const float* p, std::int64_t begin, std::int64_t end, float* out);
+  void (*store_first)(const float* a, std::int64_t count, float* out);
 };
 
 // Of the instruction set in use.

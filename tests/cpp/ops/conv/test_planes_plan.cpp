@@ -23,13 +23,5 @@ TEST(PlanesPlan, BandsTakeSomeRowsAtATimeOtherwise) {
   set_tuning(before);
 }
 
-TEST(PlanesPlan, DepthwiseTakesSomeChannelsAtATime) {
-  ConvCase c = same_size(3, 1, 2, 19, 6, 9, 19);
-  c.shape.groups = 19;
-  expect_plan(c, Strategy::depthwise);
-  c.shape.stride_h = c.shape.stride_w = 2;
-  expect_plan(c, Strategy::depthwise);
-}
-
 }  // namespace
 }  // namespace sparse_engine
