@@ -4,11 +4,11 @@
     python bench/families.py --families swin yolo
 
 Definitions are those of the families' own packages, with random weights; a family whose package is not installed has a row that
-says so. Layers are pruned to 90%, but for depthwise convolutions and the first layer; then batch norms get random weights, and
-the statistics of a random batch as their model sees it, so that signals neither die nor explode. The compiled model is compared
-with torch on the same weights at a batch of 2 and timed in turns with it and, where torch.onnx exports the model, with ONNX
-Runtime: medians over rounds in which everybody runs once, torch's OpenMP threads not spinning while they wait
-(OMP_WAIT_POLICY=passive), nor ONNX Runtime's.
+says so. Layers are pruned to 90%, but for what `prune` leaves alone (depthwise convolutions, those of an image's channels); then
+batch norms get random weights, and the statistics of a random batch as their model sees it, so that signals neither die nor
+explode. The compiled model is compared with torch on the same weights at a batch of 2 and timed in turns with it and, where
+torch.onnx exports the model, with ONNX Runtime: medians over rounds in which everybody runs once, torch's OpenMP threads not
+spinning while they wait (OMP_WAIT_POLICY=passive), nor ONNX Runtime's.
 """
 
 import argparse
@@ -94,17 +94,10 @@ def prepared(network: Network) -> nn.Module:
     network.model.eval()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        pruned = engine.prune(network.model, engine.Spec(sparsity=SPARSITY, exclude=dense_layers(network.model)))
+        pruned = engine.prune(network.model, engine.Spec(sparsity=SPARSITY))
     model = plain_copy(pruned)
     settle(model, inputs_of(network, 4))
     return model
-
-
-def dense_layers(model: nn.Module) -> list[str]:
-    """The first layer and depthwise convolutions: few weights, and without them little passes."""
-    layers = [(name, layer) for name, layer in model.named_modules() if isinstance(layer, (nn.Linear, nn.Conv1d, nn.Conv2d))]
-    depthwise = [name for name, layer in layers if not isinstance(layer, nn.Linear) and layer.groups == layer.in_channels > 1]
-    return list(dict.fromkeys([*(name for name, _ in layers[:1]), *depthwise]))
 
 
 def settle(model: nn.Module, given: Given) -> None:

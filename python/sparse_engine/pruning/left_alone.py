@@ -10,9 +10,12 @@ from torch import nn
 
 from .module_weights import BARE, BILINEAR, EMBEDDING, EMBEDDINGS, UNKNOWN, Weight
 from .spec import Spec
+from .targets import CONVOLUTIONS, TRANSPOSED
 
 SHOWN = 3  # names of a reason
 NOTABLE = 0.01  # share of all weights from which a bare parameter is worth a word
+FEW = 0.01  # share of all weights below which a convolution that much hangs on saves nothing
+IMAGE_CHANNELS = 4
 PLAIN = (
     "not a plain parameter (weight_norm, a parametrization or torch's own pruning): remove that first "
     "(torch.nn.utils.parametrize.remove_parametrizations, torch.nn.utils.prune.remove)"
@@ -20,6 +23,8 @@ PLAIN = (
 FROZEN = "frozen (requires_grad=False) while others are trained"
 SHARED = "weight shared with an embedding"
 ADAPTER = "adapter (LoRA and the like)"
+DEPTHWISE = "depthwise convolution, less than 1% of the weights, a few of which a whole channel hangs on"
+FIRST = "convolution of an image's channels, less than 1% of the weights, which all others depend on"
 DOUBTS = {
     EMBEDDING: "embedding, a table of which a call reads some rows",
     BILINEAR: "bilinear layer, masked and dense if it is named",
@@ -102,8 +107,19 @@ class Defaults:
             return ADAPTER
         if id(tensor) in self.embedded:
             return SHARED
-        frozen = self.frozen_matter and tensor is not None and not tensor.requires_grad
-        return FROZEN if frozen else None
+        if self.frozen_matter and tensor is not None and not tensor.requires_grad:
+            return FROZEN
+        few = tensor is not None and tensor.numel() < FEW * self.total
+        return _what_hangs_on(weight.layer) if few else None
+
+
+def _what_hangs_on(layer: object) -> str | None:
+    """Why a layer of few weights is better left dense, or None."""
+    if not isinstance(layer, (*CONVOLUTIONS, *TRANSPOSED)):
+        return None
+    if layer.groups == layer.in_channels > 1:
+        return DEPTHWISE
+    return FIRST if layer.in_channels <= IMAGE_CHANNELS and not isinstance(layer, TRANSPOSED) else None
 
 
 def is_adapter(name: str) -> bool:

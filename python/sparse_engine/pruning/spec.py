@@ -64,7 +64,9 @@ class Spec:
             Where min_density says nothing, the best tenth of every layer goes last when channels of layers are ranked together,
             and a tenth stays of filters, rows and kernels, if the budget allows; {"*": 0.0} lifts that.
         include, exclude: glob patterns on module names ("features.*", "*.fc?"); a layer is selected when some `include`
-            pattern and no `exclude` pattern matches. A single string counts as one pattern.
+            pattern and no `exclude` pattern matches. A single string counts as one pattern. Some layers are left alone,
+            with one warning, unless a pattern other than "*" names them: frozen and tied weights, embeddings, adapters;
+            depthwise convolutions and those of an image's channels, where they hold less than 1% of the weights.
         seed: of criterion "random".
         round_to: with granularity "channel" a layer that loses channels keeps a multiple of this many, such as 8, and one of
             fewer stays whole; the budget is still met.

@@ -166,3 +166,38 @@ def test_a_gradual_schedule_warns_as_pruning_once_does():
         for _ in range(6):
             pruner.step()
     assert len(seen) == 1
+
+
+def mobile(channels=64):
+    """A first convolution, a depthwise one and an image's channels again, all of few weights beside the pointwise one."""
+    return nn.Sequential(
+        nn.Conv2d(3, channels, 3),
+        nn.Conv2d(channels, channels, 3, groups=channels),
+        nn.Conv2d(channels, 32 * channels, 1),
+        nn.ConvTranspose2d(32 * channels, 2 * channels, 1),
+    )
+
+
+def pruned_layers(model):
+    return [name for name, mask in engine.masks(model).items() if not mask.all()]
+
+
+def test_depthwise_and_first_convolutions_of_few_weights_are_left_alone():
+    with pytest.warns(UserWarning, match=r"left alone: 0: convolution of an image's channels.*1: depthwise convolution"):
+        model = half(mobile())
+    assert pruned_layers(model) == ["2.weight", "3.weight"]
+
+
+@pytest.mark.parametrize(("options", "expected"), [({"include": ["*", "[01]"]}, 4), ({"exclude": ["0", "1"]}, 2)])
+def test_they_are_pruned_when_named_and_not_mentioned_when_excluded(options, expected):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model = half(mobile(), **options)
+    assert len(pruned_layers(model)) == expected
+
+
+def test_a_small_network_is_pruned_whole():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model = half(nn.Sequential(nn.Conv2d(1, 8, 3), nn.Conv2d(8, 8, 3, groups=8), nn.Conv2d(8, 16, 1)))
+    assert len(pruned_layers(model)) == 3
