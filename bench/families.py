@@ -4,9 +4,9 @@
     python bench/families.py --families swin yolo
 
 Definitions are those of the families' own packages, with random weights; a family whose package is not installed has a row that
-says so. Layers are pruned to 90%, but for what `prune` leaves alone (depthwise convolutions, those of an image's channels); then
-batch norms get random weights, and the statistics of a random batch as their model sees it, so that signals neither die nor
-explode. The compiled model is compared with torch on the same weights at a batch of 2 and timed in turns with it and, where
+says so. Layers are pruned to 90%, but for what `prune` leaves alone (depthwise convolutions, those of an image's channels).
+Then batch norms get random weights, and the statistics of a random batch as their model sees it, so that signals neither die
+nor explode. The compiled model is compared with torch on the same weights at a batch of 2 and timed in turns with it and, where
 torch.onnx exports the model, with ONNX Runtime: medians over rounds in which everybody runs once, torch's OpenMP threads not
 spinning while they wait (OMP_WAIT_POLICY=passive), nor ONNX Runtime's.
 """
