@@ -21,6 +21,7 @@ Tuning tuned_for(const Caches& caches) {
   t.tile_rows = std::clamp<Index>(caches.level2 / 8 / kPanelBytes, 32, 256);
   t.band_bytes = caches.level2 / 8 * 5;
   t.near_bytes = caches.level2 * 8;
+  t.kept_weights_bytes = caches.level2 / 8;
   t.matrix_bytes = caches.level3 / 16 * 3;
   t.result_bytes = caches.level3 / 2;
   t.pack_channels = std::max<Index>(1, caches.level1 / 2 / kPanelBytes);

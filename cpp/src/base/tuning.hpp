@@ -80,10 +80,11 @@ struct Tuning {
   Index sorted_strips = 96, sorted_weights = 8;  // of a tile; weights a strip: from there on long rows come first [015]
 
   // Operands [004, 044]. Bytes.
-  Index band_bytes = 320 << 10;   // 5/8 of L2: planes of a convolution that are read once for each row of the kernel
-  Index near_bytes = 4 << 20;     // 8 L2: more of an operand is not in the cores' own caches
-  Index matrix_bytes = 6 << 20;   // 3/16 of L3: more of a matrix that is read once a call comes from memory
-  Index result_bytes = 16 << 20;  // half of L3: more of a result has left it when it is read
+  Index band_bytes = 320 << 10;         // 5/8 of L2: planes of a convolution that are read once for each row of the kernel
+  Index near_bytes = 4 << 20;           // 8 L2: more of an operand is not in the cores' own caches
+  Index kept_weights_bytes = 64 << 10;  // an eighth of L2: more of a layout has left it when it is read again
+  Index matrix_bytes = 6 << 20;         // 3/16 of L3: more of a matrix that is read once a call comes from memory
+  Index result_bytes = 16 << 20;        // half of L3: more of a result has left it when it is read
 
   // Rows of X read where they lie [006]: uses of each up to which copying costs more than it saves.
   Index in_place_uses = 16, in_place_uses_from_memory = 2;

@@ -92,6 +92,7 @@ class StripTiles final : public Tiles {
     SpmmArgs<height> args{};
     args.strips = static_cast<std::uint32_t>(strips);
     args.width = static_cast<std::uint32_t>(job.width);
+    args.from_afar = bytes_of(entries_) > tuning().kept_weights_bytes;
     const Index strips_before = row_begin(job.tile) / height * blocks_;
     for (Index block = 0; block < blocks_; ++block) {
       const bool first = block == 0, last = block == blocks_ - 1;

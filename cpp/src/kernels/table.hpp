@@ -55,6 +55,7 @@ struct SpmmArgs {
   std::uint32_t strips;
   std::uint32_t width;        // a multiple of the table's lanes
   const float* bias;          // one per row, or null
+  bool from_afar;             // W leaves a core's caches between products: its weights are asked for ahead
   bool fetch_y;               // y is out of the cache: ask for its lines some rows before they are written
   bool stream_y;              // y is to pass the caches by: kTileColumns wide, its rows whole cache lines; single rows only
   const PanelPlaces* places;  // null: y's columns are the panel's; single rows of at least kLeastPicked lanes only

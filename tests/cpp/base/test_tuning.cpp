@@ -16,6 +16,7 @@ TEST(Tuning, OfZen3IsWhatWasMeasuredThereAndSoIsThatOfAMachineThatSaysNothing) {
     EXPECT_EQ(t.strip_block_floats, 32768);
     EXPECT_EQ(t.tile_rows, 256);
     EXPECT_EQ(t.band_bytes, 320 << 10);
+    EXPECT_EQ(t.kept_weights_bytes, 64 << 10);
     EXPECT_EQ(t.near_bytes, 4 << 20);
     EXPECT_EQ(t.matrix_bytes, 6 << 20);
     EXPECT_EQ(t.result_bytes, 16 << 20);

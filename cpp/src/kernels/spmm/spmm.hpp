@@ -31,6 +31,16 @@ template <int kVectors>
   add_entry<kVectors>(splat_of<3>(pair), x + entry[1].offset, sum);
 }
 
+// Asks for the weights that come kAhead bytes behind these, which may be past the last: a prefetch never faults. Hardware
+// stops at each page, and a model's weights come from memory.
+template <int height>
+[[gnu::always_inline]] inline void ask_ahead(const TileEntry<height>* begin, const TileEntry<height>* end) {
+  constexpr int64_t kAhead = 4096, kLineBytes = kLineFloats * static_cast<int64_t>(sizeof(float));
+  const char* const ahead = reinterpret_cast<const char*>(begin) + kAhead;
+  const int64_t bytes = reinterpret_cast<const char*>(end) - reinterpret_cast<const char*>(begin);
+  for (int64_t byte = 0; byte < bytes; byte += kLineBytes) __builtin_prefetch(ahead + byte, 0, 2);
+}
+
 enum class Stores { plain, streams, places };
 
 // A panel's vectors from `first` on into a row of y, without the columns between output rows. Unrolled, or the compiler would
@@ -75,6 +85,7 @@ void spmm_columns(const SpmmArgs<1>& args, int first_column) {
       for (int byte = 0; byte <= kVectors * static_cast<int>(sizeof(Vec)); byte += 64) __builtin_prefetch(ahead + byte, 1);
     }
     const TileEntry<1>* end = a.entries + a.strip_starts[i + 1];
+    if (a.from_afar) ask_ahead(entry, end);
     if ((end - entry) % 2 != 0) {
       add_entry<kVectors>(splat(entry->values[0]), x + entry->offset, sum);
       ++entry;

@@ -64,6 +64,7 @@ template <int height>
       for (int r = 0; r < height; ++r)
         for (int64_t c = 0; c < a.width; c += kLineFloats) __builtin_prefetch(a.y + (first_row + r) * a.y_row_stride + c, 1);
     }
+    if (a.from_afar) ask_ahead(a.entries + a.strip_starts[strip], a.entries + a.strip_starts[strip + 1]);
     int done = 0;
     // Four as two and two rather than three and one, for one vector alone waits for its sums.
     for (; vectors - done >= kMost && !(kMost == 3 && vectors - done == 4); done += kMost)

@@ -93,6 +93,7 @@ void expect_products_in_order(void (*Kernels::*kernel)(const SpmmArgs<height>&))
                                    .strips = kStrips,
                                    .width = width,
                                    .bias = with_bias ? bias.data() : nullptr,
+                                   .from_afar = begins == 1,
                                    .fetch_y = with_bias,
                                    .stream_y = false,
                                    .places = nullptr,

@@ -22,6 +22,7 @@ SpmmArgs<1> args_of(const Tile<1>& tile, const float* x, float* y, std::int64_t 
           .strips = tile.count,
           .width = width,
           .bias = nullptr,
+          .from_afar = true,
           .fetch_y = false,
           .stream_y = false,
           .places = nullptr,
