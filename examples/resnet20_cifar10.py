@@ -105,7 +105,7 @@ def main(arguments=None):
     rows = [measure(network, network, 0.0, None, test_images, test_labels, calls)]
     for sparsity in sparsities:
         print(f"measuring at {sparsity:.0%}", file=sys.stderr)
-        pruned = engine.prune(copy.deepcopy(network), engine.Spec(sparsity=sparsity, scope="global"))
+        pruned = engine.prune(copy.deepcopy(network), engine.Spec(sparsity=sparsity, scope="global", include="?*"))
         rows.append(measure(pruned, network, sparsity, train_images, test_images, test_labels, calls))
 
     given = (" --quick" if options.quick else "") + (f" --threads {options.threads}" if options.threads is not None else "")

@@ -33,7 +33,7 @@ STAGES = ("pruned", "fine-tuned", "iterative")
 
 
 def pruned_to(model, sparsity, scope):
-    return engine.prune(copy.deepcopy(model), engine.Spec(sparsity=sparsity, scope=scope)).eval()
+    return engine.prune(copy.deepcopy(model), engine.Spec(sparsity=sparsity, scope=scope, include="?*")).eval()
 
 
 def run(digits, scope, sparsities, epochs, tuning, seed, state, bar):

@@ -44,8 +44,8 @@ CALLS = 101
 
 def spec(granularity, sparsity, scope="layer"):
     if ":" in granularity:
-        return engine.Spec(granularity=granularity, exclude=LEFT_ALONE)
-    return engine.Spec(sparsity=sparsity, granularity=granularity, scope=scope, exclude=LEFT_ALONE)
+        return engine.Spec(granularity=granularity, include="?*", exclude=LEFT_ALONE)
+    return engine.Spec(sparsity=sparsity, granularity=granularity, scope=scope, include="?*", exclude=LEFT_ALONE)
 
 
 def accuracies(network, sparsities, mending, images, labels, path):

@@ -29,9 +29,9 @@ CHANNELS = "channels, half the MACs"
 # do not fall into fours.
 SPECS = {
     "trained on, not pruned": None,
-    "single weights, 80%": engine.Spec(sparsity=0.8, scope="global"),
-    "single weights, 90%": engine.Spec(sparsity=0.9, scope="global"),
-    "single weights, 95%": engine.Spec(sparsity=0.95, scope="global"),
+    "single weights, 80%": engine.Spec(sparsity=0.8, scope="global", include="?*"),
+    "single weights, 90%": engine.Spec(sparsity=0.9, scope="global", include="?*"),
+    "single weights, 95%": engine.Spec(sparsity=0.95, scope="global", include="?*"),
     "2:4": engine.Spec(granularity="2:4", exclude="conv1"),
     CHANNELS: "allocated",  # see `allocated`
     "4x1 blocks, 80%": engine.Spec(sparsity=0.8, granularity="4x1", scope="global", exclude=["conv1", "linear"]),

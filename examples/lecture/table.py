@@ -59,7 +59,7 @@ class Variant:
 
     def spec(self, model):
         if self.uniform:
-            return engine.Spec(sparsity=UNIFORM)
+            return engine.Spec(sparsity=UNIFORM, include="?*")
         sizes = weights_of(model)
         others = sum(p.numel() for p in model.parameters()) - sum(sizes.values())  # biases and normalisation stay
         total = round(LECTURE[self.network].after * 1e6) - others

@@ -131,7 +131,7 @@ def _step(
     progress: Progress,
 ) -> Step:
     """The three ways to `sparsity`: twice from `dense`, and once from where `iterative` is, which is changed."""
-    spec = engine.Spec(sparsity=sparsity)
+    spec = engine.Spec(sparsity=sparsity, include="?*")  # every layer named, so that all have the same share
 
     def fine_tune(model: nn.Module) -> float:
         label = f"fine-tuning at {sparsity:.0%}"
