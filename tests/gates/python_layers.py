@@ -59,6 +59,7 @@ WITHOUT_TORCH = [
     "compiler/inference_session",
     "compiler/lower",
     "compiler/profile",
+    "compiler/tensors",
     "compiler/unsupported",
     "io/__init__",
     "io/atomic_write",

@@ -9,18 +9,11 @@
 #include <vector>
 
 #include "ops/plan.hpp"
+#include "session/placement.hpp"
 #include "session/steps.hpp"
 #include "sparse_engine/session.hpp"
 
 namespace sparse_engine {
-
-// Where a value lies. `item`: how much further it lies for each next image of a segment that runs them apart.
-struct Place {
-  enum class Kind { none, local, shared, input, output, constant } kind = Kind::none;
-  Index index = 0;   // of an input, output or constant
-  Index offset = 0;  // in floats
-  Index item = 0;
-};
 
 struct Step {
   std::shared_ptr<const Plan> plan;

@@ -12,9 +12,11 @@
 namespace sparse_engine {
 
 struct PlannedNode {
-  std::shared_ptr<const Matrix> weight, expansion;  // kept as long as the plan
-  std::vector<std::shared_ptr<const Plan>> plans;   // one, or one for each input of a concat; null where nothing is left to do
-  std::string kernel;
+  std::shared_ptr<const Matrix> weight = {}, expansion = {};  // kept as long as the plan
+  WeightFormat format = WeightFormat::csr;                    // of the weight
+  // One, or one for each input of a concat; null where nothing is left to do.
+  std::vector<std::shared_ptr<const Plan>> plans = {};
+  std::string kernel = {};
   Index multiply_adds = 0;
 };
 

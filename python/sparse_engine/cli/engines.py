@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..compiler.compiled import NARROW, CompiledModel, is_compiled, load_compiled
+from ..compiler.compiled import CompiledModel, is_compiled, load_compiled
+from ..compiler.tensors import NARROW
 from .output import UserError, importable, need
 
 Array = NDArray[np.float32]

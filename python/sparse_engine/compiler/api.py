@@ -12,8 +12,9 @@ from ..measure.model_calls import Arguments, arguments_of
 from ..measure.timing import interleaved
 from ..onnx_files.reading import is_onnx
 from .capture_onnx import example_of, is_open_along, module_of
-from .capture_torch import BatchError, capture
+from .capture_torch import capture
 from .compiled import CompiledModel
+from .exporting import BatchError
 from .fallback.model import SegmentedModel
 from .fallback.of_onnx import with_onnxruntime
 from .fallback.of_torch import in_segments

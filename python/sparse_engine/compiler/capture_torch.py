@@ -4,15 +4,16 @@ The model is exported at two batch sizes and the shapes compared: what grows wit
 symbols.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 from torch.utils import _pytree as pytree
 
-from ..channels.export import Arguments, exported, held_tensors, plain_copy
+from ..channels.export import held_tensors, plain_copy
 from .beforehand import Beforehand
+from .exporting import BatchError, exports, exports_at, resized_arguments
 from .graph import Graph, Value
 from .multiply_adds import multiply_adds
 from .open_axis import BATCH, OpenAxis, differ_in_what_they_hold, held_at_every_length
@@ -25,10 +26,6 @@ from .unsupported import Refused, UnsupportedModel
 IGNORED = ("_assert_tensor_metadata",)  # checks of torch's exporter, which make nothing
 # Arguments that are sizes of the result, which may grow with the batch.
 SIZES = ("size", "shape", "sizes", "end", "length", "split_size", "split_sizes", "repeats", "dims")
-
-
-class BatchError(ValueError):
-    """What is computed depends on the batch size."""
 
 
 def capture(
@@ -49,70 +46,9 @@ def capture(
     first, second = (list(programs[i].graph.nodes) for i in (0, -1))
     grown: dict[str, Grown] = {}
     if opened.longest and differ_in_what_they_hold(programs[0], programs[1]):  # what was computed before the exporter saw it
-        longest = _resized(args, kwargs, opened.longest, opened)
+        longest = resized_arguments(args, kwargs, opened.longest, opened)
         grown = held_at_every_length(programs[0], programs[1], exports_at(plain_copy(model), [longest])[0])
     return Capture(programs[0], first, second, grown, opened.longest).graph()
-
-
-def exports(
-    model: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any], any_batch: bool, opened: OpenAxis = BATCH
-) -> list[Any]:
-    """The exported programs of a copy without masks, at both of `BATCHES` or with the example alone; raises as `capture`."""
-    sizes = [Arguments(tuple(args), dict(kwargs))]
-    if any_batch:
-        sizes = [_resized(args, kwargs, batch, opened) for batch in BATCHES]
-    programs = exports_at(plain_copy(model), sizes)
-    if any_batch and opened.longest is None and differ_in_what_they_hold(programs[0], programs[1]):
-        raise BatchError(
-            f"{type(model).__name__} makes a constant of the batch size: make it of a tensor's own size, as "
-            f"x.new_zeros(x.shape[0], 1) does, so that it grows with the batch"
-        )
-    return programs
-
-
-def _resized(args: Sequence[Any], kwargs: Mapping[str, Any], length: int, opened: OpenAxis) -> Arguments:
-    return Arguments(
-        tuple(resized(a, length, opened.of(i)) for i, a in enumerate(args)),
-        {name: resized(a, length, opened.axis) for name, a in kwargs.items()},
-    )
-
-
-def exports_at(model: nn.Module, sizes: Sequence[Arguments]) -> list[Any]:
-    """The exported programs of a model without masks for inputs of several batch sizes. Raises as `capture` does."""
-    programs = []
-    for sized in sizes:
-        try:
-            programs.append(exported(model, sized, training=False))
-        except UnsupportedModel:
-            raise
-        except Exception as error:  # torch's exporter raises dozens of kinds
-            raise ValueError(
-                f"torch.export cannot follow {type(model).__name__}: {str(error).strip().splitlines()[0][:200]}. Control flow "
-                f"must not depend on values; compile a part of the model that has none"
-            ) from error
-    check_alike(programs, type(model).__name__)
-    return programs
-
-
-def check_alike(programs: Sequence[Any], name: str) -> None:
-    """Raise BatchError where the programs do not consist of the same operations."""
-    if _computed(programs[0].graph.nodes) != _computed(programs[-1].graph.nodes):
-        raise BatchError(
-            f"{name} computes something else for a batch of {BATCHES[0]} than for one of {BATCHES[1]}: a "
-            f"compiled model serves every batch size with one program"
-        )
-
-
-def _computed(nodes: Iterable[fx.Node]) -> list[tuple[str, str]]:
-    return [(node.op, str(node.target)) for node in nodes if node.op != "output"]
-
-
-def resized(value: Any, batch: int, axis: "int | None" = 0) -> Any:
-    """A tensor with `batch` rows, or as long along another axis, the given ones again and again; anything else as it is."""
-    if not isinstance(value, Tensor) or axis is None or value.ndim <= axis:
-        return value
-    rows = torch.arange(batch) % max(1, value.shape[axis])
-    return value.detach().index_select(axis, rows).contiguous()
 
 
 class Capture(Beforehand):

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,18 +17,9 @@ from ..io.atomic_write import write_atomically
 from ..measure.reach import reach
 from .description import description, shape_of
 from .profile import Profile, profile_of
+from .tensors import Tensor, floats_of, handed_out
 
 MAGIC = b"sparse\x1e\n"  # how a file begins
-NARROW = ("bfloat16", "float16")  # of inputs and outputs, computed in float32
-MOST_WHOLE = 2**23  # of an integer input: sums of two are exact in float32
-
-
-class Tensor(NamedTuple):
-    """An input or output: its name, its shape with the batch open ("N" where it grows with it) and its dtype."""
-
-    name: str
-    shape: tuple["int | str", ...]
-    dtype: str = "float32"
 
 
 class CompiledModel:
@@ -108,7 +99,7 @@ class CompiledModel:
     def _returned(self, results: "Sequence[NDArray[np.float32]]", given: Sequence[Any]) -> Any:
         """As a call returns them: torch tensors where its first input is one."""
         as_tensors = not isinstance(given[0], np.ndarray) and "torch" in sys.modules
-        made = [_handed_out(result, port.dtype, as_tensors) for result, port in zip(results, self.outputs, strict=True)]
+        made = [handed_out(result, port.dtype, as_tensors) for result, port in zip(results, self.outputs, strict=True)]
         return made[0] if len(made) == 1 else tuple(made)
 
     def run_into(self, size: int, inputs: "list[NDArray[np.float32]]", outputs: "list[NDArray[np.float32]]") -> None:
@@ -197,7 +188,7 @@ class CompiledModel:
 
     def _arrays(self, given: Sequence[Any]) -> tuple[list[NDArray[np.float32]], int]:
         """The inputs of a call as floats, and its open size."""
-        arrays = [_floats_of(value, tensor) for value, tensor in zip(given, self.inputs, strict=True)]
+        arrays = [floats_of(value, tensor) for value, tensor in zip(given, self.inputs, strict=True)]
         return arrays, self._batch(arrays)
 
     def _batch(self, arrays: list[NDArray[np.float32]]) -> int:
@@ -229,71 +220,6 @@ def _cut(array: NDArray[np.float32], shapes: list[list[int]]) -> list[NDArray[np
     """Arrays of these shapes that lie one behind the other."""
     ends = np.cumsum([math.prod(shape) for shape in shapes])
     return [part.reshape(shape) for part, shape in zip(np.split(array, ends[:-1]), shapes, strict=True)]
-
-
-def _floats_of(value: Any, tensor: Tensor) -> NDArray[np.float32]:
-    if tensor.dtype == "float32":
-        return array_of(value, tensor.name)
-    if tensor.dtype in NARROW:
-        return _widened(value, tensor)
-    return _whole_numbers(_in_memory(value, tensor.name), tensor)
-
-
-def _widened(value: Any, tensor: Tensor) -> NDArray[np.float32]:
-    """An input of 16 bits as float32, which holds it exactly; an array may be float32 already."""
-    if isinstance(value, np.ndarray):
-        given = tensor.dtype if value.dtype == tensor.dtype else "float32"
-        return array_of(value, tensor.name, given).astype(np.float32, copy=False)
-    torch = sys.modules.get("torch")
-    if torch is not None and isinstance(value, torch.Tensor):
-        if value.dtype != getattr(torch, tensor.dtype):
-            raise ValueError(
-                f"{tensor.name} is {value.dtype}; the model was compiled for {tensor.dtype}: pass "
-                f"{tensor.name}.to(torch.{tensor.dtype})"
-            )
-        value = value.float()
-    return array_of(value, tensor.name)
-
-
-def _handed_out(result: NDArray[np.float32], dtype: str, as_tensor: bool) -> Any:
-    """An output as it is handed out: numpy has no bfloat16."""
-    if as_tensor:
-        torch = sys.modules["torch"]
-        made = torch.from_numpy(result)
-        return made if dtype == "float32" else made.to(getattr(torch, dtype))
-    if dtype == "float16":
-        with np.errstate(over="ignore"):  # infinite then, as in torch
-            return result.astype(np.float16)
-    return result
-
-
-def array_of(value: Any, name: str, dtype: str = "float32") -> NDArray[Any]:
-    """An input as a contiguous array. Raises TypeError, ValueError: it is no array, or of another device or dtype."""
-    value = _in_memory(value, name)
-    if value.dtype != dtype:
-        raise ValueError(f"{name} is {value.dtype}; the model was compiled for {dtype}: pass {name}.astype({dtype!r})")
-    return np.require(value, dtype, ["C", "A"])
-
-
-def _in_memory(value: Any, name: str) -> NDArray[Any]:
-    if not isinstance(value, np.ndarray):
-        torch = sys.modules.get("torch")
-        if torch is None or not isinstance(value, torch.Tensor):
-            raise TypeError(f"{name} is a {type(value).__name__}; a compiled model takes numpy arrays and torch tensors")
-        if value.device.type != "cpu":
-            raise ValueError(f"{name} is on {value.device}; a compiled model runs on the CPU: pass {name}.cpu()")
-        value = value.detach().numpy()
-    array: NDArray[Any] = value
-    return array
-
-
-def _whole_numbers(value: NDArray[Any], tensor: Tensor) -> NDArray[np.float32]:
-    """Integers and truth values as floats, which hold them exactly."""
-    if value.dtype.kind not in "iub":
-        raise ValueError(f"{tensor.name} is {value.dtype}; the model was compiled for {tensor.dtype}")
-    if value.dtype.kind != "b" and value.size and not -MOST_WHOLE <= value.min() <= value.max() <= MOST_WHOLE:
-        raise ValueError(f"{tensor.name} holds {value.min()} to {value.max()}; whole numbers are supported from -2^23 to 2^23")
-    return np.ascontiguousarray(value, np.float32).reshape(value.shape)
 
 
 def is_compiled(source: "str | os.PathLike[str] | bytes") -> bool:

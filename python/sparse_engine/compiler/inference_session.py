@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .compiled import CompiledModel, Tensor, is_compiled, load_compiled
+from .compiled import CompiledModel, is_compiled, load_compiled
+from .tensors import Tensor
 
 Results = list[NDArray[np.float32]]
 

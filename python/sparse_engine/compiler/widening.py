@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from ..channels.export import plain_copy, tensors_of
 from ..measure.difference import difference
 from ..measure.model_calls import Arguments
-from .compiled import NARROW
 from .graph import Graph
+from .tensors import NARROW
 
 NARROW_TYPES = tuple(getattr(torch, name) for name in NARROW)
 

@@ -42,31 +42,6 @@ TEST(Schedule, RunsRecurrencesTogether) {
   EXPECT_EQ(s.segments[1].steps[0].kernel.substr(0, 10), "recurrence");
 }
 
-TEST(Schedule, WritesAResultInThePlaceOfItsResidualWhereNothingReadsThatLater) {
-  ProgramParts p = residual_network();
-  p.values.push_back({"c", p.values[1].shape});
-  NodeInfo between = p.nodes[1];
-  between.residual = -1;
-  between.output = 5;
-  p.nodes[1].inputs = {5};  // and its residual is still value 1
-  p.nodes.insert(p.nodes.begin() + 1, between);
-  const auto y_is_at_residual = [](const ProgramParts& parts) {
-    const Schedule s = scheduled(parts, 1, 1);
-    const Step& sum = s.segments[0].steps[2];
-    return sum.y.kind == sum.residual.kind && sum.y.offset == sum.residual.offset;
-  };
-  EXPECT_TRUE(y_is_at_residual(p));
-  p.outputs.push_back(1);  // the caller's, and not to be overwritten
-  EXPECT_FALSE(y_is_at_residual(p));
-}
-
-TEST(Schedule, NeverWritesOverAResidualThatTheProductReadsToo) {
-  const Schedule s = scheduled(residual_network(), 1, 1);
-  const Step& second = s.segments[0].steps[1];
-  EXPECT_EQ(second.x.offset, second.residual.offset);
-  EXPECT_NE(second.y.offset, second.residual.offset);
-}
-
 TEST(Schedule, GivesWhatCrossesSegmentsAPlaceForEachImage) {
   const Schedule s = scheduled(residual_network(), 4, 2);
   const Step& mean = s.segments[0].steps[2];

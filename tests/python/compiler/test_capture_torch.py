@@ -66,13 +66,6 @@ def test_all_that_is_not_covered_is_named_at_once():
     assert [one.operation for one in caught.value.refused] == ["erfinv", "cumprod"]
 
 
-def test_control_flow_on_values_and_on_the_batch_is_refused():
-    with pytest.raises(ValueError, match="Control flow must not depend on values"):
-        ops(Calls(lambda m, x: m.a(x) if x.sum() > 0 else x, a=nn.Linear(6, 6)), 3, 6)
-    with pytest.raises(ValueError, match="something else for a batch of 2"):
-        ops(Calls(lambda m, x: m.a(x) if len(x) == 2 else F.relu(x), a=nn.Linear(6, 6)), 3, 6)
-
-
 def test_what_depends_on_parameters_alone_is_computed_beforehand():
     table = torch.arange(12.0).reshape(2, 6)
     model = Calls(lambda m, x: x * m.table[1].view(1, -1) + torch.arange(6) / 2 + m.table.mean(), table=table)
@@ -110,15 +103,6 @@ BY_THE_BATCH = {
 def test_a_number_that_is_the_batch_size_is_no_constant(operation):
     with pytest.raises(UnsupportedModel, match=rf"{operation} .*for a batch of 2 and .*for one of 3"):
         ops(Calls(lambda m, x: BY_THE_BATCH[operation](x)), 2, 4)
-
-
-def test_a_tensor_made_of_the_batch_size_is_no_constant():
-    for function in (lambda m, x: x * torch.tensor(float(len(x))), lambda m, x: x * torch.tensor([len(x), 1, 2, 3])):
-        with pytest.raises(ValueError, match="makes a constant of the batch size"):
-            ops(Calls(function), 2, 4)
-    fallback = Calls(lambda m, x: m.a(x) * torch.tensor(float(len(x))), a=nn.Linear(4, 4)).eval()
-    with pytest.raises(ValueError, match="makes a constant of the batch size"):
-        engine.compile(fallback, torch.randn(2, 4), fallback="torch")
 
 
 def test_with_a_fallback_torch_computes_what_depends_on_the_batch_size():

@@ -4,7 +4,7 @@ from torch import nn
 from torch.nn import functional as F
 
 import sparse_engine as engine
-from sparse_engine.compiler.capture_torch import exports
+from sparse_engine.compiler.exporting import exports
 from sparse_engine.compiler.multiply_adds import multiply_adds
 
 

@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...measure.reach import reach
-from ..compiled import CompiledModel, Tensor, array_of
+from ..compiled import CompiledModel
 from ..description import shape_of
 from ..profile import NodeTime, Profile, profile_of
+from ..tensors import Tensor, array_of
 from .description import described
 from .program_segment import ProgramSegment
 from .segment import COMPILED, Segment

@@ -14,7 +14,7 @@ from ...measure.model_calls import Arguments
 from ...onnx_files.extraction import extracted
 from ...onnx_files.reading import OnnxFile, inputs_of, plain, read_onnx, saved_whole
 from ..capture_onnx import example_of, is_open_along
-from ..capture_torch import BatchError, exports_at, resized
+from ..exporting import BatchError, exports_at, resized
 from ..onnx_module import OnnxModule
 from ..rules.translation import BATCHES
 from ..unsupported import Refused

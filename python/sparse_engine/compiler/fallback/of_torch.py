@@ -14,7 +14,7 @@ from torch.utils import _pytree as pytree
 
 from ...channels.export import plain_copy, tensors_of
 from ...measure.model_calls import Arguments
-from ..capture_torch import check_alike, exports, resized
+from ..exporting import check_alike, exports, resized
 from ..multiply_adds import multiply_adds
 from ..rules.registry import name_of
 from ..rules.translation import BATCHES

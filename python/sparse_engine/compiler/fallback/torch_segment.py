@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, fx, nn
 
-from ..capture_torch import BatchError
+from ..exporting import BatchError
 from ..rules.registry import name_of
 from ..rules.translation import BATCHES
 from .segment import Contents, Segment

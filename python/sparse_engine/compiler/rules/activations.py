@@ -5,7 +5,7 @@ from torch import fx
 
 from ..graph import Size, Value
 from .arithmetic import combined
-from .moves import part
+from .parts import part
 from .registry import Bound, RefusedError, name_of, rule
 from .translation import Translation, constant
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, fx
 from torch.utils import _pytree as pytree
 
-from ..compiled import MOST_WHOLE
+from ..tensors import MOST_WHOLE
 from .registry import RefusedError, name_of
 from .translation import INTEGERS, MOST_EXACT
 

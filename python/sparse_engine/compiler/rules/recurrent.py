@@ -7,7 +7,8 @@ from torch import fx
 
 from ..graph import Array, Shape, Size, Value
 from .constants import is_zero
-from .moves import part, permuted
+from .parts import part
+from .permutations import permuted
 from .registry import Bound, RefusedError, name_of, rule
 from .translation import Translation
 

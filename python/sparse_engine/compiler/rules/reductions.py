@@ -8,7 +8,7 @@ from torch import fx
 
 from ..graph import Shape, Size, Value
 from .arithmetic import combined
-from .moves import moved, permuted
+from .permutations import moved, permuted
 from .registry import Bound, RefusedError, name_of, rule
 from .translation import Translation, constant
 

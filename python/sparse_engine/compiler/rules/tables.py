@@ -8,7 +8,8 @@ from torch import fx
 
 from ..graph import Size, Value
 from .arithmetic import combined
-from .moves import moved, permuted, taken
+from .parts import taken
+from .permutations import moved, permuted
 from .reductions import axes_of, largest
 from .registry import Bound, RefusedError, rule
 from .translation import Translation, constant

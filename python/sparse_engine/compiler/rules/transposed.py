@@ -9,7 +9,7 @@ import numpy as np
 from torch import Tensor, fx
 
 from ..graph import Array, Shape, Size, Value
-from .moves import part
+from .parts import part
 from .products import integers
 from .registry import Bound, RefusedError, rule
 from .translation import Translation, array_of

@@ -1,7 +1,7 @@
 import torch
 from torch import nn
 
-from sparse_engine.compiler.capture_torch import exports
+from sparse_engine.compiler.exporting import exports
 from sparse_engine.compiler.fallback.coverage import Survey
 
 

@@ -5,7 +5,7 @@ from torch import nn
 import sparse_engine as engine
 from refused_operations import check_torch
 from sparse_engine.channels.export import Arguments
-from sparse_engine.compiler.capture_torch import exports_at
+from sparse_engine.compiler.exporting import exports_at
 from sparse_engine.compiler.fallback.functional import functional
 
 

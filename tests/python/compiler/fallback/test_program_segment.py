@@ -2,7 +2,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from sparse_engine.compiler.capture_torch import exports
+from sparse_engine.compiler.exporting import exports
 from sparse_engine.compiler.fallback.coverage import Survey
 from sparse_engine.compiler.fallback.program_segment import ProgramSegment
 from sparse_engine.compiler.fallback.segment import Contents

@@ -3,7 +3,7 @@ import pytest
 import torch
 from torch import nn
 
-from sparse_engine.compiler.capture_torch import BatchError, exports
+from sparse_engine.compiler.exporting import BatchError, exports
 from sparse_engine.compiler.fallback.coverage import Survey
 from sparse_engine.compiler.fallback.segment import Contents
 from sparse_engine.compiler.fallback.torch_segment import TorchSegment, module_of
