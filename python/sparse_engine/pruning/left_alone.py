@@ -15,7 +15,7 @@ from .targets import CONVOLUTIONS, TRANSPOSED
 SHOWN = 3  # names of a reason
 NOTABLE = 0.01  # share of all weights from which a bare parameter is worth a word
 FEW = 0.01  # share of all weights below which a convolution that much hangs on saves nothing
-IMAGE_CHANNELS = 4
+IMAGE_CHANNELS = 3
 PLAIN = (
     "not a plain parameter (weight_norm, a parametrization or torch's own pruning): remove that first "
     "(torch.nn.utils.parametrize.remove_parametrizations, torch.nn.utils.prune.remove)"
@@ -119,7 +119,8 @@ def _what_hangs_on(layer: object) -> str | None:
         return None
     if layer.groups == layer.in_channels > 1:
         return DEPTHWISE
-    return FIRST if layer.in_channels <= IMAGE_CHANNELS and not isinstance(layer, TRANSPOSED) else None
+    of_image = layer.in_channels <= IMAGE_CHANNELS and max(layer.kernel_size) > 1 and not isinstance(layer, TRANSPOSED)
+    return FIRST if of_image else None
 
 
 def is_adapter(name: str) -> bool:
