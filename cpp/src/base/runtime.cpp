@@ -85,6 +85,21 @@ const Kernels* initial() {
   return best;
 }
 
+bool fuses(const Kernels& table) {
+  for (const char* const* need = table.needs; *need != nullptr; ++need)
+    if (std::strcmp(*need, "fma") == 0) return true;
+  return false;
+}
+
+// Whether somebody chose the instruction set.
+std::atomic<bool>& forced() {
+  static std::atomic<bool> is{[] {
+    const char* text = std::getenv("SPARSE_ENGINE_ISA");
+    return text != nullptr && *text != '\0';
+  }()};
+  return is;
+}
+
 std::atomic<const Kernels*>& chosen() {
   static std::atomic<const Kernels*> table{initial()};
   return table;
@@ -110,6 +125,13 @@ std::atomic<int>& fixed_threads() {
 
 const Kernels& kernels() { return *chosen().load(std::memory_order_acquire); }
 
+const Kernels* narrower_kernels(const Kernels& table) {
+  if (forced().load(std::memory_order_relaxed)) return nullptr;
+  for (const Kernels* other : kTables)
+    if (other->lanes * 2 == table.lanes && fuses(*other) == fuses(table) && runs_here(*other)) return other;
+  return nullptr;
+}
+
 std::string_view isa() { return kernels().name; }
 
 std::vector<std::string> supported_isas() {
@@ -119,7 +141,11 @@ std::vector<std::string> supported_isas() {
   return supported;
 }
 
-void set_isa(std::string_view name) { chosen().store(find(name, "isa"), std::memory_order_release); }
+void set_isa(std::string_view name) {
+  const Kernels* const table = find(name, "isa");
+  forced().store(true, std::memory_order_relaxed);
+  chosen().store(table, std::memory_order_release);
+}
 
 int num_threads() {
   const int fixed = fixed_threads().load(std::memory_order_relaxed);

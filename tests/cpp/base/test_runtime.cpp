@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "base/registry.hpp"
 #include "sparse_engine/runtime.hpp"
 
 #if defined(_OPENMP)
@@ -50,6 +51,16 @@ TEST(EnvironmentDeathTest, ChoosesTheInstructionSetOrIsRefused) {
                             mentions(refusal([] { isa(); }), "SPARSE_ENGINE_ISA = '" + name + "' needs instructions"));
     }
   }
+}
+
+TEST(EnvironmentDeathTest, OneThatIsChosenIsTheOnlyOne) {
+  const auto narrower = [] { return narrower_kernels(kernels()); };
+  for (const std::string& name : supported_isas()) {
+    EXPECT_IN_NEW_PROCESS("SPARSE_ENGINE_ISA", name.c_str(), narrower() == nullptr);
+    EXPECT_IN_NEW_PROCESS("SPARSE_ENGINE_ISA", "", (set_isa(name), narrower() == nullptr));
+  }
+  EXPECT_IN_NEW_PROCESS("SPARSE_ENGINE_ISA", "", narrower() == nullptr || narrower()->lanes * 2 == kernels().lanes);
+  EXPECT_IN_NEW_PROCESS("SPARSE_ENGINE_ISA", "", (narrower() != nullptr) == (isa() == "avx512"));
 }
 
 TEST(EnvironmentDeathTest, RefusesAnInstructionSetThatIsUnknown) {

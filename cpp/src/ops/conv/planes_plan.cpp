@@ -3,6 +3,7 @@
 #include "base/check.hpp"
 #include "base/tuning.hpp"
 #include "ops/conv/plan.hpp"
+#include "ops/conv/vector_width.hpp"
 #include "ops/spmm/blocks.hpp"
 #include "ops/spmm/spmm_plan.hpp"
 #include "ops/spmm/tiled_output.hpp"
@@ -125,7 +126,9 @@ class PlanesPlan final : public Plan {
 
 std::shared_ptr<const Plan> plan_planes(const Kernels& table, const Matrix& w, const ConstImages& x, const Slices& slices,
                                         const Conv2dParams& s, const Images& y, bool residual, int threads) {
-  return std::make_shared<PlanesPlan>(table, w, x, slices, s, y, residual, threads);
+  // Strips load a vector for several rows, so its loads matter less.
+  const Kernels& fastest = w.impl()->strip_height() == 1 ? kernels_for_planes(table) : table;
+  return std::make_shared<PlanesPlan>(fastest, w, x, slices, s, y, residual, threads);
 }
 
 }  // namespace sparse_engine
