@@ -48,8 +48,8 @@ struct TaskPool::State {
     while (true) {
       std::uint32_t now = run.load(std::memory_order_acquire);
       for (int spins = 0; now == number; now = run.load(std::memory_order_acquire)) {
-        if (++spins < Tuning::session.spins)
-          parallel::spin(spins, Tuning::session.spins);
+        if (spins < Tuning::session.spins || in_series.load(std::memory_order_relaxed))
+          parallel::spin(spins < Tuning::session.spins ? ++spins : spins, Tuning::session.spins);
         else
           run.wait(number, std::memory_order_acquire);
       }
@@ -69,6 +69,7 @@ struct TaskPool::State {
   FloatEnvironment::Mode mode{};
   alignas(64) std::atomic<std::int64_t> done{0};
   alignas(64) std::atomic<std::uint32_t> run{0};
+  std::atomic<bool> in_series{false};
   std::atomic<bool> stopping{false};
 };
 
@@ -91,8 +92,22 @@ TaskPool::~TaskPool() {
   for (std::thread& worker : state_->workers) worker.join();
 }
 
+bool TaskPool::serial() const { return !state_ || state_->forks != parallel::forks.load(std::memory_order_relaxed); }
+
+// A run of nothing wakes who sleeps: the shares are still of another.
+void TaskPool::begin_series() {
+  if (serial()) return;
+  state_->in_series.store(true, std::memory_order_relaxed);
+  state_->run.fetch_add(1, std::memory_order_release);
+  state_->run.notify_all();
+}
+
+void TaskPool::end_series() {
+  if (!serial()) state_->in_series.store(false, std::memory_order_relaxed);
+}
+
 void TaskPool::run_tasks(std::int64_t tasks, Function function, const void* context) {
-  if (tasks <= 1 || !state_ || state_->forks != parallel::forks.load(std::memory_order_relaxed)) {
+  if (tasks <= 1 || serial()) {
     for (std::int64_t task = 0; task < tasks; ++task) function(context, task, 0);
     return;
   }

@@ -6,6 +6,9 @@
 
 #include <atomic>
 #include <chrono>
+#include <filesystem>
+#include <fstream>
+#include <string>
 #include <thread>
 #include <vector>
 
@@ -64,6 +67,38 @@ TEST(TaskPool, WakesWorkersThatFellAsleep) {
     });
     EXPECT_EQ(seen, 3);
   }
+}
+
+// 'S' where the threads that pools named sleep, 'R' where one of them looks out for work.
+char state_of_workers() {
+  char found = 'S';
+  for (const auto& task : std::filesystem::directory_iterator("/proc/self/task")) {
+    std::ifstream file(task.path() / "stat");
+    std::string line;
+    std::getline(file, line);
+    if (line.find("(sparse-") != std::string::npos && line[line.find(") ") + 2] == 'R') found = 'R';
+  }
+  return found;
+}
+
+TEST(TaskPool, KeepsWorkersAwakeDuringASeriesAndNoLonger) {
+  TaskPool pool(2);
+  pool.run(2, [](std::int64_t, int) {});
+  const auto settled = [](char state) {  // it takes a worker some time to wake up or to fall asleep
+    for (int i = 0; i < 1000 && state_of_workers() != state; ++i) std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    return state_of_workers();
+  };
+  EXPECT_EQ(settled('S'), 'S');
+  {
+    const TaskPool::Series series(pool);
+    EXPECT_EQ(settled('R'), 'R');
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+    EXPECT_EQ(state_of_workers(), 'R') << "after a thousand times as long as it looks out for work otherwise";
+    std::atomic<int> tasks{0};
+    pool.run(10, [&](std::int64_t, int) { ++tasks; });
+    EXPECT_EQ(tasks, 10);
+  }
+  EXPECT_EQ(settled('S'), 'S');
 }
 
 TEST(TaskPool, ManyLiveSideBySide) {
