@@ -127,8 +127,8 @@ class PlanesPlan final : public Plan {
 std::shared_ptr<const Plan> plan_planes(const Kernels& table, const Matrix& w, const ConstImages& x, const Slices& slices,
                                         const Conv2dParams& s, const Images& y, bool residual, int threads) {
   // Strips load a vector for several rows, so its loads matter less.
-  const Kernels& fastest = w.impl()->strip_height() == 1 ? kernels_for_planes(table) : table;
-  return std::make_shared<PlanesPlan>(fastest, w, x, slices, s, y, residual, threads);
+  const Kernels* const fastest = w.impl()->strip_height() == 1 ? kernels_for_planes(table) : &table;
+  return std::make_shared<PlanesPlan>(*fastest, w, x, slices, s, y, residual, threads);
 }
 
 }  // namespace sparse_engine

@@ -30,8 +30,8 @@ class Sample {
       strip_starts_.push_back(static_cast<std::uint32_t>(entries_.size()));
     }
     order_.resize(kRows + kStripsAhead);
-    x_.resize(kChannels * kPlane + 4 * kPitch);
-    y_.resize(kRows * kTileColumns);
+    x_.resize(std::size_t{kChannels} * kPlane + std::size_t{4} * kPitch);
+    y_.resize(std::size_t{kRows} * kTileColumns);
   }
 
   double seconds(const Kernels& table) {
@@ -71,11 +71,11 @@ bool is_faster(const Kernels& narrower, const Kernels& table) {
 
 }  // namespace
 
-const Kernels& kernels_for_planes(const Kernels& table) {
+const Kernels* kernels_for_planes(const Kernels& table) {
   const Kernels* const narrower = narrower_kernels(table);
-  if (narrower == nullptr) return table;
+  if (narrower == nullptr) return &table;
   static const bool faster = is_faster(*narrower, table);  // of the one pair that a processor has
-  return faster ? *narrower : table;
+  return faster ? narrower : &table;
 }
 
 }  // namespace sparse_engine

@@ -14,15 +14,15 @@ using namespace reference;
 [[noreturn]] void exit_with_choice() {
   unsetenv("SPARSE_ENGINE_ISA");
   const Kernels& table = kernels();
-  const Kernels* const first = &kernels_for_planes(table);
+  const Kernels* const first = kernels_for_planes(table);
   const bool fits = first == &table || first == narrower_kernels(table);
-  _exit(fits && &kernels_for_planes(table) == first ? 0 : 1);
+  _exit(fits && kernels_for_planes(table) == first ? 0 : 1);
 }
 
 TEST(VectorWidthDeathTest, IsThatOfTheTableOrHalfOfIt) { EXPECT_EXIT(exit_with_choice(), testing::ExitedWithCode(0), ""); }
 
 TEST(VectorWidth, StaysWhereAnInstructionSetIsChosen) {
-  for_each_isa([&] { EXPECT_EQ(&kernels_for_planes(kernels()), &kernels()); });
+  for_each_isa([&] { EXPECT_EQ(kernels_for_planes(kernels()), &kernels()); });
 }
 
 // Which is why it may be chosen by the clock.
