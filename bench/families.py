@@ -252,7 +252,7 @@ ABOUT = [
     "# Model families",
     "",
     "Written by `python bench/families.py --markdown docs/families.md`, whose head says what is done: definitions of the",
-    "families' own packages, random weights, 90% pruned but for the first layer and depthwise convolutions. Batch of 2; in",
+    "families' own packages, random weights, 90% pruned but for what `prune` leaves dense by itself. Batch of 2; in",
     "brackets how much longer the dense runtime takes, on as many threads. Detectors are without their post-processing, such",
     "as non-maximum suppression. Sparse multiply-adds are those of the dense model in layers of which less than half the",
     "weights are stored; reorders are steps that only copy elements into another order. ONNX Runtime is float32 and dense; –",
