@@ -18,7 +18,6 @@ import mnist
 
 TESTED, CIFAR = 2000, 20_000  # images: of a test, and of CIFAR-10 that are trained on
 NOISE = 0.7  # deviation, of what lies over the digits that are to be segmented
-MOST = (0.5, 0.7, 0.8, 0.9, 0.95)
 
 
 @dataclass(frozen=True)
@@ -29,14 +28,14 @@ class Way:
         spec: arguments of `engine.Spec` but for the sparsity.
         trained: share of the family's fine-tuning steps that follow; 0 for none.
         gradual: whether a cubic schedule prunes meanwhile, instead of one shot before.
-        timed: whether the compiled model is timed.
+        timed: whether the compiled model is timed, before it is trained: zeros are as many then.
     """
 
     name: str
     spec: dict[str, Any] = field(default_factory=dict)
     trained: float = 0.0
     gradual: bool = False
-    sparsities: tuple[float, ...] = MOST
+    sparsities: tuple[float, ...] = (0.5, 0.7, 0.8, 0.9, 0.95)
     timed: bool = False
 
 
@@ -106,14 +105,16 @@ def noisier(images: Tensor, generator: torch.Generator) -> Tensor:
     return images + 0.3 * torch.randn(images.shape, generator=generator)
 
 
-ONE_SHOT = Way("l1, one shot")
+FAR = (0.8, 0.9, 0.95)
+ONE_SHOT = Way("l1, one shot", timed=True)
+GLOBAL = Way("l1, one shot, ranked globally", {"scope": "global"})
 OBS = Way("obs, one shot", {"criterion": "obs"})
 WANDA = Way("wanda, one shot", {"criterion": "wanda"})
 TAYLOR = Way("taylor, one shot", {"criterion": "taylor"})
-GRADUAL = Way("l1, gradual", trained=1.0, gradual=True, timed=True)
-SHORTER = Way("l1, gradual, a quarter of the steps", trained=0.25, gradual=True, sparsities=(0.8, 0.9, 0.95))
-AT_ONCE = Way("l1 in one shot, trained as long", trained=1.0, sparsities=(0.9, 0.95))
-OBS_TUNED = Way("obs in one shot, trained as long", {"criterion": "obs"}, trained=1.0, sparsities=(0.9, 0.95))
+SHORT = Way("l1 in one shot, then a quarter of the steps", trained=0.25, sparsities=FAR)
+TRAINED = Way("l1 in one shot, then all steps", trained=1.0, sparsities=FAR)
+OBS_TRAINED = Way("obs in one shot, then all steps", {"criterion": "obs"}, trained=1.0, sparsities=FAR[1:])
+GRADUAL = Way("l1, gradual during the steps", trained=1.0, gradual=True, sparsities=FAR[1:])
 UNET_OBS = Way("obs, one shot, transposed convolutions dense", {**OBS.spec, "exclude": ("down.0.0", "last", "larger.*")})
 EVERYTHING: dict[str, Any] = {"include": ("*", "stem.0", "blocks.*.depthwise.0"), "exclude": ()}
 
@@ -125,16 +126,16 @@ FAMILIES = {
         lambda images: cifar10.ResNet20(),
         flipped,
         steps=300,
-        tune=200,
+        tune=160,
         ways=(
             ONE_SHOT,
-            Way("l1, one shot, ranked globally", {"scope": "global"}),
+            GLOBAL,
             OBS,
-            SHORTER,
+            SHORT,
+            TRAINED,
+            Way("l1 ranked globally in one shot, then all steps", {"scope": "global"}, trained=1.0, sparsities=FAR[1:]),
+            OBS_TRAINED,
             GRADUAL,
-            Way("l1, gradual, ranked globally", {"scope": "global"}, trained=1.0, gradual=True, sparsities=(0.9, 0.95)),
-            AT_ONCE,
-            OBS_TUNED,
         ),
         exclude=("conv1",),
         trained=cifar10.load_network,
@@ -145,22 +146,15 @@ FAMILIES = {
         pictures,
         lambda images: Mobile(images.train_images.shape[1]),
         flipped,
-        steps=1500,
-        tune=240,
+        steps=1300,
+        tune=200,
         ways=(
             ONE_SHOT,
-            Way("l1, one shot, depthwise and first too", EVERYTHING),
+            Way("l1, one shot, depthwise and first too", EVERYTHING, timed=True),
             OBS,
-            SHORTER,
-            GRADUAL,
-            Way(
-                "l1, gradual, depthwise and first too",
-                EVERYTHING,
-                trained=1.0,
-                gradual=True,
-                sparsities=(0.7, 0.9, 0.95),
-                timed=True,
-            ),
+            SHORT,
+            TRAINED,
+            Way("l1 in one shot, depthwise and first too, then all steps", EVERYTHING, trained=1.0, sparsities=FAR[1:]),
         ),
         exclude=("stem.0", "blocks.*.depthwise.0"),
     ),
@@ -176,12 +170,12 @@ FAMILIES = {
             ONE_SHOT,
             WANDA,
             OBS,
-            SHORTER,
+            SHORT,
+            TRAINED,
+            OBS_TRAINED,
             GRADUAL,
-            AT_ONCE,
-            OBS_TUNED,
             Way("heads, one shot", {"granularity": "head"}, sparsities=(0.25, 0.5), timed=True),
-            Way("heads in one shot, trained as long", {"granularity": "head"}, trained=1.0, sparsities=(0.25, 0.5)),
+            Way("heads in one shot, then all steps", {"granularity": "head"}, trained=1.0, sparsities=(0.25, 0.5)),
         ),
         exclude=("patches",),
         rate=1e-3,
@@ -199,12 +193,12 @@ FAMILIES = {
             ONE_SHOT,
             Way("l1, one shot, the first layer's inputs dense", {"exclude": ("linear", "lstm.weight_ih_l0*")}),
             TAYLOR,
-            Way("l1, one shot, ranked globally", {"scope": "global"}),
-            SHORTER,
+            GLOBAL,
+            SHORT,
+            TRAINED,
             GRADUAL,
-            AT_ONCE,
-            Way("l1, gradual, four times the steps", trained=4.0, gradual=True, sparsities=(0.9, 0.95)),
-            Way("l1 in one shot, trained four times as long", trained=4.0, sparsities=(0.9, 0.95)),
+            Way("l1 in one shot, then four times the steps", trained=4.0, sparsities=FAR[1:]),
+            Way("l1, gradual during four times the steps", trained=4.0, gradual=True, sparsities=FAR[1:]),
         ),
         exclude=("linear",),
     ),
@@ -216,7 +210,7 @@ FAMILIES = {
         noisier,
         steps=500,
         tune=120,
-        ways=(ONE_SHOT, Way("l1, one shot, ranked globally", {"scope": "global"}), UNET_OBS, SHORTER, GRADUAL),
+        ways=(ONE_SHOT, GLOBAL, UNET_OBS, SHORT, TRAINED, GRADUAL),
         exclude=("down.0.0", "last"),
         measured="digits' pixels of the right class",
     ),

@@ -101,14 +101,12 @@ def speed_up(model: nn.Module, dense: nn.Module, x: Tensor, rounds: int) -> tupl
     return statistics.median(a / b for a, b in zip(whole, ours, strict=True)), 1e3 * statistics.median(whole)
 
 
-def row(model: nn.Module, family: Family, way: Way, sparsity: float, data: Digits, rounds: int) -> dict[str, Any]:
-    """What is known of one way at one sparsity."""
-    found = pruned(model, family, way, sparsity, data)
+def known(model: nn.Module, family: Family, way: Way, sparsity: float, data: Digits) -> float:
+    """What a way leaves at one sparsity."""
     with engine.nn.dense_only():
-        accuracy = right(found, data.test_images, data.test_labels)
-    times = speed_up(found, model, data.test_images[:1], rounds) if way.timed else None
-    print(f"{family.title}, {way.name}, {sparsity:.0%}: {accuracy:.1%}, {times}", file=sys.stderr, flush=True)
-    return {"accuracy": accuracy, "times": times}
+        found = right(pruned(model, family, way, sparsity, data), data.test_images, data.test_labels)
+    print(f"{family.title}, {way.name}, {sparsity:.0%}: {found:.1%}", file=sys.stderr, flush=True)
+    return found
 
 
 def alone(model: nn.Module, family: Family, data: Digits) -> dict[str, tuple[float, float]]:
@@ -127,27 +125,28 @@ def section(name: str, family: Family, folder: Path | None, state: Path, quick: 
     if quick:
         data = Digits(*(x[:128] for x in vars(data).values()))
         family = replace(family, steps=2, tune=4, ways=tuple(replace(w, sparsities=w.sparsities[-1:]) for w in family.ways))
-    model, path = dense(name, family, data, folder, state), state / f"{name}.json"
-    rounds = 2 if quick else ROUNDS
-    base = remember(path, "dense", lambda: right(model, data.test_images, data.test_labels))
-    trained = copy.deepcopy(model)
-    on = remember(
-        path,
-        f"trained {family.tune}",
-        lambda: right(train(trained, family, data, family.tune, family.tune_rate), data.test_images, data.test_labels),
-    )
-    found = {
-        (way.name, s): remember(path, f"{way} {s} {family.tune}", lambda w=way, s=s: row(model, family, w, s, data, rounds))
-        for way in family.ways
-        for s in way.sparsities
-    }
-    dearest = remember(path, "alone", lambda: alone(model, family, data))
-    return table(family, model, data, base, on, found, dearest)
+    model, path, images = dense(name, family, data, folder, state), state / f"{name}.json", data.test_images
+    rounds, measured, times = 2 if quick else ROUNDS, {}, {}
+    known_of = partial(known, model, family, data=data)
+    base = remember(path, "dense", partial(right, model, images, data.test_labels))
+    on = remember(path, f"dense, {family.tune} steps", lambda: right(trained_on(model, family, data), images, data.test_labels))
+    for way, s in [(w, s) for w in family.ways for s in w.sparsities]:
+        key = f"{way.name} {s}" + f", of {family.tune}" * bool(way.trained)
+        measured[way.name, s] = remember(path, key, partial(known_of, way=way, sparsity=s))
+        if way.timed:
+            one = partial(pruned, model, family, way, s, data)
+            times[way.name, s] = remember(path, f"ms {key}", lambda one=one: speed_up(one(), model, images[:1], rounds))
+    return table(family, model, data, base, on, measured, times, remember(path, "alone", partial(alone, model, family, data)))
 
 
-def table(family, model, data, base, on, found, dearest) -> list[str]:
+def trained_on(model: nn.Module, family: Family, data: Digits) -> nn.Module:
+    """A copy, dense, after the steps that fine-tuning has."""
+    return train(copy.deepcopy(model), family, data, family.tune, family.tune_rate)
+
+
+def table(family, model, data, base, on, measured, times, dearest) -> list[str]:
     """A line for each way, and one below for its time; layers that bear least."""
-    sparsities = sorted({s for _, s in found})
+    sparsities = sorted({s for _, s in measured})
     count = sum(p.numel() for p in model.parameters())
     lines = [
         f"{family.network}, {count:,} parameters; {len(data.test_labels):,} test images. {family.measured.capitalize()}: dense "
@@ -157,12 +156,11 @@ def table(family, model, data, base, on, found, dearest) -> list[str]:
         "|---|" + "---|" * len(sparsities),
     ]
     for way in family.ways:
-        cells = [f"{found[way.name, s]['accuracy']:.1%}" if (way.name, s) in found else "" for s in sparsities]
+        cells = [f"{measured[way.name, s]:.1%}" if (way.name, s) in measured else "" for s in sparsities]
         lines.append(f"| {way.name} | {' | '.join(cells)} |")
         if way.timed:
-            times = {s: found[way.name, s]["times"] for s in way.sparsities}
-            whole = statistics.median(ms for _, ms in times.values())
-            cells = [f"{times[s][0]:.2f}×" if s in times else "" for s in sparsities]
+            whole = statistics.median(times[way.name, s][1] for s in way.sparsities)
+            cells = [f"{times[way.name, s][0]:.2f}×" if (way.name, s) in times else "" for s in sparsities]
             lines.append(f"| – compiled, times as fast as dense ({whole:.2f} ms) | {' | '.join(cells)} |")
     worst = sorted(dearest.items(), key=lambda item: -item[1][1])[:5]
     listed = ", ".join(f"`{name}` {drop:.1f} ({share:.1%} of the weights)" for name, (share, drop) in worst)

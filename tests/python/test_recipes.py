@@ -47,7 +47,7 @@ def test_a_table_goes_into_the_page_and_is_not_measured_twice(recipes, tmp_path,
     family = recipes.FAMILIES["recurrent"]
     assert set(rows) >= {way.name for way in family.ways}
     assert re.search(r"\d+\.\d\d×", rows["– compiled, times as fast as dense" + re.search(r" \(.*? ms\)", table)[0]])
-    monkeypatch.setattr(recipes, "row", None)  # whoever called it would fail
+    monkeypatch.setattr(recipes, "pruned", None)  # whoever called it would fail
     recipes.main(arguments)
     assert page.read_text(encoding="utf-8") == written
 
@@ -57,7 +57,7 @@ def test_depthwise_convolutions_stay_dense_unless_the_way_names_them(recipes):
     data = recipes.Digits(*(x[:64] for x in vars(family.images(None, None)).values()))
     model = family.build(data)
     by_name = {way.name: way for way in family.ways}
-    for way, named in (("l1, one shot", False), ("l1, gradual, depthwise and first too", True)):
+    for way, named in (("l1, one shot", False), ("l1, one shot, depthwise and first too", True)):
         masks = engine.masks(recipes.pruned(model, family, by_name[way], 0.9, data))
         assert ("blocks.0.depthwise.0.weight" in masks) is named
         assert ("stem.0.weight" in masks) is named
