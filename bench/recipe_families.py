@@ -116,6 +116,7 @@ TRAINED = Way("l1 in one shot, then all steps", trained=1.0, sparsities=FAR)
 OBS_TRAINED = Way("obs in one shot, then all steps", {"criterion": "obs"}, trained=1.0, sparsities=FAR[1:])
 GRADUAL = Way("l1, gradual during the steps", trained=1.0, gradual=True, sparsities=FAR[1:])
 UNET_OBS = Way("obs, one shot, transposed convolutions dense", {**OBS.spec, "exclude": ("down.0.0", "last", "larger.*")})
+INPUTS_DENSE = {"exclude": ("linear", "lstm.weight_ih_l0*")}
 EVERYTHING: dict[str, Any] = {"include": ("*", "stem.0", "blocks.*.depthwise.0"), "exclude": ()}
 
 FAMILIES = {
@@ -191,12 +192,15 @@ FAMILIES = {
         tune=200,
         ways=(
             ONE_SHOT,
-            Way("l1, one shot, the first layer's inputs dense", {"exclude": ("linear", "lstm.weight_ih_l0*")}),
+            Way("l1, one shot, the first layer's inputs dense", INPUTS_DENSE),
             TAYLOR,
             GLOBAL,
             SHORT,
             TRAINED,
             GRADUAL,
+            Way(
+                "l1 in one shot, the first layer's inputs dense, then all steps", INPUTS_DENSE, trained=1.0, sparsities=FAR[1:]
+            ),
             Way("l1 in one shot, then four times the steps", trained=4.0, sparsities=FAR[1:]),
             Way("l1, gradual during four times the steps", trained=4.0, gradual=True, sparsities=FAR[1:]),
         ),

@@ -94,14 +94,21 @@ def pruned(model: nn.Module, family: Family, way: Way, sparsity: float, data: Di
     return engine.analysis.recalibrate_batchnorm(model, [x for x, _ in batches])
 
 
-def speed_up(model: nn.Module, dense: nn.Module, x: Tensor, rounds: int) -> tuple[float, float]:
-    """How many times faster the compiled model is than the compiled dense one, medians in turns; milliseconds of the latter."""
-    calls = [partial(engine.compile(m, x, threads=1), x) for m in (dense, model)]
+def speed_up(model: nn.Module, dense: nn.Module, x: Tensor, rounds: int) -> tuple[float, float] | None:
+    """How many times faster the compiled model is than the compiled dense one, medians in turns; milliseconds of the latter.
+
+    None where a network so ruined that it amplifies rounding fails the verification.
+    """
+    try:
+        calls = [partial(engine.compile(m, x, threads=1), x) for m in (dense, model)]
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return None
     whole, ours = taking_turns(calls, rounds, AT_ONCE)
     return statistics.median(a / b for a, b in zip(whole, ours, strict=True)), 1e3 * statistics.median(whole)
 
 
-def known(model: nn.Module, family: Family, way: Way, sparsity: float, data: Digits) -> float:
+def accuracy(model: nn.Module, family: Family, way: Way, sparsity: float, data: Digits) -> float:
     """What a way leaves at one sparsity."""
     with engine.nn.dense_only():
         found = right(pruned(model, family, way, sparsity, data), data.test_images, data.test_labels)
@@ -127,12 +134,12 @@ def section(name: str, family: Family, folder: Path | None, state: Path, quick: 
         family = replace(family, steps=2, tune=4, ways=tuple(replace(w, sparsities=w.sparsities[-1:]) for w in family.ways))
     model, path, images = dense(name, family, data, folder, state), state / f"{name}.json", data.test_images
     rounds, measured, times = 2 if quick else ROUNDS, {}, {}
-    known_of = partial(known, model, family, data=data)
+    measure = partial(accuracy, model, family, data=data)
     base = remember(path, "dense", partial(right, model, images, data.test_labels))
     on = remember(path, f"dense, {family.tune} steps", lambda: right(trained_on(model, family, data), images, data.test_labels))
     for way, s in [(w, s) for w in family.ways for s in w.sparsities]:
         key = f"{way.name} {s}" + f", of {family.tune}" * bool(way.trained)
-        measured[way.name, s] = remember(path, key, partial(known_of, way=way, sparsity=s))
+        measured[way.name, s] = remember(path, key, partial(measure, way=way, sparsity=s))
         if way.timed:
             one = partial(pruned, model, family, way, s, data)
             times[way.name, s] = remember(path, f"ms {key}", lambda one=one: speed_up(one(), model, images[:1], rounds))
@@ -159,8 +166,10 @@ def table(family, model, data, base, on, measured, times, dearest) -> list[str]:
         cells = [f"{measured[way.name, s]:.1%}" if (way.name, s) in measured else "" for s in sparsities]
         lines.append(f"| {way.name} | {' | '.join(cells)} |")
         if way.timed:
-            whole = statistics.median(times[way.name, s][1] for s in way.sparsities)
-            cells = [f"{times[way.name, s][0]:.2f}×" if (way.name, s) in times else "" for s in sparsities]
+            known = {s: found for s in way.sparsities if (found := times[way.name, s]) is not None}
+            whole = statistics.median(ms for _, ms in known.values())
+            refused = dict.fromkeys(way.sparsities, "refused")
+            cells = [f"{known[s][0]:.2f}×" if s in known else refused.get(s, "") for s in sparsities]
             lines.append(f"| – compiled, times as fast as dense ({whole:.2f} ms) | {' | '.join(cells)} |")
     worst = sorted(dearest.items(), key=lambda item: -item[1][1])[:5]
     listed = ", ".join(f"`{name}` {drop:.1f} ({share:.1%} of the weights)" for name, (share, drop) in worst)
