@@ -192,7 +192,7 @@ FAMILIES = {
         tune=200,
         ways=(
             ONE_SHOT,
-            Way("l1, one shot, the first layer's inputs dense", INPUTS_DENSE),
+            Way("l1, one shot, the first layer's inputs dense", INPUTS_DENSE, timed=True),
             TAYLOR,
             GLOBAL,
             SHORT,

@@ -17,6 +17,7 @@ import sys
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
+from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -155,9 +156,13 @@ def table(family, model, data, base, on, measured, times, dearest) -> list[str]:
     """A line for each way, and one below for its time; layers that bear least."""
     sparsities = sorted({s for _, s in measured})
     count = sum(p.numel() for p in model.parameters())
+    left = sum(share for name, (share, _) in dearest.items() if any(fnmatchcase(name, p) for p in family.exclude))
+    named = ", ".join(f"`{pattern}`" for pattern in family.exclude)
     lines = [
-        f"{family.network}, {count:,} parameters; {len(data.test_labels):,} test images. {family.measured.capitalize()}: dense "
-        f"{base:.1%}, and {on:.1%} when trained on for the {family.tune} steps of {BATCH} images that fine-tuning has.",
+        f"{family.network[0].upper()}{family.network[1:]}, {count:,} parameters; {len(data.test_labels):,} test images. "
+        f"{family.measured.capitalize()}: dense {base:.1%}, and {on:.1%} when trained on for {family.tune} steps of {BATCH} "
+        "images, which fine-tuning has as well. "
+        f"Dense where a way says nothing else: {named}, {left:.1%} of the weights.",
         "",
         f"| {family.measured} | {' | '.join(f'{s:.0%}' for s in sparsities)} |",
         "|---|" + "---|" * len(sparsities),
@@ -183,7 +188,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--state", type=Path, required=True, help="folder that keeps what is done")
     parser.add_argument("--families", nargs="+", choices=FAMILIES, default=list(FAMILIES))
     parser.add_argument("--write", action="store_true", help="put the tables into docs/recipes.md")
-    parser.add_argument("--note", default="", help="a sentence below a table, such as what else the machine did")
+    parser.add_argument("--busy", action="store_true", help="say below the tables that the machine had other work")
     parser.add_argument("--quick", action="store_true", help="few images and steps, the last sparsity of each way")
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
@@ -192,7 +197,7 @@ def main(arguments: list[str] | None = None) -> None:
     options.state.mkdir(parents=True, exist_ok=True)
     for name in options.families:
         lines = section(name, FAMILIES[name], options.data, options.state, options.quick)
-        lines.append(f"\n{describe()} {options.note}".rstrip())
+        lines.append(f"\n{describe()}" + " The machine had other work: look at ratios." * options.busy)
         print("\n".join(lines), flush=True)
         if options.write:
             insert(PAGE, name, "bench/recipes.py", lines)
