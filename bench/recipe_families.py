@@ -155,6 +155,7 @@ FAMILIES = {
             OBS,
             SHORT,
             TRAINED,
+            GRADUAL,
             Way("l1 in one shot, depthwise and first too, then all steps", EVERYTHING, trained=1.0, sparsities=FAR[1:]),
         ),
         exclude=("stem.0", "blocks.*.depthwise.0"),
