@@ -45,7 +45,7 @@ ROUNDS, AT_ONCE = 60, 10
 
 
 def train(
-    model: nn.Module, family: Family, data: Digits, steps: int, rate: float, after_step: Callable[[], Any] = lambda: None
+    model: nn.Module, family: Family, data: Digits, steps: int, rate: float, after_step: Callable[[], Any] | None = None
 ) -> nn.Module:
     """AdamW, the rate warmed up, then falling to 0; the same batches for the same number of steps."""
     generator = torch.Generator().manual_seed(1)
@@ -61,7 +61,8 @@ def train(
         images = family.distort(data.train_images[picked], generator).contiguous(memory_format=torch.channels_last)
         F.cross_entropy(model(images), data.train_labels[picked]).backward()
         optimizer.step()
-        after_step()
+        if after_step is not None:
+            after_step()
     return model.eval().to(memory_format=torch.contiguous_format)
 
 
@@ -84,7 +85,7 @@ def pruned(model: nn.Module, family: Family, way: Way, sparsity: float, data: Di
     model, steps = copy.deepcopy(model), round(way.trained * family.tune)
     spec = engine.Spec(sparsity=sparsity, **{"exclude": family.exclude, **way.spec})
     batches = list(zip(data.train_images[:SEEN].split(BATCH), data.train_labels[:SEEN].split(BATCH), strict=True))
-    after_step: Callable[[], Any] = lambda: None  # noqa: E731
+    after_step = None
     if way.gradual:
         end = round(PRUNING * steps)
         after_step = engine.Pruner(model, spec, schedule=engine.schedules.Cubic(0, end, max(1, end // 15))).step

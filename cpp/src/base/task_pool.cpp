@@ -48,8 +48,10 @@ struct TaskPool::State {
     while (true) {
       std::uint32_t now = run.load(std::memory_order_acquire);
       for (int spins = 0; now == number; now = run.load(std::memory_order_acquire)) {
-        if (spins < Tuning::session.spins || in_series.load(std::memory_order_relaxed))
-          parallel::spin(spins < Tuning::session.spins ? ++spins : spins, Tuning::session.spins);
+        if (spins < Tuning::session.spins)
+          parallel::spin(spins++, Tuning::session.spins);
+        else if (in_series.load(std::memory_order_relaxed))
+          std::this_thread::yield();
         else
           run.wait(number, std::memory_order_acquire);
       }

@@ -3,14 +3,15 @@
 #include <algorithm>
 
 #include "ops/conv/depthwise.hpp"
+#include "ops/conv/planes.hpp"
 #include "program/shapes.hpp"
 
 namespace sparse_engine {
 namespace {
 
-bool is_pointwise(const NodeInfo& node, const Conv2dParams& s) {
-  return node.residual == -1 && s.groups == 1 && s.kernel_h == 1 && s.kernel_w == 1 && s.stride_h == 1 && s.stride_w == 1 &&
-         s.pad_top == 0 && s.pad_left == 0 && s.pad_bottom == 0 && s.pad_right == 0;
+// Of which the result has the positions of x.
+bool is_expansion(const NodeInfo& node, const Conv2dParams& s) {
+  return node.residual == -1 && s.groups == 1 && s.stride_h == 1 && s.stride_w == 1 && is_pointwise(s);
 }
 
 bool is_depthwise(const Program& program, const NodeInfo& node, const Conv2dParams& s) {
@@ -43,7 +44,7 @@ std::vector<Index> find_expansions(const Program& program, const std::vector<Vie
     if (maker == -1 || readers[between] != 1 || !alone[between]) continue;
     const NodeInfo& before = nodes[static_cast<std::size_t>(maker)];
     if (before.operation != Operation::conv2d || (static_cast<std::size_t>(maker) < apart_until) != (n < apart_until)) continue;
-    if (is_pointwise(before, conv_params(before)) && is_depthwise(program, nodes[n], conv_params(nodes[n]))) result[n] = maker;
+    if (is_expansion(before, conv_params(before)) && is_depthwise(program, nodes[n], conv_params(nodes[n]))) result[n] = maker;
   }
   return result;
 }

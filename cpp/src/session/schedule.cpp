@@ -41,7 +41,12 @@ class Scheduler {
       workspace_bytes.push_back(bytes);
     }
     placement.place(workspace_bytes);
-    Schedule schedule{sizes_, outline_.batch, threads_, {}, placement.shared_floats(), placement.local_floats()};
+    Schedule schedule{.sizes = sizes_,
+                      .batch = outline_.batch,
+                      .threads = threads_,
+                      .segments = {},
+                      .shared_floats = placement.shared_floats(),
+                      .local_floats = placement.local_floats()};
     const std::size_t apart_until = outline_.apart_until;
     for (std::size_t n = 0; n < program_.nodes().size(); ++n) {
       if (schedule.segments.empty() || (n == apart_until && apart_until > 0))
@@ -53,6 +58,9 @@ class Scheduler {
       schedule.segments.push_back({false, {}});
     for (const std::size_t output : copies)
       for (const Run& run : runs(false)) schedule.segments.back().steps.push_back(copy_of(output, run, placement));
+    for (const Segment& segment : schedule.segments)
+      schedule.shares_work |= segment.apart || std::any_of(segment.steps.begin(), segment.steps.end(),
+                                                           [](const Step& step) { return step.plan->threads() > 1; });
     return schedule;
   }
 

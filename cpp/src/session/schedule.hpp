@@ -37,8 +37,9 @@ struct Schedule {
   Index batch;               // their sum
   int threads;
   std::vector<Segment> segments;
-  Index shared_floats = 0;  // one block for all threads
-  Index local_floats = 0;   // and one for each
+  bool shares_work = false;  // anything among several threads
+  Index shared_floats = 0;   // one block for all threads
+  Index local_floats = 0;    // and one for each
   Index floats() const { return shared_floats + threads * local_floats; }
 };
 

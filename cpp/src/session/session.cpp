@@ -54,7 +54,8 @@ class Context {
   void run(const Program& program, const Schedule& s, const std::vector<const float*>& inputs,
            const std::vector<float*>& outputs, bool fill, std::vector<std::atomic<std::int64_t>>* nanoseconds) {
     if (fill) std::fill(arena_.begin(), arena_.end(), std::numeric_limits<float>::quiet_NaN());
-    const TaskPool::Series series(pool_);
+    std::optional<TaskPool::Series> series;
+    if (s.shares_work) series.emplace(pool_);
     std::size_t first = 0;
     for (const Segment& segment : s.segments) {
       const auto at = [&](const Place& place, Index image, int worker) -> float* {

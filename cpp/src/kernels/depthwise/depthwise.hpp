@@ -1,8 +1,7 @@
 // One plane of a depthwise convolution, k × k with every tap stored, k = 3, 5 or 7, stride 1 or 2: y = act(w ∗ x + b).
 //
-// Method   a block of output rows, one vector wide, stays in registers while the input rows above and below pass by; each
-// loaded
-//          vector serves every output row that it is a tap of. x is read where it lies: masked loads stand for the padding.
+// Method   a block of output rows, one vector wide, stays in registers while the input rows pass by; each vector that is loaded
+//          serves every output row that it is a tap of. x is read where it lies: masked loads stand for the padding.
 //          Blocks at the far edges begin early enough to be whole, and compute some outputs twice.
 // Cost     per input row and vector k loads, and k² fma per output; of stride 2 each load is two and a permutation.
 // Error    at most γ(k² + 1)·Σ|w||x| per output, summed in the order of taps.

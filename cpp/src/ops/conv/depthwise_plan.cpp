@@ -14,8 +14,10 @@ constexpr Index kSlack = Index{2} * kTileColumns;  // the last tile of the last 
 
 // Some channels of an image are a task.
 struct Runs {
+  explicit Runs(Index all)
+      : channels(std::min(all, tuning().depthwise_channels)),
+        count((all + tuning().depthwise_channels - 1) / tuning().depthwise_channels) {}
   Index channels, count;
-  Runs(Index all, Index a_task) : channels(std::min(all, a_task)), count((all + a_task - 1) / a_task) {}
 };
 
 // Planes are read where they lie.
@@ -23,7 +25,7 @@ class DepthwisePlan final : public Plan {
  public:
   DepthwisePlan(const Kernels& table, const Matrix& w, const ConstImages& x, const Conv2dParams& s, const Images& y,
                 int threads)
-      : x_(x), y_(y), filter_(table, w, s), runs_(x.channels, tuning().depthwise_channels) {
+      : x_(x), y_(y), filter_(table, w, s), runs_(x.channels) {
     cut(Strategy::depthwise, checked_mul(x.batch, runs_.count, "tasks"), threads, 0, 0);
   }
 
@@ -48,13 +50,12 @@ class PackedDepthwisePlan final : public Plan {
  public:
   PackedDepthwisePlan(const Kernels& table, const Matrix& w, const ConstImages& x, const Conv2dParams& s, const Images& y,
                       int threads)
-      : table_(table), x_(x), s_(s), g_(geometry(s, {y.height, y.width})) {
+      : table_(table), x_(x), s_(s), g_(geometry(s, {y.height, y.width})), runs_(x.channels) {
     check_reachable(g_.channel_floats, 1);
     output_ =
         TiledOutput(table, w.plans().layouts().tiles(planes_shape(s, g_, 1, 1, w)), g_.grid(), y, TiledOutput::Rows::gaps);
-    runs_ = (x.channels + run_channels_ - 1) / run_channels_;
-    planes_floats_ = checked_mul(std::min(run_channels_, x.channels), g_.channel_floats, "packed image");
-    cut(Strategy::depthwise, checked_mul(x.batch, runs_, "tasks"), threads, 0,
+    planes_floats_ = checked_mul(runs_.channels, g_.channel_floats, "packed image");
+    cut(Strategy::depthwise, checked_mul(x.batch, runs_.count, "tasks"), threads, 0,
         checked_add(planes_floats_ + kSlack, g_.positions + kSlack, "workspace"));
   }
 
@@ -62,8 +63,8 @@ class PackedDepthwisePlan final : public Plan {
 
  private:
   void run_one(Index task, const Operands& operands, const float*, float* own) const override {
-    const Index image = task / runs_, first = task % runs_ * run_channels_,
-                channels = std::min(run_channels_, x_.channels - first);
+    const Index image = task / runs_.count, first = task % runs_.count * runs_.channels,
+                channels = std::min(runs_.channels, x_.channels - first);
     ConstImages x = x_;
     x.data = operands.x;
     pack_planes(table_, x, s_, g_, image, 0, first, channels, own);
@@ -78,8 +79,8 @@ class PackedDepthwisePlan final : public Plan {
   Conv2dParams s_;
   Geometry g_;
   TiledOutput output_;
-  const Index run_channels_ = tuning().depthwise_channels;  // a task's
-  Index runs_, planes_floats_;
+  Runs runs_;
+  Index planes_floats_;
 };
 
 }  // namespace

@@ -32,7 +32,7 @@ class ExpandedPlan final : public Plan {
     const Index panels = rounded(columns, panel_);
     packed_floats_ = checked_mul(x.channels, panels, "packed band");
     expanded_pitch_ = (panels / kLineFloats | 1) * kLineFloats;
-    expanded_floats_ = checked_add(checked_mul(group_, expanded_pitch_, "expanded band"), kTileColumns, "expanded band");
+    expanded_floats_ = checked_mul(group_, expanded_pitch_, "expanded band");
     cut(Strategy::expanded, checked_mul(checked_mul(x.batch, bands_, "bands"), splits_, "tasks"), threads, 0,
         checked_add(checked_add(packed_floats_, expanded_floats_, "workspace"), group_ * kTileColumns, "workspace"));
   }

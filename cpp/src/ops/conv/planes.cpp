@@ -37,6 +37,11 @@ Index phases_read(Index kernel, Index dilation, Index stride) {
 
 }  // namespace
 
+bool is_pointwise(const Conv2dParams& s) {
+  const bool padded = s.pad_top != 0 || s.pad_left != 0 || s.pad_bottom != 0 || s.pad_right != 0;
+  return s.kernel_h == 1 && s.kernel_w == 1 && !padded;
+}
+
 Geometry geometry(const Conv2dParams& s, const OutputSize& out, Rows rows) {
   Geometry g{};
   g.out = out;
@@ -53,8 +58,7 @@ Geometry geometry(const Conv2dParams& s, const OutputSize& out, Rows rows) {
   lines = (lines + kLineFloats - 1) / kLineFloats;
   g.channel_floats = checked_mul(lines | 1, kLineFloats, "plane");
   g.positions = (g.out.height - 1) * g.pitch + g.out.width;
-  const bool padded = s.pad_top != 0 || s.pad_left != 0 || s.pad_bottom != 0 || s.pad_right != 0;
-  g.pointwise = s.kernel_h == 1 && s.kernel_w == 1 && !padded;
+  g.pointwise = is_pointwise(s);
   return g;
 }
 

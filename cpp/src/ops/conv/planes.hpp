@@ -27,6 +27,9 @@ struct Geometry {
   ColumnGrid grid() const { return {out.height, out.width, pitch}; }
 };
 
+// 1×1 without padding.
+bool is_pointwise(const Conv2dParams& s);
+
 // How the rows of a plane follow one another: at once, or each from a cache line on.
 enum class Rows { close, aligned };
 
