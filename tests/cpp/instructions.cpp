@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "base/tuning.hpp"
 #include "reference.hpp"
 
 namespace sparse_engine {
@@ -93,6 +94,7 @@ int main(int argc, char** argv) {
   const auto found = operations.find(argv[1]);
   if (found == operations.end()) return 2;
   sparse_engine::set_num_threads(1);
+  sparse_engine::set_tuning(sparse_engine::tuned_for({}));  // the same decisions on every machine, whatever its caches
   found->second();
   measured(found->second);
 }

@@ -43,8 +43,11 @@ void mean_rows(const MeanArgs& args) {
     a.y[row] = sum_of(a.x + row * a.columns, a.columns, [](auto v) { return v; }) * a.scale;
 }
 
-// exp of what is not positive.
-inline Vec exp_of_negative(Vec v) { return mul(exp_scaled(max(splat(-110.0f), v), splat(0.0f)), splat(kUnscale)); }
+// exp(−t) of what is not negative.
+template <class V>
+[[gnu::always_inline]] inline V exp_of_negated(V t) {
+  return mul(exp_scaled(min(splat(110.0f), t)), splat(kUnscale));
+}
 
 // y = scale · x + mask, and the largest of it.
 template <bool kMasked>
@@ -78,8 +81,17 @@ void softmax_row(const SoftmaxArgs& args) {
   }
   Vec sums = splat(0.0f);
   int64_t i = 0;
+  constexpr int64_t kAtOnce = int64_t{kPacked} * kLanes;
+  for (; i + kAtOnce <= a.columns; i += kAtOnce) {
+    const auto e = exp_of_negated(
+        pack_of<kPacked>([&](int j) { return sub(splat(largest), load(a.y + i + static_cast<int64_t>(j) * kLanes)); }));
+    for (int j = 0; j < kPacked; ++j) {
+      store(a.y + i + static_cast<int64_t>(j) * kLanes, e.v[j]);
+      sums = add(sums, e.v[j]);
+    }
+  }
   for (; i + kLanes <= a.columns; i += kLanes) {
-    const Vec e = exp_of_negative(sub(load(a.y + i), splat(largest)));
+    const Vec e = exp_of_negated(sub(splat(largest), load(a.y + i)));
     store(a.y + i, e);
     sums = add(sums, e);
   }
@@ -87,8 +99,8 @@ void softmax_row(const SoftmaxArgs& args) {
   store(lanes, sums);
   for (int lane = 0; lane < kLanes; ++lane) sum += lanes[lane];
   if (i < a.columns) {
-    for (int lane = 0; lane < kLanes; ++lane) lanes[lane] = i + lane < a.columns ? a.y[i + lane] - largest : 0.0f;
-    store(lanes, exp_of_negative(load(lanes)));
+    for (int lane = 0; lane < kLanes; ++lane) lanes[lane] = i + lane < a.columns ? largest - a.y[i + lane] : 0.0f;
+    store(lanes, exp_of_negated(load(lanes)));
     for (int64_t j = i; j < a.columns; ++j) sum += a.y[j] = lanes[j - i];
   }
   const float share = 1.0f / sum;

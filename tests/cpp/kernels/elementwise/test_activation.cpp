@@ -40,7 +40,7 @@ std::vector<float> floats(std::uint32_t step) {
 void expect_within_ulps(const std::vector<float>& v, const std::vector<float>& y, Activation activation) {
   ASSERT_EQ(y.size(), v.size());
   for (std::size_t i = 0; i < v.size(); ++i) {
-    const double exact = activated(v[i], activation), allowed = activation_ulps(activation) * ulp(exact);
+    const double exact = activated(v[i], activation), allowed = activation_error(v[i], exact, activation);
     ASSERT_LE(std::abs(y[i] - exact), allowed) << "activation " << static_cast<int>(activation) << " of " << v[i];
   }
 }

@@ -91,7 +91,7 @@ TEST(GemvEpilogue, AddsBiasThenResidualThenActivatesAndWritesWhereStridesSay) {
                   if (with_bias) sum += bias[r];
                   if (with_residual) sum += before[at(r, c)];
                   const double exact = activated(sum, activation), actual = y.data()[at(r, c)];
-                  ASSERT_LE(std::abs(actual - exact), activation_ulps(activation) * ulp(exact))
+                  ASSERT_LE(std::abs(actual - exact), activation_error(sum, exact, activation))
                       << "row " << r << ", column " << c;
                   expected[at(r, c)] = y.data()[at(r, c)];
                 }

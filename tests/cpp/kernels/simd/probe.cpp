@@ -3,9 +3,30 @@
 #include "kernels/simd/simd.hpp"
 //
 #include "kernels/simd/lanes.hpp"
+#include "kernels/simd/pack.hpp"
 #include "kernels/simd/simd8.hpp"
 
 namespace sparse_engine::SPARSE_ENGINE_ISA {
+namespace {
+
+// Each operation that packs know: of vectors or of packs.
+template <class V, class Keep>
+void every_operation(V a, V b, V c, Keep keep) {
+  keep(add(a, b));
+  keep(sub(a, b));
+  keep(mul(a, b));
+  keep(div(a, b));
+  keep(max(a, b));
+  keep(min(a, b));
+  keep(fma(a, b, c));
+  keep(bits_of_both(a, b));
+  keep(bits_of_either(a, b));
+  keep(low_bits_to_exponent(a));
+  keep(by_sign(a, b, c));
+  keep(fma(splat(2.0f), a, splat(0.5f)));
+}
+
+}  // namespace
 
 extern const SimdProbe probe;
 constinit const SimdProbe probe = {
@@ -111,6 +132,27 @@ constinit const SimdProbe probe = {
     .load_lanes = [](const float* p, int64_t begin, int64_t end,
                      float* out) { store(out, load_lanes(p, lanes_in(begin, end))); },
     .store_first = [](const float* a, int64_t count, float* out) { store_first(out, load(a), count); },
+    .pack_operations =
+        [](const float* a, const float* b, const float* c, float* out) {
+          for (int i = 0; i < kPacked; ++i)
+            every_operation(load(a + i * kLanes), load(b + i * kLanes), load(c + i * kLanes),
+                            [&out, i, at = 0](Vec v) mutable { store(out + (at++ * kPacked + i) * kLanes, v); });
+        },
+    .operations_of_pack =
+        [](const float* a, const float* b, const float* c, float* out) {
+          const auto loaded = [](const float* p) { return pack_of<kPacked>([p](int i) { return load(p + i * kLanes); }); };
+          every_operation(loaded(a), loaded(b), loaded(c), [&out](const Pack<kPacked>& made) {
+            for (int i = 0; i < kPacked; ++i, out += kLanes) store(out, made.v[i]);
+          });
+        },
+    .by_packs =
+        [](const float* a, int count, float* out) {
+          Vec v[2 * kPacked + 1];
+          for (int i = 0; i < count; ++i) v[i] = load(a + i * kLanes);
+          by_packs(v, count, [](auto some) { return add(some, splat(1.0f)); });
+          for (int i = 0; i < count; ++i) store(out + i * kLanes, v[i]);
+        },
+    .packed = kPacked,
 };
 
 }  // namespace sparse_engine::SPARSE_ENGINE_ISA

@@ -53,6 +53,12 @@ struct SimdProbe {
   // Lanes
   void (*load_lanes)(const float* p, std::int64_t begin, std::int64_t end, float* out);
   void (*store_first)(const float* a, std::int64_t count, float* out);
+
+  // Packs: each operation they know, of `packed` vectors one by one and of a pack; a + 1 of up to 2 · packed + 1 vectors.
+  void (*pack_operations)(const float* a, const float* b, const float* c, float* out);
+  void (*operations_of_pack)(const float* a, const float* b, const float* c, float* out);
+  void (*by_packs)(const float* a, int count, float* out);
+  int packed;
 };
 
 // Of the instruction set in use.
