@@ -143,6 +143,12 @@ def gpt2() -> Network:
     return _encoder("GPT2", {})
 
 
+@family("OPT")
+def opt() -> Network:
+    """125 million parameters, 64 tokens at once, to hidden states (Zhang et al., 2022)."""
+    return _encoder("OPT", {})
+
+
 # --- classifiers
 
 
@@ -150,6 +156,13 @@ def _torchvision(name: str, size: int = 224, **options: Any) -> Network:
     import torchvision
 
     return Network(getattr(torchvision.models, name)(weights=None, **options), images(3, size, size))
+
+
+def _video(name: str) -> Network:
+    """Of eight frames."""
+    import torchvision
+
+    return Network(getattr(torchvision.models.video, name)(weights=None), images(3, 8, 112, 112))
 
 
 CLASSIFIERS: dict[str, dict[str, Any]] = {
@@ -164,9 +177,12 @@ CLASSIFIERS: dict[str, dict[str, Any]] = {
     "ConvNeXt-T": {"name": "convnext_tiny"},
     "Swin-T": {"name": "swin_t"},
     "Swin V2-T": {"name": "swin_v2_t"},
+    "MaxViT-T": {"name": "maxvit_t"},
 }
 for _name, _options in CLASSIFIERS.items():
     BUILD[_name] = lambda options=_options: _torchvision(**options)  # type: ignore[misc]
+for _name in ("r3d_18", "mc3_18", "r2plus1d_18"):  # Tran et al., 2018
+    BUILD[_name] = lambda name=_name: _video(name)  # type: ignore[misc]
 
 
 @family("GhostNet")

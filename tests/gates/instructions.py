@@ -5,8 +5,8 @@
     python3 tests/gates/instructions.py BUILD --update    writes what was counted into instructions.json
     python3 tests/gates/instructions.py BUILD --self-test fails unless a count that grew is noticed
 
-BUILD is a build directory with the C++ tests, Release. Counted by valgrind's callgrind on the AVX2 kernels, with decisions as for
-caches of 32 KB, 512 KB and 32 MB; counts hold for the compiler they were taken with, so under another only a doubling fails.
+BUILD is a build directory with the C++ tests, Release. Counted by valgrind's callgrind on the AVX2 kernels, with decisions as
+for caches of 32 KB, 512 KB and 32 MB. Counts hold for the compiler they were taken with: under another only a doubling fails.
 """
 
 import argparse

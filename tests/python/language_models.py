@@ -14,6 +14,15 @@ LLAMA_LIKE = {
 }
 FAMILIES = {
     "GPT2": {"n_layer": 2, "n_head": 4, "n_embd": 32, "vocab_size": 100, "n_positions": 48},
+    "OPT": {
+        "hidden_size": 32,
+        "word_embed_proj_dim": 32,
+        "ffn_dim": 48,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "vocab_size": 100,
+        "max_position_embeddings": 48,
+    },
     "GPTNeoX": {name: size for name, size in LLAMA_LIKE.items() if name != "num_key_value_heads"},
     "Llama": LLAMA_LIKE,
     "Mistral": LLAMA_LIKE | {"sliding_window": 8, "head_dim": 8},

@@ -164,6 +164,8 @@ class Capture(Beforehand):
         results = known if isinstance(known, (list, tuple)) else [known]
         if results and all(map(is_integer, results)):  # a pool's second result are places, which nothing may read
             self._bounds.note(node, bound, self._held)
+        elif isinstance(known, Tensor) and known.is_floating_point():
+            self._bounds.note_floats(node, bound, self._held)
 
     def _check_alike(self, node: fx.Node) -> None:
         """Refuse arguments that are not the same at both batch sizes, but for numbers that are sizes of the result."""

@@ -28,6 +28,52 @@ def test_a_rewrite_that_changes_the_result_is_found():
         verify(g, model, (x,), {})
 
 
+def cancelling():
+    """Batch norm takes a thousand off channels that hardly change: what is left holds the rounding of sums of thousands."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(64, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 4)).eval()
+    x = 1000 + 0.1 * torch.randn(2, 64)
+    with torch.no_grad():
+        model[1].running_mean.copy_(model[0](torch.full((1, 64), 1000.0))[0])
+        model[1].running_var.fill_(1e-12)
+    return model, x
+
+
+def test_rounding_that_the_model_itself_suffers_is_no_fault():
+    model, x = cancelling()
+    with torch.no_grad():
+        exact = model.double()(x.double())
+        own = float((model.float()(x).double() - exact).abs().max() / exact.abs().max())
+    assert own > 1e-4
+    compiled = engine.compile(model, x)
+    assert float((compiled(x).double() - exact).abs().max() / exact.abs().max()) <= 16 * own
+
+
+def test_what_is_more_than_rounding_is_a_fault_there_too():
+    model, x = cancelling()
+    g = capture(model, (x,), {})
+    for rewrite in PASSES:
+        rewrite(g)
+    g.nodes[0].bias = g.nodes[0].bias + 1
+    with pytest.raises(ValueError, match="differs from the model"):
+        verify(g, model, (x,), {})
+
+
+def test_a_model_without_a_float64_form_is_held_to_float32():
+    class Narrow(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = cancelling()[0]
+
+        def forward(self, x):
+            if x.dtype != torch.float32:
+                raise TypeError("float32 alone")
+            return self.inner(x)
+
+    with pytest.raises(ValueError, match="differs from the model"):
+        engine.compile(Narrow().eval(), cancelling()[1])
+
+
 def test_compile_names_the_first_node_a_wrong_pass_spoilt(monkeypatch):
     def forgets_an_activation(graph):
         node = next(n for n in graph if n.path == "3")

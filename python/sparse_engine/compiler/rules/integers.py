@@ -37,7 +37,7 @@ def is_integer(value: object) -> bool:
 
 
 class Bounds:
-    """The largest magnitude that each integer of an exported graph can have."""
+    """The largest magnitude that integers of an exported graph can have, and floats that are computed from known ones."""
 
     def __init__(self, longest: int = 1) -> None:
         """`longest`: how long an open axis may become that is not the batch."""
@@ -54,6 +54,8 @@ class Bounds:
             if held is not None:
                 return int(held.abs().max()) if held.numel() and held.dtype != torch.bool else 1
             known = argument.meta.get("val")
+            if isinstance(known, Tensor) and known.is_floating_point():
+                return MOST_EXACT + 1  # may be anything
             return MOST_WHOLE if is_integer(known) else 1
         return 1
 
@@ -65,15 +67,26 @@ class Bounds:
         Raises:
             RefusedError: results may pass what float32 holds.
         """
-        operands = {
-            name: max(self.of(one, held(one)) for one in pytree.tree_leaves(arguments[name]))
-            for name in OPERANDS
-            if arguments.get(name) is not None
-        }
-        bound = self._bound(node, arguments, operands)
+        bound = self._bound(node, arguments, self._operands(arguments, held))
         if bound > MOST_EXACT:
             raise RefusedError(f"of integers that may reach {bound}; float32 holds whole numbers up to 2^24")
         self._known[node] = bound
+
+    def note_floats(self, node: fx.Node, arguments: Mapping[str, object], held: "Callable[[object], Tensor | None]") -> None:
+        """Follow an operation whose result is of floats, as far as it can be: integers may be made of it."""
+        try:
+            bound = self._bound(node, arguments, self._operands(arguments, held))
+        except (RefusedError, KeyError):
+            return
+        if bound <= MOST_EXACT:
+            self._known[node] = bound
+
+    def _operands(self, arguments: Mapping[str, object], held: "Callable[[object], Tensor | None]") -> dict[str, int]:
+        return {
+            name: max((self.of(one, held(one)) for one in pytree.tree_leaves(arguments[name])), default=0)
+            for name in OPERANDS
+            if arguments.get(name) is not None
+        }
 
     def _bound(self, node: fx.Node, arguments: Mapping[str, Any], operands: Mapping[str, int]) -> int:
         name = name_of(node).rstrip("_")

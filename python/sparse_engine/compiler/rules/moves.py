@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, fx
 
 from ..graph import Size, Value
+from .arithmetic import combined
 from .parts import part
 from .registry import Bound, RefusedError, name_of, rule
 from .translation import INTEGERS, Translation
@@ -32,7 +33,16 @@ def _converted(c: Translation, node: fx.Node, a: Bound) -> Value:
         return c.emit("equal", node, [zero, c.value(0.0)])
     if kept.dtype == torch.float32 or (kept.dtype in INTEGERS and not known.dtype.is_floating_point):
         return x  # whole numbers are floats already
+    if kept.dtype in INTEGERS:
+        return _truncated(c, node, x)
     raise RefusedError(f"from {known.dtype} to {kept.dtype}; values are float32")
+
+
+def _truncated(c: Translation, node: fx.Node, x: Value) -> Value:
+    """Towards zero: what is above it rounded down, without what is below it, whose magnitude is rounded down."""
+    above = c.emit("activation", node, [x], x.shape, activation="relu")
+    below = c.emit("activation", node, [combined(c, node, "subtract", above, x, x.shape)], x.shape, activation="floor")
+    return combined(c, node, "subtract", c.emit("activation", node, [above], x.shape, activation="floor"), below, x.shape)
 
 
 @rule("clone", "contiguous")

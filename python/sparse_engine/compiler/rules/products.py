@@ -92,7 +92,7 @@ def product(c: Translation, node: fx.Node, x: Value, y: Value, transposed: bool 
     wide = y.shape[-2] if transposed else y.shape[-1]
     if len(y.shape) == 2 and len(x.shape) > 2:  # one matrix for all: they are more rows
         leading = x.shape[:-1]
-        whole = _joined(leading)
+        whole = joined(leading)
         flat = c.view(node, x, (whole, x.shape[-1]))
         made = c.emit("matmul", node, [flat, y], (whole, wide), numbers=(int(transposed),))
         return c.view(node, made, shape or c.shape(node))
@@ -104,7 +104,7 @@ def product(c: Translation, node: fx.Node, x: Value, y: Value, transposed: bool 
     return made if plain else c.view(node, made, shape or c.shape(node))
 
 
-def _joined(sizes: Shape) -> Size:
+def joined(sizes: Shape) -> Size:
     """The size of several axes as one."""
     growing = [size for size in sizes if size.per_item]
     if len(growing) > 1 or any(size.fixed for size in growing):

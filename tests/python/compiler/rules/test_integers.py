@@ -27,6 +27,13 @@ def test_integers_are_computed_exactly(function):
     expect_torch_on(function, IDS, tolerance=0)
 
 
+def test_floats_of_known_size_become_integers():
+    expect_torch_on(lambda x: (x * 4).clamp(-9, 9).long() * 1.0, torch.randn(7, 50), tolerance=0)
+    expect_torch_on(lambda x: (x * 4).clamp(-2.5, 2.5).int() * 1.0, torch.randn(7, 50), tolerance=0)
+    ones = lambda x: torch.ones(x.shape[0], 6)  # noqa: E731
+    expect_torch_on(lambda x: x + (torch.cumsum(ones(x), dim=1) * ones(x) - 1).long(), torch.randn(5, 6), tolerance=0)
+
+
 def test_truth_values_are_inputs():
     torch.manual_seed(0)
     seen = torch.rand(5, 6) > 0.5
@@ -39,7 +46,8 @@ def test_what_floats_do_not_hold_is_refused():
     expect_refused(lambda i: i * i * 1.0, given, operation="mul", reason="may reach 70368744177664")
     expect_refused(lambda i: (i + 2**24) * 1.0, given, operation="add", reason="may reach")
     expect_refused(lambda i: (i // 2) * 1.0, given, operation="floor_divide")
-    expect_refused(lambda x: x.long() * 1.0, (2, 3), operation="to", reason="from torch.float32 to torch.int64")
+    expect_refused(lambda x: x.long() * 1.0, (2, 3), operation="to", reason="may reach 16777217")
+    expect_refused(lambda x: (x.clamp(-9, 9) * x).long() * 1.0, (2, 3), operation="to", reason="may reach")
     expect_refused(lambda i: (i < torch.tensor([2**40])) * 1.0, given, operation="lt", reason="up to 2^24")
 
 
