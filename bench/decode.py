@@ -3,8 +3,8 @@
     python bench/decode.py [--family gpt2] [--sparsities 0 0.8 0.9] [--past 64] [--tokens 16] [--prune-head]
     python bench/decode.py --family llama --llama-cpp
 
-Needs transformers, and for --llama-cpp llama-cpp-python and gguf: the same dense weights in float32, float16 and 8 bits there, its
-logits in float32 verified. The head is tied to the embedding, which pruning leaves alone; --prune-head unties and prunes it as well.
+Needs transformers, and for --llama-cpp llama-cpp-python and gguf: the same dense weights there, in float32, float16 and 8 bits,
+its logits in float32 verified. The head is tied to the embedding, which pruning leaves alone; --prune-head unties and prunes it.
 """
 
 import argparse
