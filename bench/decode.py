@@ -4,7 +4,7 @@
     python bench/decode.py --family llama --llama-cpp
 
 Needs transformers, and for --llama-cpp llama-cpp-python and gguf: the same dense weights there, in float32, float16 and 8 bits,
-its logits in float32 verified. The head is tied to the embedding, which pruning leaves alone; --prune-head unties and prunes it.
+its logits in float32 verified. The head is tied to the embedding, which pruning leaves alone unless --prune-head unties it.
 """
 
 import argparse
