@@ -1,8 +1,10 @@
 #include "session/weights.hpp"
 
+#include <algorithm>
 #include <vector>
 
 #include "base/exact_type.hpp"
+#include "base/tuning.hpp"
 #include "sparse_engine/bitmask.hpp"
 #include "sparse_engine/bsr.hpp"
 #include "sparse_engine/cost_model.hpp"
@@ -22,16 +24,36 @@ const char* name_of(WeightFormat format) {
   return "";
 }
 
-WeightFormat choose_format(double density, Index columns, Index group_rows) {
-  const double csr = product_cost("csr", density, columns);
+WeightFormat choose_format(double density, const ProductShape& shape) {
+  const auto& [columns, lanes, group_rows, cached] = shape;
+  double csr = product_cost("csr", density, columns);
   if (columns <= kSkinnyColumns) {
-    constexpr double kNearlyAll = 0.9;  // stored: zeros take less then than a bit for each weight does
-    if (density >= kNearlyAll && group_rows % 8 == 0) return WeightFormat::blocks8;
+    constexpr double kNearlyAll = 0.9;               // stored: zeros take less then than a bit for each weight does
+    const double many = columns == 1 ? 0.48 : 0.65;  // stored: multiplying the zeros takes less than telling the others apart
+    const bool blocks = group_rows % 8 == 0;
+    if (blocks && density >= (cached ? many : kNearlyAll)) return WeightFormat::blocks8;
+    // A bitmask saves bytes, not time.
+    if (blocks && cached) return WeightFormat::csr;
     return csr <= product_cost("bitmask", density, columns) ? WeightFormat::csr : WeightFormat::bitmask;
   }
+  // What a weight costs besides its vectors: over so few of them it is not spread.
+  constexpr double kVectors = 6, kForEachLess = 0.25;
+  csr += density * kForEachLess * std::max(0.0, kVectors - static_cast<double>((columns + lanes - 1) / lanes));
   if (csr <= product_cost("bsr4x1", 1.0, columns)) return WeightFormat::csr;
   return group_rows % 4 == 0 ? WeightFormat::strips4 : group_rows % 2 == 0 ? WeightFormat::strips2 : WeightFormat::csr;
 }
+
+namespace {
+
+bool are_cached(const Program& program) {
+  Index floats = 0;
+  for (const WeightInfo& w : program.weights()) floats += w.rows * w.cols;
+  return floats <= tuning().matrix_bytes / static_cast<Index>(sizeof(float));
+}
+
+}  // namespace
+
+Weights::Weights(std::shared_ptr<const Program> program) : program_(std::move(program)), cached_(are_cached(*program_)) {}
 
 double Weights::density(Index weight) const {
   const WeightInfo& w = program_->weights()[static_cast<std::size_t>(weight)];

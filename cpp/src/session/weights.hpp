@@ -16,21 +16,31 @@ enum class WeightFormat { csr, bitmask, strips2, strips4, blocks8 };
 
 const char* name_of(WeightFormat format);
 
-// What a weight of this density is stored as for products with so many columns, whose rows come in groups of `group_rows`.
-// Nearly dense ones are strips with every block kept: rows that share loads of X.
-WeightFormat choose_format(double density, Index columns, Index group_rows);
+// What products a weight is in: with so many columns, `lanes` to a vector, its rows in groups of `group_rows`. `cached`: it is
+// still in a cache when it is read again.
+struct ProductShape {
+  Index columns, lanes, group_rows;
+  bool cached = false;
+};
+
+// What a weight of this density is stored as. Dense ones are strips or blocks with every block kept: rows that share loads of
+// X.
+WeightFormat choose_format(double density, const ProductShape& shape);
 
 class Weights {
  public:
-  explicit Weights(std::shared_ptr<const Program> program) : program_(std::move(program)) {}
+  explicit Weights(std::shared_ptr<const Program> program);
 
   const Program& program() const { return *program_; }
   double density(Index weight) const;
+  // Whether all of them, zeros and all, stay in the last cache from one run to the next.
+  bool cached() const { return cached_; }
   std::shared_ptr<const Matrix> get(Index weight, WeightFormat format);
   Index bytes();
 
  private:
   const std::shared_ptr<const Program> program_;
+  const bool cached_;
   std::mutex mutex_;
   std::map<std::pair<Index, WeightFormat>, std::shared_ptr<const Matrix>> made_;  // guarded by mutex_
 };

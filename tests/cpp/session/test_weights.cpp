@@ -1,5 +1,6 @@
 #include "session/weights.hpp"
 
+#include "base/tuning.hpp"
 #include "small_programs.hpp"
 #include "sparse_engine/runtime.hpp"
 
@@ -9,15 +10,38 @@ namespace {
 using namespace reference;
 
 TEST(Weights, AreStoredBySparsityAndColumns) {
-  EXPECT_EQ(choose_format(0.1, 196, 64), WeightFormat::csr);
-  EXPECT_EQ(choose_format(1.0, 196, 64), WeightFormat::strips4);
-  EXPECT_EQ(choose_format(1.0, 196, 6), WeightFormat::strips2);
-  EXPECT_EQ(choose_format(1.0, 196, 1), WeightFormat::csr);
-  EXPECT_EQ(choose_format(0.1, 1, 64), WeightFormat::csr);
-  EXPECT_EQ(choose_format(0.8, 1, 64), WeightFormat::bitmask);
-  EXPECT_EQ(choose_format(1.0, 8, 64), WeightFormat::blocks8);
-  EXPECT_EQ(choose_format(1.0, 1, 1000), WeightFormat::blocks8);
-  EXPECT_EQ(choose_format(1.0, 1, 10), WeightFormat::bitmask) << "rows that blocks do not divide";
+  const auto chosen = [](double density, Index columns, Index group_rows) {
+    return choose_format(density, {.columns = columns, .lanes = 8, .group_rows = group_rows});
+  };
+  EXPECT_EQ(chosen(0.1, 196, 64), WeightFormat::csr);
+  EXPECT_EQ(chosen(1.0, 196, 64), WeightFormat::strips4);
+  EXPECT_EQ(chosen(1.0, 196, 6), WeightFormat::strips2);
+  EXPECT_EQ(chosen(1.0, 196, 1), WeightFormat::csr);
+  EXPECT_EQ(chosen(0.1, 1, 64), WeightFormat::csr);
+  EXPECT_EQ(chosen(0.8, 1, 64), WeightFormat::bitmask);
+  EXPECT_EQ(chosen(1.0, 8, 64), WeightFormat::blocks8);
+  EXPECT_EQ(chosen(1.0, 1, 1000), WeightFormat::blocks8);
+  EXPECT_EQ(chosen(1.0, 1, 10), WeightFormat::bitmask) << "rows that blocks do not divide";
+  EXPECT_EQ(chosen(0.7, 64, 64), WeightFormat::csr);
+  EXPECT_EQ(chosen(0.7, 16, 64), WeightFormat::strips4) << "few vectors for each weight";
+  EXPECT_EQ(chosen(0.3, 16, 64), WeightFormat::csr);
+}
+
+TEST(Weights, AreDenseSoonerWhereTheyStayInACache) {
+  const auto chosen = [](double density, Index group_rows) {
+    return choose_format(density, {.columns = 1, .lanes = 8, .group_rows = group_rows, .cached = true});
+  };
+  EXPECT_EQ(chosen(0.5, 64), WeightFormat::blocks8);
+  EXPECT_EQ(chosen(0.3, 64), WeightFormat::csr);
+  EXPECT_EQ(chosen(0.8, 10), WeightFormat::bitmask) << "rows that blocks do not divide";
+  const Tuning before = tuning();
+  Tuning small = before;
+  const auto network = std::make_shared<Program>(residual_network(0.5));
+  EXPECT_TRUE(sparse_engine::Weights(network).cached());
+  small.matrix_bytes = 64;
+  set_tuning(small);
+  EXPECT_FALSE(sparse_engine::Weights(network).cached());
+  set_tuning(before);
 }
 
 TEST(Weights, AreTheSameInEveryFormatAndMadeOnce) {

@@ -17,11 +17,15 @@ const WeightInfo& weight_of(const NodeContext& at, const NodeInfo& node) {
   return at.program.weights()[static_cast<std::size_t>(node.weight)];
 }
 
+ProductShape shape_of(const NodeContext& at, Index columns, Index group_rows) {
+  return {.columns = columns, .lanes = at.table.lanes, .group_rows = group_rows, .cached = at.weights.cached()};
+}
+
 // All but the plan: the weight in the format for so many columns, and what multiplying it by them costs.
 PlannedNode with_weight(const NodeContext& at, Index columns, Index groups) {
   const WeightInfo& w = weight_of(at, at.node);
   PlannedNode planned;
-  planned.format = choose_format(at.weights.density(at.node.weight), columns, w.rows / groups);
+  planned.format = choose_format(at.weights.density(at.node.weight), shape_of(at, columns, w.rows / groups));
   planned.weight = at.weights.get(at.node.weight, planned.format);
   planned.multiply_adds = checked_mul(static_cast<Index>(w.values.size()), columns, "work");
   return planned;
@@ -44,7 +48,8 @@ PlannedNode expanded_conv(const NodeContext& at) {
   const WeightInfo& info = weight_of(at, before);
   const Index columns = checked_mul(x.batch, x.height * x.width, "columns");
   PlannedNode planned = with_weight(at, checked_mul(x.batch, y.height * y.width, "columns"), y.channels);
-  planned.expansion = at.weights.get(before.weight, choose_format(at.weights.density(before.weight), columns, info.rows));
+  planned.expansion =
+      at.weights.get(before.weight, choose_format(at.weights.density(before.weight), shape_of(at, columns, info.rows)));
   const Index expanding = checked_mul(static_cast<Index>(info.values.size()), columns, "work");
   planned.multiply_adds = checked_add(planned.multiply_adds, expanding, "work");
   const float* const bias = before.bias == -1 ? nullptr : at.program.constants()[static_cast<std::size_t>(before.bias)].data();
@@ -116,7 +121,9 @@ PlannedNode planned_recurrence(const NodeContext& at, Cell cell) {
                          .keeps_cells = cell == Cell::lstm && node.numbers[1] != 0};
   const Index columns = std::clamp<Index>(s.batch, 1, kSkinnyColumns);
   PlannedNode planned;
-  planned.format = choose_format(at.weights.density(node.weight), columns, s.hidden);
+  ProductShape shape = shape_of(at, columns, s.hidden);
+  shape.cached |= s.steps > 1 && w.rows * w.cols * static_cast<Index>(sizeof(float)) <= tuning().matrix_bytes;
+  planned.format = choose_format(at.weights.density(node.weight), shape);
   if (s.hidden % 2 != 0) planned.format = WeightFormat::csr;  // whose gates may begin at any row
   planned.weight = at.weights.get(node.weight, planned.format);
   const Index passes = checked_mul(s.steps, s.batch, "work");

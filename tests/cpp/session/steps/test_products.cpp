@@ -54,7 +54,7 @@ TEST(ProductSteps, OfOnePixelAreThoseOfALinearLayer) {
 TEST(ProductSteps, OfRecurrencesWithAnOddNumberOfUnitsKeepTheirRows) {
   const auto planned = [](Index hidden) {
     ProgramParts p;
-    const reference::Weights w = real_weights(3 * hidden, hidden, 0.4, 60);
+    const reference::Weights w = real_weights(3 * hidden, hidden, 0.6, 60);
     p.values = {{"gates", {kBatch, {5}, {3 * hidden}}}, {"y", {kBatch, {5}, {hidden}}}};
     p.weights = {compress(w.values.data(), 3 * hidden, hidden)};
     p.nodes = {{.operation = Operation::gru, .name = "gru", .inputs = {0}, .output = 1, .weight = 0, .numbers = {0}}};
@@ -64,7 +64,7 @@ TEST(ProductSteps, OfRecurrencesWithAnOddNumberOfUnitsKeepTheirRows) {
     const std::vector<View> views = find_views(weights.program(), 1, 0);
     return planned_recurrence({kernels(), weights, weights.program(), weights.program().nodes()[0], views, 1, 1}, Cell::gru);
   };
-  EXPECT_EQ(planned(16).format, WeightFormat::bitmask);
+  EXPECT_EQ(planned(16).format, WeightFormat::blocks8);
   EXPECT_EQ(planned(15).format, WeightFormat::csr) << "gates begin at any row";
 }
 
