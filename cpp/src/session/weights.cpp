@@ -38,7 +38,8 @@ WeightFormat choose_format(double density, const ProductShape& shape) {
   }
   // What a weight costs besides its vectors: over so few of them it is not spread.
   constexpr double kVectors = 6, kForEachLess = 0.25;
-  csr += density * kForEachLess * std::max(0.0, kVectors - static_cast<double>((columns + lanes - 1) / lanes));
+  const Index vectors = (columns + lanes - 1) / lanes;
+  csr += density * kForEachLess * std::max(0.0, kVectors - static_cast<double>(vectors));
   if (csr <= product_cost("bsr4x1", 1.0, columns)) return WeightFormat::csr;
   return group_rows % 4 == 0 ? WeightFormat::strips4 : group_rows % 2 == 0 ? WeightFormat::strips2 : WeightFormat::csr;
 }
