@@ -1,9 +1,9 @@
 // What is applied to every output last.
 //
 // Method   exp by reduction to |r| ≤ ln 2 / 2 and a polynomial, times a power of two so that neither large nor subnormal
-// results
-//          leave float's range before the last operation. sigmoid and silu follow from exp(−x), tanh from exp(−2|x|); gelu from
-//          Φ(−t) = exp(−t² / 2)·g(t) / (t + 3.5), g a polynomial in (t − 3.5) / (t + 3.5), with t² kept to twice the digits.
+//          results leave float's range before the last operation. sigmoid and silu follow from exp(−x), tanh from
+//          exp(−2|x|); gelu from Φ(−t) = exp(−t² / 2)·g(t) / (t + 3.5), g a polynomial in (t − 3.5) / (t + 3.5), with t² kept
+//          to twice the digits.
 //          Coefficients: minimax fits of relative error, below 10⁻⁸ before they are rounded.
 // Cost     per vector: 15 to 40 operations, one or two of them divisions; none, relu and relu6 are a comparison each.
 // Error    against the exact function of the same float, in units of its last place (2⁻¹⁴⁹ among subnormals):

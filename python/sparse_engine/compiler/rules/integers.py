@@ -51,6 +51,8 @@ class Bounds:
         if isinstance(argument, fx.Node):
             if argument in self._known:
                 return self._known[argument]
+            if held is not None and held.is_floating_point():
+                return MOST_EXACT + 1  # it may be infinite, and large to look through
             if held is not None:
                 return int(held.abs().max()) if held.numel() and held.dtype != torch.bool else 1
             known = argument.meta.get("val")

@@ -34,6 +34,12 @@ def test_floats_of_known_size_become_integers():
     expect_torch_on(lambda x: x + (torch.cumsum(ones(x), dim=1) * ones(x) - 1).long(), torch.randn(5, 6), tolerance=0)
 
 
+def test_floats_that_are_known_may_be_infinite_or_no_numbers():
+    mask = torch.full((5, 5), -torch.inf).triu(1)
+    expect_torch_on(lambda x: torch.softmax(x + mask, -1), torch.randn(4, 5, 5))
+    expect_torch_on(lambda x: (torch.where(x > 0, x, mask) > -9) * 1.0, torch.randn(4, 5, 5))
+
+
 def test_truth_values_are_inputs():
     torch.manual_seed(0)
     seen = torch.rand(5, 6) > 0.5
