@@ -25,7 +25,7 @@ struct TileShape {
   bool operator==(const TileShape&) const = default;
 };
 
-// One tile of rows times up to 64 columns of X.
+// One tile of rows times columns of X.
 struct TileJob {
   const Kernels* kernels;  // of the whole call: `width` and the layout of x fit these
   Index tile;
@@ -40,7 +40,8 @@ struct TileJob {
   bool fetch_y;               // y is written for the first time and too large to be in the cache
   bool stream_y;              // nor will it be when it is read: its rows are kTileColumns wide and whole cache lines
   const PanelPlaces* places;  // null, or where columns go that are not all outputs
-  float* partial;             // where sums wait between blocks, tile rows × 64; may be y
+  float* partial;             // where sums wait between blocks, tile rows × width; may be y
+  Index partial_row_stride;
 };
 
 // A matrix laid out for wide products.

@@ -103,9 +103,9 @@ class StripTiles final : public Tiles {
       args.x = job.x + block * shape_.block_channels * shape_.channel_step;
       args.bias = first && job.bias ? job.bias + row_begin(job.tile) : nullptr;
       args.sums = first ? job.initial : job.partial;
-      args.sums_row_stride = first ? job.initial_row_stride : kTileColumns;
+      args.sums_row_stride = first ? job.initial_row_stride : job.partial_row_stride;
       args.y = last ? job.y : job.partial;
-      args.y_row_stride = last ? job.y_row_stride : kTileColumns;
+      args.y_row_stride = last ? job.y_row_stride : job.partial_row_stride;
       args.fetch_y = last && job.fetch_y;
       args.stream_y = last && job.stream_y;
       args.places = last ? job.places : nullptr;

@@ -14,8 +14,9 @@
 
 namespace sparse_engine {
 
-// Columns of X that one tile of a wide product covers, whatever the vector width.
-inline constexpr int kTileColumns = 64;
+// Columns of X that one tile of a wide product covers, whatever the vector width; and the most, where a tile is as wide as
+// eight vectors: sums of fewer wait for one another, as a processor begins two fma a cycle and ends each after four.
+inline constexpr int kTileColumns = 64, kMostTileColumns = 128;
 
 inline constexpr std::int64_t kLineFloats = 16;  // of a cache line
 
@@ -36,9 +37,9 @@ inline constexpr int kLeastPicked = 8;
 // are outputs, followed by any others, and from which element on they are stored. What the others leave there is overwritten by
 // the next vector, of this panel or the next; from `whole` on vectors would reach past the end, and only outputs are stored.
 struct PanelPlaces {
-  std::int32_t begins[kTileColumns / kLeastPicked], outputs[kTileColumns / kLeastPicked];
+  std::int32_t begins[kMostTileColumns / kLeastPicked], outputs[kMostTileColumns / kLeastPicked];
   std::int32_t whole;
-  std::uint32_t lanes[kTileColumns];  // vector by vector
+  std::uint32_t lanes[kMostTileColumns];  // vector by vector
 };
 
 // One block of columns of a tile of rows, see spmm.hpp. A strip is `height` rows that share their columns.

@@ -54,17 +54,17 @@ void expect_product(const Tiles& tiles, const Weights& w, Index group_rows) {
   const Index channels = (w.cols + taps - 1) / taps;
   Index last_tap = 0;
   for (const std::int32_t tap : shape.taps) last_tap = std::max<Index>(last_tap, tap);
-  const std::vector<float> x = integers(channels * shape.channel_step + last_tap + kTileColumns, 191),
+  const std::vector<float> x = integers(channels * shape.channel_step + last_tap + kMostTileColumns, 191),
                            bias = integers(w.rows, 192);
   EXPECT_EQ(shape.group_rows, group_rows);
   for_each_isa([&] {
-    for (const Index width : {Index{kernels().lanes}, Index{3} * kernels().lanes, Index{kTileColumns}}) {
-      if (width > kTileColumns) continue;
+    for (const Index width :
+         {Index{kernels().lanes}, Index{3} * kernels().lanes, Index{8} * kernels().lanes, Index{kTileColumns}}) {
       Index row = 0;
       for (Index tile = 0; tile < tiles.count(); ++tile) {
         ASSERT_EQ(tiles.row_begin(tile), row);
         const Index rows = tiles.row_end(tile) - row;
-        std::vector<float> partial(rows * kTileColumns, kNaN), y(rows * (width + 1), kNaN);
+        std::vector<float> partial(rows * (width + 2), kNaN), y(rows * (width + 1), kNaN);
         tiles.multiply({.kernels = &kernels(),
                         .tile = tile,
                         .x = x.data(),
@@ -78,7 +78,8 @@ void expect_product(const Tiles& tiles, const Weights& w, Index group_rows) {
                         .fetch_y = true,
                         .stream_y = false,
                         .places = nullptr,
-                        .partial = partial.data()});
+                        .partial = partial.data(),
+                        .partial_row_stride = width + 2});
         for (Index r = 0; r < rows; ++r)
           for (Index c = 0; c < width; ++c) {
             double sum = bias[row + r];

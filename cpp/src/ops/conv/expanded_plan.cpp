@@ -24,7 +24,7 @@ class ExpandedPlan final : public Plan {
     groups_ = (channels_ + group_ - 1) / group_;
     cut_into_bands(threads);
     // As wide as a row's sums fit the registers, where one block of columns is all of them.
-    const Index widest = std::max<Index>(kTileColumns, Index{8} * table.lanes);
+    const Index widest = widest_tile(table);
     const TileShape wide = panel_shape(e.weight, group_, x.channels, widest);
     panel_ = x.channels * widest <= tuning().block_floats && wide.block_channels >= x.channels ? widest : kTileColumns;
     expand_ = e.weight.plans().layouts().tiles(panel_ == widest ? wide : panel_shape(e.weight, group_, x.channels, panel_));
@@ -104,7 +104,8 @@ class ExpandedPlan final : public Plan {
                          .fetch_y = false,
                          .stream_y = false,
                          .places = nullptr,
-                         .partial = partial});
+                         .partial = partial,
+                         .partial_row_stride = kTileColumns});
     }
   }
 

@@ -10,8 +10,6 @@
 namespace sparse_engine {
 namespace {
 
-constexpr Index kTile = kTileColumns;
-
 // Which input coordinate the cells of one phase come from, along one axis: cell q holds input q·stride + first.
 struct Axis {
   Index first;  // input coordinate of cell 0; negative inside the padding
@@ -158,9 +156,9 @@ void pack_planes(const Kernels& table, const ConstImages& x, const Conv2dParams&
 namespace {
 
 // Channels of a block: a power of two, so that sizes of input share layouts.
-Index channels_per_block(const Conv2dParams& s, const Geometry& g, Index channels, const Matrix& w) {
+Index channels_per_block(const Conv2dParams& s, const Geometry& g, Index channels, const Matrix& w, Index tile_columns) {
   const Index floats = block_floats(w);
-  const Index width = std::min(kTile, g.positions);
+  const Index width = std::min(tile_columns, g.positions);
   const Index phases = g.phases_h * g.phases_w;
   const Index rows_read = (s.kernel_h - 1) * s.dilation_h / s.stride_h;
   const Index cols_read = (s.kernel_w - 1) * s.dilation_w / s.stride_w;
@@ -173,8 +171,9 @@ Index channels_per_block(const Conv2dParams& s, const Geometry& g, Index channel
 
 }  // namespace
 
-TileShape planes_shape(const Conv2dParams& s, const Geometry& g, Index rows, Index channels, const Matrix& w) {
-  const Index block = std::max<Index>(1, channels_per_block(s, g, channels, w));
+TileShape planes_shape(const Conv2dParams& s, const Geometry& g, Index rows, Index channels, const Matrix& w,
+                       Index tile_columns) {
+  const Index block = std::max<Index>(1, channels_per_block(s, g, channels, w, tile_columns));
   check_reachable(g.channel_floats, block);
   TileShape shape{.group_rows = rows, .block_channels = block, .channel_step = g.channel_floats, .taps = {}};
   shape.taps.reserve(s.kernel_h * s.kernel_w);

@@ -51,7 +51,9 @@ void pack_slices(const Kernels& table, const ConstImages& x, const Slices& slice
 void pack_planes(const Kernels& table, const ConstImages& x, const Conv2dParams& s, const Geometry& g, Index image,
                  Index first_row, Index first_channel, Index channels, float* planes);
 
-// Where the columns of one group's weights, rows × channels, find their taps in the planes.
-TileShape planes_shape(const Conv2dParams& s, const Geometry& g, Index rows, Index channels, const Matrix& w);
+// Where the columns of one group's weights, rows × channels, find their taps in the planes, of which tiles take so many
+// columns.
+TileShape planes_shape(const Conv2dParams& s, const Geometry& g, Index rows, Index channels, const Matrix& w,
+                       Index tile_columns = kTileColumns);
 
 }  // namespace sparse_engine

@@ -11,13 +11,13 @@
 namespace sparse_engine {
 namespace {
 
-constexpr Index kSlack = Index{2} * kTileColumns;  // the last tile of the last plane reads up to a tile past its end
+constexpr Index kSlack = Index{2} * kMostTileColumns;  // the last tile of the last plane reads up to a tile past its end
 
 // Whether panels may end with the output rows, so that they are written where they belong instead of copied there. They have to
 // be whole vectors, and nearly as wide as others.
-bool writes_rows(const Kernels& table, const Images& y) {
-  const Index width = y.width, panels = (width + kTileColumns - 1) / kTileColumns;
-  return y.stride_w == 1 && width % (panels * table.lanes) == 0 && width / panels >= 48;
+bool writes_rows(const Kernels& table, const Images& y, Index tile_columns) {
+  const Index width = y.width, panels = (width + tile_columns - 1) / tile_columns;
+  return y.stride_w == 1 && width % (panels * table.lanes) == 0 && width / panels >= tile_columns / 4 * 3;
 }
 
 // Output rows of an image, a band at a time.
@@ -46,7 +46,13 @@ class PlanesPlan final : public Plan {
  public:
   PlanesPlan(const Kernels& table, const Matrix& w, const ConstImages& x, const Slices& slices, const Conv2dParams& s,
              const Images& y, bool residual, int threads)
-      : table_(table), x_(x), slices_(slices), s_(s), y_(y), by_row_(writes_rows(table, y)) {
+      : table_(table),
+        x_(x),
+        slices_(slices),
+        s_(s),
+        y_(y),
+        tile_columns_(widest_tile(table)),
+        by_row_(writes_rows(table, y, tile_columns_)) {
     group_channels_ = x.channels / s.groups;
     group_rows_ = w.rows() / s.groups;
     // Every third tap then loads within a cache line. Of narrow planes fewer fit the caches then; few filters repay no gaps.
@@ -59,8 +65,8 @@ class PlanesPlan final : public Plan {
     skips_gaps_ = !by_row_ && w.impl()->strip_height() == 1 && table.lanes >= kLeastPicked && !residual && y.stride_w == 1 &&
                   y.stride_h == y.width;
     planes_floats_ = checked_mul(x.channels, g_.channel_floats, "packed image");
-    output_ = TiledOutput(table, w.plans().layouts().tiles(planes_shape(s, g_, group_rows_, group_channels_, w)), g_.grid(), y,
-                          by_row_ ? TiledOutput::Rows::by_row : TiledOutput::Rows::gaps);
+    output_ = TiledOutput(table, w.plans().layouts().tiles(planes_shape(s, g_, group_rows_, group_channels_, w, tile_columns_)),
+                          g_.grid(), y, by_row_ ? TiledOutput::Rows::by_row : TiledOutput::Rows::gaps, tile_columns_);
     const Index ranges = checked_mul(x.batch, bands_.count, "bands");
     // Few bands are multiplied by several threads, each packing them for itself.
     splits_ = evenly(ranges, threads) ? 1 : std::min<Index>(threads, output_.tiles().count());
@@ -93,7 +99,7 @@ class PlanesPlan final : public Plan {
   // Panels of about equal width from position `first` on.
   void multiply(const Band& b, Index first, Index positions, const Operands& operands, float* own) const {
     const Tiles& tiles = output_.tiles();
-    const Index panels = (positions + kTileColumns - 1) / kTileColumns;
+    const Index panels = (positions + tile_columns_ - 1) / tile_columns_;
     const Index vectors = (positions + table_.lanes - 1) / table_.lanes;
     const Index panel_columns = (vectors + panels - 1) / panels * table_.lanes;
     for (Index position = first; position < first + positions; position += panel_columns) {
@@ -117,6 +123,7 @@ class PlanesPlan final : public Plan {
   Images y_;
   Geometry g_;  // of a band
   Bands bands_;
+  Index tile_columns_;
   TiledOutput output_;
   Index group_channels_, group_rows_, splits_, planes_floats_;
   bool by_row_, skips_gaps_;

@@ -7,6 +7,7 @@
 
 #include "base/aligned_array.hpp"
 #include "base/registry.hpp"
+#include "ops/spmm/blocks.hpp"
 
 namespace sparse_engine {
 namespace {
@@ -31,9 +32,10 @@ class Sample {
     }
     order_.resize(kRows + kStripsAhead);
     x_.resize(std::size_t{kChannels} * kPlane + std::size_t{4} * kPitch);
-    y_.resize(std::size_t{kRows} * kTileColumns);
+    y_.resize(std::size_t{kRows} * kMostTileColumns);
   }
 
+  // For a column.
   double seconds(const Kernels& table) {
     SpmmArgs<1> args{};
     args.strip_starts = strip_starts_.data();
@@ -41,12 +43,12 @@ class Sample {
     args.entries = entries_.data();
     args.x = x_.data();
     args.y = y_.data();
-    args.y_row_stride = args.sums_row_stride = kTileColumns;
+    args.y_row_stride = args.sums_row_stride = kMostTileColumns;
     args.strips = kRows;
-    args.width = kTileColumns;
+    args.width = static_cast<std::uint32_t>(widest_tile(table));
     const auto begin = std::chrono::steady_clock::now();
     for (int run = 0; run < kRuns; ++run) table.spmm(args);
-    return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count() / args.width;
   }
 
  private:

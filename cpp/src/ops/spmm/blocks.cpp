@@ -8,6 +8,9 @@
 #include "kernels/table.hpp"
 
 namespace sparse_engine {
+
+Index widest_tile(const Kernels& table) { return std::max<Index>(kTileColumns, Index{8} * table.lanes); }
+
 double density_of(const Matrix& w) {
   return static_cast<double>(w.nnz()) / std::max(1.0, static_cast<double>(w.rows()) * static_cast<double>(w.cols()));
 }

@@ -46,8 +46,8 @@ void pack_panel(const Kernels& table, const ColumnGrid& g, const ConstImages& x,
   }
 }
 
-void unpack_result(const Kernels& table, const ColumnGrid& g, const float* result, Index channels, Index first, Index count,
-                   const Images& y) {
+void unpack_result(const Kernels& table, const ColumnGrid& g, const float* result, Index result_pitch, Index channels,
+                   Index first, Index count, const Images& y) {
   if (channels == 1 && first == 0 && count == g.columns()) {  // one plane: its rows in one call
     table.panel_unpack({.source = result,
                         .source_stride = g.pitch,
@@ -60,7 +60,7 @@ void unpack_result(const Kernels& table, const ColumnGrid& g, const float* resul
   }
   for_each_run(g, has_gaps(g, y), first, count, [&](Index image, Index h, Index w, Index columns, Index at) {
     table.panel_unpack({.source = result + at,
-                        .source_stride = kTileColumns,
+                        .source_stride = result_pitch,
                         .rows = channels,
                         .columns = columns,
                         .target = y.data + image * y.stride_n + h * y.stride_h + w * y.stride_w,
@@ -70,7 +70,7 @@ void unpack_result(const Kernels& table, const ColumnGrid& g, const float* resul
 }
 
 void pack_result(const Kernels& table, const ColumnGrid& g, const ConstImages& y, Index channels, Index first, Index count,
-                 float* result) {
+                 float* result, Index result_pitch) {
   for_each_run(g, has_gaps(g, y), first, count, [&](Index image, Index h, Index w, Index columns, Index at) {
     table.panel_pack({.source = y.data + image * y.stride_n + h * y.stride_h + w * y.stride_w,
                       .row_stride = y.stride_c,
@@ -78,7 +78,7 @@ void pack_result(const Kernels& table, const ColumnGrid& g, const ConstImages& y
                       .rows = channels,
                       .columns = columns,
                       .target = result + at,
-                      .target_stride = kTileColumns,
+                      .target_stride = result_pitch,
                       .target_columns = columns});
   });
 }

@@ -19,12 +19,12 @@ struct ColumnGrid {
 void pack_panel(const Kernels& table, const ColumnGrid& g, const ConstImages& x, Index first, Index count, float* panel,
                 Index panel_stride);
 
-// Writes those columns of a result, rows kTileColumns apart, that are outputs to y.
-void unpack_result(const Kernels& table, const ColumnGrid& g, const float* result, Index channels, Index first, Index count,
-                   const Images& y);
+// Writes those columns of a result that are outputs to y.
+void unpack_result(const Kernels& table, const ColumnGrid& g, const float* result, Index result_pitch, Index channels,
+                   Index first, Index count, const Images& y);
 
 // The way back: copies from y what unpack_result would write, and leaves the rest of `result` as it is.
 void pack_result(const Kernels& table, const ColumnGrid& g, const ConstImages& y, Index channels, Index first, Index count,
-                 float* result);
+                 float* result, Index result_pitch);
 
 }  // namespace sparse_engine

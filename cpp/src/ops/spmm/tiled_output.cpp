@@ -15,8 +15,8 @@ bool is_line(const float* p) { return reinterpret_cast<std::uintptr_t>(p) % (kLi
 }  // namespace
 
 TiledOutput::TiledOutput(const Kernels& table, std::shared_ptr<const Tiles> tiles, const ColumnGrid& grid, const Images& y,
-                         Rows rows)
-    : table_(&table), tiles_(std::move(tiles)), grid_(grid), y_(y), rows_(rows) {
+                         Rows rows, Index columns)
+    : table_(&table), tiles_(std::move(tiles)), grid_(grid), y_(y), rows_(rows), pitch_(columns) {
   const Index images = checked_mul(y.batch, y.channels, "y"), positions = checked_mul(y.height, y.width, "y");
   const Index bytes = checked_mul(checked_mul(images, positions, "y"), sizeof(float), "y in bytes");
   large_ = bytes > tuning().near_bytes;
@@ -26,7 +26,7 @@ TiledOutput::TiledOutput(const Kernels& table, std::shared_ptr<const Tiles> tile
 Index TiledOutput::result_floats() const {
   Index rows = 0;
   for (Index tile = 0; tile < tiles_->count(); ++tile) rows = std::max(rows, tiles_->row_end(tile) - tiles_->row_begin(tile));
-  return rows * kTileColumns;
+  return rows * pitch_;
 }
 
 void TiledOutput::multiply(Index tile, const float* x, const ColumnRange& p, const Operands& operands, float* result,
@@ -47,10 +47,10 @@ void TiledOutput::multiply(Index tile, const float* x, const ColumnRange& p, con
   if (residual && direct) {
     residual += offset;
   } else if (residual) {
-    std::fill_n(result, (channels - 1) * kTileColumns + std::max<Index>(kTileColumns, width), 0.0f);
+    std::fill_n(result, channels * pitch_, 0.0f);
     const ConstImages source{residual + corner, y_.batch,    y_.channels, y_.height,  y_.width,
                              y_.stride_n,       y_.stride_c, y_.stride_h, y_.stride_w};
-    pack_result(table, grid_, source, channels, p.position, p.columns, result);
+    pack_result(table, grid_, source, channels, p.position, p.columns, result, pitch_);
     residual = result;
   }
   float* const target = operands.y + offset;
@@ -60,18 +60,19 @@ void TiledOutput::multiply(Index tile, const float* x, const ColumnRange& p, con
                     .width = width,
                     .bias = operands.epilogue.bias,
                     .initial = residual,
-                    .initial_row_stride = direct ? y_.stride_c : kTileColumns,
+                    .initial_row_stride = direct ? y_.stride_c : pitch_,
                     .activation = operands.epilogue.activation,
                     .y = direct ? target : result,
-                    .y_row_stride = direct ? y_.stride_c : kTileColumns,
+                    .y_row_stride = direct ? y_.stride_c : pitch_,
                     .fetch_y = direct && large_,
                     .stream_y = direct && !places && streamed_ && p.columns == kTileColumns && is_line(target),
                     .places = places,
-                    .partial = result});
+                    .partial = result,
+                    .partial_row_stride = pitch_});
   if (direct) return;
   Images to = y_;
   to.data = operands.y + corner;
-  unpack_result(table, grid_, result, channels, p.position, p.columns, to);
+  unpack_result(table, grid_, result, pitch_, channels, p.position, p.columns, to);
 }
 
 PanelPlaces TiledOutput::places_of(const ColumnRange& p, Index rows) const {

@@ -25,10 +25,12 @@ class TiledOutput {
 
   TiledOutput() = default;
   // `y` without data: its shape and strides. `grid` of an image, or of a band of one.
-  TiledOutput(const Kernels& table, std::shared_ptr<const Tiles> tiles, const ColumnGrid& grid, const Images& y, Rows rows);
+  // Ranges have up to `columns`.
+  TiledOutput(const Kernels& table, std::shared_ptr<const Tiles> tiles, const ColumnGrid& grid, const Images& y, Rows rows,
+              Index columns = kTileColumns);
 
   const Tiles& tiles() const { return *tiles_; }
-  Index result_floats() const;  // scratch for multiply(), of ranges of up to a panel
+  Index result_floats() const;  // scratch for multiply(), of ranges of up to as many columns as were said
 
   // x: the tile's input channels, from the first position on; `places`, for gaps: which columns are outputs.
   void multiply(Index tile, const float* x, const ColumnRange& p, const Operands& operands, float* result,
@@ -42,8 +44,9 @@ class TiledOutput {
   ColumnGrid grid_{};
   Images y_{};
   Rows rows_ = Rows::gaps;
-  bool large_ = false;     // y is not in the cores' own caches
-  bool streamed_ = false;  // nor in any when it is read
+  Index pitch_ = kTileColumns;  // of a result
+  bool large_ = false;          // y is not in the cores' own caches
+  bool streamed_ = false;       // nor in any when it is read
 };
 
 }  // namespace sparse_engine

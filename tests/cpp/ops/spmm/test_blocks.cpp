@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include "base/registry.hpp"
 #include "base/tuning.hpp"
 #include "reference.hpp"
 #include "sparse_engine/bsr.hpp"
@@ -35,7 +36,16 @@ TEST(Blocks, OfStripsFitTheFirstCacheWhereNearlyAllWeightsAreStored) {
   };
   EXPECT_LE(block_bytes(), three_quarters_of_level1());
   for (Index row = 4; row < 64; ++row) std::fill_n(weights.begin() + row * 2000, 2000, 0.0f);
-  EXPECT_GT(block_bytes(), tuning().strip_block_floats * static_cast<Index>(sizeof(float)) / 2) << "strips of few blocks would add up their sums again and again";
+  EXPECT_GT(block_bytes(), tuning().strip_block_floats * static_cast<Index>(sizeof(float)) / 2)
+      << "strips of few blocks would add up their sums again and again";
+}
+
+TEST(Blocks, WidestTilesAreEightVectorsAndFitTheirPlaces) {
+  for_each_isa([] {
+    EXPECT_GE(widest_tile(kernels()), Index{8} * kernels().lanes);
+    EXPECT_LE(widest_tile(kernels()), kMostTileColumns);
+    EXPECT_EQ(widest_tile(kernels()) % kernels().lanes, 0);
+  });
 }
 
 TEST(Blocks, BeyondOffsetsOf32BitsAreRefused) {

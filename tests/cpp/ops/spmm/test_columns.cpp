@@ -37,10 +37,10 @@ TEST(Columns, BetweenRowsAreLeftOutOfResults) {
   const std::vector<float> result = reals(kChannels * kTileColumns, 1);
   for_each_isa([&] {
     std::vector<float> y(kChannels * kHeight * kWidth, kNaN), back(result.size(), -1.0f);
-    unpack_result(kernels(), grid, result.data(), kChannels, 0, grid.columns(),
+    unpack_result(kernels(), grid, result.data(), kTileColumns, kChannels, 0, grid.columns(),
                   {y.data(), 1, kChannels, kHeight, kWidth, 0, kHeight * kWidth, kWidth, 1});
     pack_result(kernels(), grid, {y.data(), 1, kChannels, kHeight, kWidth, 0, kHeight * kWidth, kWidth, 1}, kChannels, 0,
-                grid.columns(), back.data());
+                grid.columns(), back.data(), kTileColumns);
     for (Index c = 0; c < kChannels; ++c)
       for (Index p = 0; p < kTileColumns; ++p) {
         const bool output = p < grid.columns() && p % kPitch < kWidth;

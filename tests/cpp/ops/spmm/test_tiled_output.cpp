@@ -21,6 +21,9 @@ TEST(TiledOutput, ScratchHoldsTheLargestTile) {
   const TiledOutput output(kernels(), tiles, {1, 64, 64}, {nullptr, 1, 300, 1, 64, 0, 64, 64, 1},
                            TiledOutput::Rows::contiguous);
   EXPECT_EQ(output.result_floats(), largest * 64);
+  const TiledOutput wide(kernels(), tiles, {1, 64, 64}, {nullptr, 1, 300, 1, 64, 0, 64, 64, 1}, TiledOutput::Rows::contiguous,
+                         kMostTileColumns);
+  EXPECT_EQ(wide.result_floats(), largest * kMostTileColumns);
 }
 
 TEST(TiledOutput, PlacesNameTheColumnsThatAreOutputs) {
