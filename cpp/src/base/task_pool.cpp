@@ -3,22 +3,30 @@
 #include <pthread.h>
 
 #include <atomic>
+#include <chrono>
 #include <string>
 #include <thread>
 #include <vector>
 
+#include "base/core_of_caller.hpp"
 #include "base/parallel.hpp"
 #include "base/tuning.hpp"
 
 namespace sparse_engine {
 
 using parallel::FloatEnvironment;
+using Clock = std::chrono::steady_clock;
+
+namespace {
+constexpr int kAsleep = -2;
+}
 
 struct TaskPool::State {
   // Tasks of one worker: the number of the run in the upper half, how many nobody has claimed in the lower. A worker that is
   // late finds the number of another run and claims nothing of it.
   struct alignas(64) Share {
     std::atomic<std::uint64_t> left{0};
+    std::atomic<int> core{kAsleep};  // that the worker was on when it began its last run
   };
 
   explicit State(int threads) : shares(static_cast<std::size_t>(threads)), forks(parallel::forks.load()) {}
@@ -45,6 +53,7 @@ struct TaskPool::State {
   void serve(int worker) {
     pthread_setname_np(pthread_self(), ("sparse-" + std::to_string(worker)).c_str());
     std::uint32_t number = 0;
+    std::atomic<int>& core = shares[static_cast<std::size_t>(worker)].core;
     while (true) {
       std::uint32_t now = run.load(std::memory_order_acquire);
       for (int spins = 0; now == number; now = run.load(std::memory_order_acquire)) {
@@ -52,13 +61,29 @@ struct TaskPool::State {
           parallel::spin(spins++, Tuning::session.spins);
         else if (in_series.load(std::memory_order_relaxed))
           std::this_thread::yield();
-        else
+        else {
+          core.store(kAsleep, std::memory_order_relaxed);
           run.wait(number, std::memory_order_acquire);
+        }
       }
       number = now;
       if (stopping.load(std::memory_order_relaxed)) return;
+      if (const int here = current_core(); core.load(std::memory_order_relaxed) != here)
+        core.store(here, std::memory_order_relaxed);
       work(worker, number);
     }
+  }
+
+  // Workers that have not come when they should, and those that came to the core that the caller keeps busy, are sent
+  // elsewhere.
+  void look_for_workers() {
+    const auto since = std::chrono::nanoseconds(Clock::now() - begin).count();
+    if (since < look_after) return;
+    look_after = 2 * since;
+    const int here = current_core();
+    for (std::size_t worker = 1; worker < shares.size(); ++worker)
+      if (const int core = shares[worker].core.load(std::memory_order_relaxed); core == kAsleep || core == here)
+        leave_core_of_caller(workers[worker - 1]);
   }
 
   std::vector<Share> shares;
@@ -69,6 +94,9 @@ struct TaskPool::State {
   Function function = nullptr;
   const void* context = nullptr;
   FloatEnvironment::Mode mode{};
+  // Of the current series, the caller's.
+  Clock::time_point begin;
+  Index look_after = 0;  // nanoseconds
   alignas(64) std::atomic<std::int64_t> done{0};
   alignas(64) std::atomic<std::uint32_t> run{0};
   std::atomic<bool> in_series{false};
@@ -99,6 +127,8 @@ bool TaskPool::serial() const { return !state_ || state_->forks != parallel::for
 // A run of nothing wakes who sleeps: the shares are still of another.
 void TaskPool::begin_series() {
   if (serial()) return;
+  state_->begin = Clock::now();
+  state_->look_after = Tuning::session.late;
   state_->in_series.store(true, std::memory_order_relaxed);
   state_->run.fetch_add(1, std::memory_order_release);
   state_->run.notify_all();
@@ -114,6 +144,7 @@ void TaskPool::run_tasks(std::int64_t tasks, Function function, const void* cont
     return;
   }
   State& s = *state_;
+  if (s.in_series.load(std::memory_order_relaxed)) s.look_for_workers();
   s.tasks = tasks;
   s.function = function;
   s.context = context;

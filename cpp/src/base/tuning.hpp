@@ -52,6 +52,7 @@ struct SlicedCsrTuning {
 // Steps of a session, whose workers look out for the next one and cost a microsecond to reach.
 struct SessionTuning {
   int spins = 3000;                 // before a worker without a run sleeps: some tens of µs
+  Index late = 100'000;             // nanoseconds after which a worker that was woken is asked about [064]
   Index serial_below = 60'000;      // multiply-adds, or floats read or written: about 3 µs
   Index least_columns_apart = 32;   // of a product of one image: fewer, and each weight is read for too few of them
   Index rows_together = 512;        // of calls that run at once: weights are read once for them, values stay in L3

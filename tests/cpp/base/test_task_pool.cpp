@@ -1,6 +1,7 @@
 #include "base/task_pool.hpp"
 
 #include <gtest/gtest.h>
+#include <sched.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -69,14 +70,26 @@ TEST(TaskPool, WakesWorkersThatFellAsleep) {
   }
 }
 
+// Files in /proc about the threads that pools named.
+std::vector<std::filesystem::path> workers_in_proc() {
+  std::vector<std::filesystem::path> found;
+  for (const auto& task : std::filesystem::directory_iterator("/proc/self/task")) {
+    std::ifstream file(task.path() / "comm");
+    std::string name;
+    std::getline(file, name);
+    if (name.starts_with("sparse-")) found.push_back(task.path());
+  }
+  return found;
+}
+
 // 'S' where the threads that pools named sleep, 'R' where one of them looks out for work.
 char state_of_workers() {
   char found = 'S';
-  for (const auto& task : std::filesystem::directory_iterator("/proc/self/task")) {
-    std::ifstream file(task.path() / "stat");
+  for (const auto& worker : workers_in_proc()) {
+    std::ifstream file(worker / "stat");
     std::string line;
     std::getline(file, line);
-    if (line.find("(sparse-") != std::string::npos && line[line.find(") ") + 2] == 'R') found = 'R';
+    if (line[line.find(") ") + 2] == 'R') found = 'R';
   }
   return found;
 }
@@ -102,6 +115,41 @@ TEST(TaskPool, KeepsWorkersAwakeDuringASeriesAndNoLonger) {
     EXPECT_EQ(tasks, 10);
   }
   EXPECT_TRUE(comes_to('S'));
+}
+
+// A worker that a scheduler woke where its caller computes.
+TEST(TaskPool, FetchesWorkersFromTheCoreOfTheCaller) {
+  cpu_set_t before;
+  ASSERT_EQ(sched_getaffinity(0, sizeof before, &before), 0);
+  if (CPU_COUNT(&before) < 2) GTEST_SKIP() << "one core";
+  TaskPool pool(2);
+  std::filesystem::path worker;
+  for (int i = 0; i < 1000 && worker.empty(); ++i) {
+    if (const auto found = workers_in_proc(); !found.empty()) worker = found.front();
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+  ASSERT_FALSE(worker.empty());
+  const pid_t id = std::stoi(worker.filename());
+  const int here = sched_getcpu();
+  cpu_set_t one;
+  CPU_ZERO(&one);
+  CPU_SET(here, &one);
+  ASSERT_EQ(sched_setaffinity(0, sizeof one, &one), 0);
+  ASSERT_EQ(sched_setaffinity(id, sizeof one, &one), 0);
+  while (state_of_workers() != 'S') std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  std::atomic<int> elsewhere{0};
+  {
+    const TaskPool::Series series(pool);
+    ASSERT_EQ(sched_setaffinity(id, sizeof before, &before), 0);  // it may run elsewhere, which moves nothing
+    for (int run = 0; run < 50; ++run)
+      pool.run(4, [&](std::int64_t, int number) {
+        if (number == 1 && sched_getcpu() != here) ++elsewhere;
+        const auto begin = std::chrono::steady_clock::now();
+        while (std::chrono::steady_clock::now() - begin < std::chrono::microseconds(100)) continue;
+      });
+  }
+  ASSERT_EQ(sched_setaffinity(0, sizeof before, &before), 0);
+  EXPECT_GT(elsewhere, 0);
 }
 
 TEST(TaskPool, ManyLiveSideBySide) {
