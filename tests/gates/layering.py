@@ -23,8 +23,8 @@ STANDARD = re.compile(r"^[a-z_]+$")  # standard C++ headers have neither dot nor
 KERNEL_SYSTEM = {"immintrin.h", "arm_neon.h", "stdint.h", "cstdint"}
 C_SYSTEM = {"c_api.h": {"stddef.h", "stdint.h"}}  # a header that C reads
 MEMORY_SYSTEM = {"sys/mman.h"}
-THREADED = {"cpp/src/base/parallel.hpp", "cpp/src/base/task_pool.cpp"}  # nobody else names a thread
-PARALLEL_SYSTEM = {"pthread.h", "sys/stat.h", "omp.h", "immintrin.h"}
+THREADED = {f"cpp/src/base/{name}" for name in ("parallel.hpp", "task_pool.cpp", "core_of_caller.hpp", "core_of_caller.cpp")}
+PARALLEL_SYSTEM = {"pthread.h", "sched.h", "sys/stat.h", "omp.h", "immintrin.h"}  # and nobody else names a thread
 # Layers of cpp/src, and the lower ones they may include. Public headers belong to the layer that implements them.
 LAYERS = {
     "kernels": set(),

@@ -9,9 +9,9 @@ namespace sparse_engine {
 
 // Workers have shares of neighbouring tasks, the same in every run of as many tasks, as what a core wrote last it reads
 // fastest; one that is done with its own takes from the others'. Between runs they look out for the next one for some tens of
-// microseconds, and sleep then; while the caller is at a series of runs, they stay awake, and on other cores than its own where
-// they may. The caller's subnormal and rounding
-// modes hold in every task. After fork() the child computes serially. For one caller at a time.
+// microseconds, and sleep then; while the caller is at a series of runs, they stay awake, on other cores than its own where
+// they may. The caller's subnormal and rounding modes hold in every task. After fork() the child computes serially. For one
+// caller at a time.
 class TaskPool {
  public:
   explicit TaskPool(int threads);  // the caller is one of them; throws std::system_error where none can be started
