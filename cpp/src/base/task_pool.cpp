@@ -39,14 +39,16 @@ struct TaskPool::State {
       const std::size_t from = (static_cast<std::size_t>(worker) + other) % count;
       std::atomic<std::uint64_t>& left = shares[from].left;
       std::uint64_t seen = left.load(std::memory_order_acquire);
+      std::int64_t made = 0;
       while (seen >> 32 == number && static_cast<std::uint32_t>(seen) != 0) {
         if (!left.compare_exchange_weak(seen, seen - 1, std::memory_order_acq_rel, std::memory_order_acquire)) continue;
         if (worker != 0) FloatEnvironment::set(mode);
         const std::int64_t end = tasks * (static_cast<std::int64_t>(from) + 1) / static_cast<std::int64_t>(count);
         function(context, end - static_cast<std::uint32_t>(seen), worker);
-        done.fetch_add(1, std::memory_order_release);
+        ++made;
         seen = left.load(std::memory_order_acquire);
       }
+      if (made != 0) done.fetch_add(made, std::memory_order_release);
     }
   }
 
