@@ -57,6 +57,7 @@ struct SessionTuning {
   Index least_columns_apart = 32;   // of a product of one image: fewer, and each weight is read for too few of them
   Index rows_together = 512;        // of calls that run at once: weights are read once for them, values stay in L3
   Index elementwise_floats = 8192;  // of a task: 32 KB, some µs
+  Index activated_together = 4096;  // floats of planes that are activated when they are done: 16 KB, which stay in L1
   Index pool_channels = 8;          // of a task
   Index matmul_columns = 48;        // of a task: four vectors of 12 floats' sums, or three of 16; an odd number of lines
   Index attention_few_queries = 6;  // of a head, that read keys and values where they lie: 8 gain nothing [052]

@@ -72,7 +72,7 @@ template <int kSize, int kStride, bool kInside>
 [[gnu::noinline]] void depthwise_column(const DepthwiseArgs& args, int64_t first) {
   const DepthwiseArgs a = args;
   // As many sums as leave room for a row's taps.
-  constexpr int kRows = kLanes == 16 && kSize == 3 ? 7 : 4;
+  constexpr int kRows = kSize == 5 || (kLanes == 16 && kSize == 3) ? 7 : 4;
   const int64_t column = first * kStride - a.pad_left;
   TapLanes<kStride> lanes[kSize];
   for (int j = 0; j < kSize; ++j) lanes[j] = tap_lanes<kStride>(column + j, a.width);

@@ -64,16 +64,24 @@ struct Pack {
 
 constexpr int kPacked = 4;
 
-// f of each vector, packs first.
+// f of kVectors vectors, as one pack.
+template <int kVectors, class Function>
+[[gnu::always_inline]] inline void as_pack(Vec* v, Function f) {
+  const Pack<kVectors> made = f(pack_of<kVectors>([&](int i) { return v[i]; }));
+#pragma GCC unroll 8
+  for (int i = 0; i < kVectors; ++i) v[i] = made.v[i];
+}
+
+// f of each vector, in packs as large as there are.
 template <class Function>
 [[gnu::always_inline]] inline void by_packs(Vec* v, int count, Function f) {
-  int i = 0;
-  for (; i + kPacked <= count; i += kPacked) {
-    const Pack<kPacked> made = f(pack_of<kPacked>([&](int j) { return v[i + j]; }));
-#pragma GCC unroll 8
-    for (int j = 0; j < kPacked; ++j) v[i + j] = made.v[j];
+  for (; count >= kPacked; count -= kPacked, v += kPacked) as_pack<kPacked>(v, f);
+  switch (count) {
+    case 3: return as_pack<3>(v, f);
+    case 2: return as_pack<2>(v, f);
+    case 1: *v = f(*v);
+    default: return;
   }
-  for (; i < count; ++i) v[i] = f(v[i]);
 }
 
 }  // namespace

@@ -8,10 +8,16 @@
 
 namespace sparse_engine {
 
-// Some rows of a plane, and what of them an output row reads.
+// Some rows of each channel's plane.
 struct PlaneRows {
-  const float* data;  // of the first of them
-  Index stride, first, count;
+  const float* data;  // of the first channel, the first of them
+  Index channel_stride, stride, first, count;
+};
+
+// Where output rows [first, first + rows) of each channel go, `columns` wide.
+struct OutputRows {
+  float* data;  // of the first channel, the first of them
+  Index channel_stride, stride, first, rows, columns;
 };
 
 class DepthwiseFilter {
@@ -23,12 +29,13 @@ class DepthwiseFilter {
   // A row of W for each channel.
   DepthwiseFilter(const Kernels& table, const Matrix& w, const Conv2dParams& s);
 
-  // Output rows [first, first + rows) of one channel, `columns` wide, y_row apart; `y`: the first of them. What x leaves out is
-  // padding.
-  void run(Index channel, const PlaneRows& x, Index width, const Epilogue& epilogue, Index first, Index rows, Index columns,
-           float* y, Index y_row) const;
+  // Channels [channel, channel + channels). What x leaves out is padding.
+  void run(Index channel, Index channels, const PlaneRows& x, Index width, const Epilogue& epilogue, const OutputRows& y) const;
 
  private:
+  void run_one(Index channel, const PlaneRows& x, Index width, const float* bias, Activation activation,
+               const OutputRows& y) const;
+
   const Kernels* table_;
   Conv2dParams s_;
   Array<float> taps_;

@@ -32,11 +32,19 @@ class DepthwisePlan final : public Plan {
  private:
   void run_one(Index task, const Operands& operands, const float*, float*) const override {
     const Index image = task / runs_.count, first = task % runs_.count * runs_.channels;
-    for (Index c = first; c < std::min(first + runs_.channels, x_.channels); ++c)
-      filter_.run(
-          c,
-          {.data = operands.x + image * x_.stride_n + c * x_.stride_c, .stride = x_.stride_h, .first = 0, .count = x_.height},
-          x_.width, operands.epilogue, 0, y_.height, y_.width, operands.y + image * y_.stride_n + c * y_.stride_c, y_.stride_h);
+    filter_.run(first, std::min(runs_.channels, x_.channels - first),
+                {.data = operands.x + image * x_.stride_n + first * x_.stride_c,
+                 .channel_stride = x_.stride_c,
+                 .stride = x_.stride_h,
+                 .first = 0,
+                 .count = x_.height},
+                x_.width, operands.epilogue,
+                {.data = operands.y + image * y_.stride_n + first * y_.stride_c,
+                 .channel_stride = y_.stride_c,
+                 .stride = y_.stride_h,
+                 .first = 0,
+                 .rows = y_.height,
+                 .columns = y_.width});
   }
 
   ConstImages x_;

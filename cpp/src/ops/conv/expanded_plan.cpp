@@ -81,10 +81,15 @@ class ExpandedPlan final : public Plan {
     for (Index group = groups_ * split / splits_; group < groups_ * (split + 1) / splits_; ++group) {
       const Index first = group * group_, channels = std::min(group_, channels_ - first);
       expand(group, columns, x.channels, own, expanded, partial);
-      for (Index c = 0; c < channels; ++c)
-        filter_.run(first + c, {.data = expanded + c * expanded_pitch_, .stride = x.width, .first = begin, .count = x.height},
-                    x.width, operands.epilogue, first_row, rows, y_.width,
-                    operands.y + image * y_.stride_n + (first + c) * y_.stride_c + first_row * y_.stride_h, y_.stride_h);
+      filter_.run(first, channels,
+                  {.data = expanded, .channel_stride = expanded_pitch_, .stride = x.width, .first = begin, .count = x.height},
+                  x.width, operands.epilogue,
+                  {.data = operands.y + image * y_.stride_n + first * y_.stride_c + first_row * y_.stride_h,
+                   .channel_stride = y_.stride_c,
+                   .stride = y_.stride_h,
+                   .first = first_row,
+                   .rows = rows,
+                   .columns = y_.width});
     }
   }
 
