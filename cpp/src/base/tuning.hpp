@@ -92,6 +92,11 @@ struct Tuning {
   Index in_place_uses = 16, in_place_uses_from_memory = 2;
   Index cache_sets = 64, lines_apart = 4;  // of L1; rows whose distance shares more of its factors with them collide
 
+  // Share of weights stored, and weights that use each row of X, from which a convolution copies what lies across cache lines
+  // [065].
+  double copied_from = 0.15;
+  Index copied_uses = 12;
+
   // Packing.
   Index pack_channels = 64;       // × 64 columns: half of L1, in which a transposition stays [008]
   Index zeroed_pitch = 32;        // floats: planes of rows up to so long are zeroed in one call, not two a row

@@ -29,7 +29,7 @@ struct TileShape {
 struct TileJob {
   const Kernels* kernels;  // of the whole call: `width` and the layout of x fit these
   Index tile;
-  const float* x;
+  const float* x;        // of the first block
   Index width;           // columns computed, a multiple of the kernels' lanes
   const float* bias;     // per row of the whole matrix, or null
   const float* initial;  // tile rows × width that sums begin with, initial_row_stride apart, or null; may be y or partial
@@ -37,10 +37,11 @@ struct TileJob {
   Activation activation;
   float* y;  // tile rows × width, row-major, y_row_stride apart
   Index y_row_stride;
-  bool fetch_y;               // y is written for the first time and too large to be in the cache
-  bool stream_y;              // nor will it be when it is read: its rows are kTileColumns wide and whole cache lines
-  const PanelPlaces* places;  // null, or where columns go that are not all outputs
-  float* partial;             // where sums wait between blocks, tile rows × width; may be y
+  bool fetch_y;                  // y is written for the first time and too large to be in the cache
+  bool stream_y;                 // nor will it be when it is read: its rows are kTileColumns wide and whole cache lines
+  const PanelPlaces* places;     // null, or where columns go that are not all outputs
+  Index first_block, end_block;  // sums of the blocks before are in `partial`, and those of the ones behind are to come
+  float* partial;                // where sums wait between blocks, tile rows × width; may be y
   Index partial_row_stride;
 };
 
@@ -53,6 +54,7 @@ class Tiles {
   virtual Index count() const = 0;
   virtual Index row_begin(Index tile) const = 0;
   virtual Index row_end(Index tile) const = 0;
+  virtual Index blocks() const = 0;  // of columns
   virtual void multiply(const TileJob& job) const = 0;
   // The same tiles for X as another shape says; null where they would have to be cut differently.
   virtual std::shared_ptr<const Tiles> moved(const TileShape&) const { return nullptr; }

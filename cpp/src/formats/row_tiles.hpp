@@ -81,6 +81,7 @@ class StripTiles final : public Tiles {
   Index count() const override { return static_cast<Index>(tile_starts_.size()) - 1; }
   Index row_begin(Index tile) const override { return tile_starts_[tile]; }
   Index row_end(Index tile) const override { return tile_starts_[tile + 1]; }
+  Index blocks() const override { return blocks_; }
   Index bytes() const override {
     return bytes_of(tile_starts_) + bytes_of(block_starts_) + bytes_of(strip_starts_) + bytes_of(order_) + bytes_of(entries_);
   }
@@ -94,13 +95,13 @@ class StripTiles final : public Tiles {
     args.width = static_cast<std::uint32_t>(job.width);
     args.from_afar = bytes_of(entries_) > tuning().kept_weights_bytes;
     const Index strips_before = row_begin(job.tile) / height * blocks_;
-    for (Index block = 0; block < blocks_; ++block) {
+    for (Index block = job.first_block; block < job.end_block; ++block) {
       const bool first = block == 0, last = block == blocks_ - 1;
       args.order = order_.data() + strips_before + block * strips;
       // strip_starts_ holds one more than strips for every (tile, block) before this one.
       args.strip_starts = strip_starts_.data() + strips_before + job.tile * blocks_ + block * (strips + 1);
       args.entries = entries_.data() + block_starts_[job.tile * blocks_ + block];
-      args.x = job.x + block * shape_.block_channels * shape_.channel_step;
+      args.x = job.x + (block - job.first_block) * shape_.block_channels * shape_.channel_step;
       args.bias = first && job.bias ? job.bias + row_begin(job.tile) : nullptr;
       args.sums = first ? job.initial : job.partial;
       args.sums_row_stride = first ? job.initial_row_stride : job.partial_row_stride;

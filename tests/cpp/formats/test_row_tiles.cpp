@@ -78,6 +78,8 @@ void expect_product(const Tiles& tiles, const Weights& w, Index group_rows) {
                         .fetch_y = true,
                         .stream_y = false,
                         .places = nullptr,
+                        .first_block = 0,
+                        .end_block = tiles.blocks(),
                         .partial = partial.data(),
                         .partial_row_stride = width + 2});
         for (Index r = 0; r < rows; ++r)

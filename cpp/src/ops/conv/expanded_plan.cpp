@@ -109,6 +109,8 @@ class ExpandedPlan final : public Plan {
                          .fetch_y = false,
                          .stream_y = false,
                          .places = nullptr,
+                         .first_block = 0,
+                         .end_block = expand_->blocks(),
                          .partial = partial,
                          .partial_row_stride = kTileColumns});
     }

@@ -188,4 +188,14 @@ TileShape planes_shape(const Conv2dParams& s, const Geometry& g, Index rows, Ind
   return shape;
 }
 
+TileShape copied_shape(const Conv2dParams& s, Index rows, Index channels, Index tile_columns) {
+  const Index taps = s.kernel_h * s.kernel_w;
+  const Index most = std::max<Index>(1, tuning().block_floats * 3 / 4 / (taps * tile_columns));
+  TileShape shape{
+      .group_rows = rows, .block_channels = std::min(most, channels), .channel_step = taps * tile_columns, .taps = {}};
+  check_reachable(shape.channel_step, shape.block_channels);
+  for (Index tap = 0; tap < taps; ++tap) shape.taps.push_back(static_cast<std::int32_t>(tap * tile_columns));
+  return shape;
+}
+
 }  // namespace sparse_engine

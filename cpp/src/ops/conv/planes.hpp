@@ -56,4 +56,7 @@ void pack_planes(const Kernels& table, const ConstImages& x, const Conv2dParams&
 TileShape planes_shape(const Conv2dParams& s, const Geometry& g, Index rows, Index channels, const Matrix& w,
                        Index tile_columns = kTileColumns);
 
+// The same where each tap of a block of channels is a row of a copy, tile_columns apart.
+TileShape copied_shape(const Conv2dParams& s, Index rows, Index channels, Index tile_columns);
+
 }  // namespace sparse_engine

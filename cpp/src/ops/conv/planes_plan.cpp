@@ -42,6 +42,14 @@ Bands cut_into_bands(const Geometry& g, const ConstImages& x, const Images& y, I
   return {(height + rows - 1) / rows, rows};
 }
 
+// Whether what a block of taps reads is copied to where no vector lies across cache lines, before W's rows use it. Of vectors
+// half a line wide every second load is in one line already; of few uses the copy costs more than it saves.
+bool repays_copies(const Kernels& table, const Matrix& w, const Conv2dParams& s, Index rows) {
+  const double density = density_of(w);
+  return table.lanes == kLineFloats && w.impl()->strip_height() == 1 && s.groups == 1 && s.kernel_h * s.kernel_w > 1 &&
+         density >= tuning().copied_from && density * static_cast<double>(rows) >= static_cast<double>(tuning().copied_uses);
+}
+
 class PlanesPlan final : public Plan {
  public:
   PlanesPlan(const Kernels& table, const Matrix& w, const ConstImages& x, const Slices& slices, const Conv2dParams& s,
@@ -65,13 +73,20 @@ class PlanesPlan final : public Plan {
     skips_gaps_ = !by_row_ && w.impl()->strip_height() == 1 && table.lanes >= kLeastPicked && !residual && y.stride_w == 1 &&
                   y.stride_h == y.width;
     planes_floats_ = checked_mul(x.channels, g_.channel_floats, "packed image");
-    output_ = TiledOutput(table, w.plans().layouts().tiles(planes_shape(s, g_, group_rows_, group_channels_, w, tile_columns_)),
-                          g_.grid(), y, by_row_ ? TiledOutput::Rows::by_row : TiledOutput::Rows::gaps, tile_columns_);
     const Index ranges = checked_mul(x.batch, bands_.count, "bands");
     // Few bands are multiplied by several threads, each packing them for itself.
-    splits_ = evenly(ranges, threads) ? 1 : std::min<Index>(threads, output_.tiles().count());
+    splits_ = evenly(ranges, threads) ? 1 : threads;
+    read_ = planes_shape(s, g_, group_rows_, group_channels_, w, tile_columns_);
+    copies_ = repays_copies(table, w, s, group_rows_ / splits_);
+    const TileShape copied = copies_ ? copied_shape(s, group_rows_, group_channels_, tile_columns_) : read_;
+    output_ = TiledOutput(table, w.plans().layouts().tiles(copied), g_.grid(), y,
+                          by_row_ ? TiledOutput::Rows::by_row : TiledOutput::Rows::gaps, tile_columns_);
+    splits_ = std::min(splits_, output_.tiles().count());
+    copied_floats_ = copies_ ? copied.block_channels * copied.channel_step : 0;
+    // Sums of all rows wait between two copies, of one tile otherwise.
+    const Index result_floats = copies_ ? checked_mul(w.rows(), tile_columns_, "sums") : output_.result_floats();
     cut(bands_.count == 1 ? Strategy::planes : Strategy::banded, checked_mul(ranges, splits_, "tasks"), threads, 0,
-        checked_add(checked_add(planes_floats_, kSlack, "packed input"), output_.result_floats(), "workspace"));
+        checked_add(checked_add(planes_floats_, kSlack + copied_floats_, "packed input"), result_floats, "workspace"));
   }
 
   const Tiles* tiles() const override { return &output_.tiles(); }
@@ -108,11 +123,41 @@ class PlanesPlan final : public Plan {
                               .position = position,
                               .columns = std::min(panel_columns, first + positions - position)};
       const PanelPlaces places = skips_gaps_ ? output_.places_of(range, b.rows) : PanelPlaces{};
-      for (Index tile = tiles.count() * b.split / splits_; tile < tiles.count() * (b.split + 1) / splits_; ++tile) {
+      const Index begin = tiles.count() * b.split / splits_, end = tiles.count() * (b.split + 1) / splits_;
+      if (copies_) {
+        multiply_copies(begin, end, range, operands, own, skips_gaps_ ? &places : nullptr);
+        continue;
+      }
+      for (Index tile = begin; tile < end; ++tile) {
         const Index first_channel = tiles.row_begin(tile) / group_rows_ * group_channels_;
         output_.multiply(tile, own + first_channel * g_.channel_floats + position, range, operands,
                          own + planes_floats_ + kSlack, skips_gaps_ ? &places : nullptr);
       }
+    }
+  }
+
+  // Block by block, for all tiles [begin, end).
+  void multiply_copies(Index begin, Index end, const ColumnRange& range, const Operands& operands, float* own,
+                       const PanelPlaces* places) const {
+    const Tiles& tiles = output_.tiles();
+    const Index taps = static_cast<Index>(read_.taps.size()), channels = tiles.shape().block_channels;
+    const Index columns = (range.columns + table_.lanes - 1) / table_.lanes * table_.lanes;
+    float *const copies = own + planes_floats_ + kSlack, *const results = copies + copied_floats_;
+    for (Index block = 0; block < tiles.blocks(); ++block) {
+      const Index first = block * channels;
+      const float* const planes = own + first * g_.channel_floats + range.position;
+      for (Index tap = 0; tap < taps; ++tap)
+        table_.panel_pack({.source = planes + read_.taps[static_cast<std::size_t>(tap)],
+                           .row_stride = g_.channel_floats,
+                           .column_stride = 1,
+                           .rows = std::min(channels, x_.channels - first),
+                           .columns = columns,
+                           .target = copies + tap * tile_columns_,
+                           .target_stride = taps * tile_columns_,
+                           .target_columns = columns});
+      for (Index tile = begin; tile < end; ++tile)
+        output_.multiply(tile, copies, block, block + 1, range, operands,
+                         results + (tiles.row_begin(tile) - tiles.row_begin(begin)) * tile_columns_, places);
     }
   }
 
@@ -125,8 +170,9 @@ class PlanesPlan final : public Plan {
   Bands bands_;
   Index tile_columns_;
   TiledOutput output_;
-  Index group_channels_, group_rows_, splits_, planes_floats_;
-  bool by_row_, skips_gaps_;
+  TileShape read_;  // where taps lie in planes
+  Index group_channels_, group_rows_, splits_, planes_floats_, copied_floats_;
+  bool by_row_, skips_gaps_, copies_;
 };
 
 }  // namespace

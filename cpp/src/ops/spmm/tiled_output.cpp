@@ -29,8 +29,8 @@ Index TiledOutput::result_floats() const {
   return rows * pitch_;
 }
 
-void TiledOutput::multiply(Index tile, const float* x, const ColumnRange& p, const Operands& operands, float* result,
-                           const PanelPlaces* places) const {
+void TiledOutput::multiply(Index tile, const float* x, Index first_block, Index end_block, const ColumnRange& p,
+                           const Operands& operands, float* result, const PanelPlaces* places) const {
   const Kernels& table = *table_;
   const Index first_channel = tiles_->row_begin(tile), channels = tiles_->row_end(tile) - first_channel;
   const Index width = (p.columns + table.lanes - 1) / table.lanes * table.lanes;
@@ -46,13 +46,13 @@ void TiledOutput::multiply(Index tile, const float* x, const ColumnRange& p, con
   const float* residual = operands.epilogue.residual;
   if (residual && direct) {
     residual += offset;
-  } else if (residual) {
+  } else if (residual && first_block == 0) {
     std::fill_n(result, channels * pitch_, 0.0f);
     const ConstImages source{residual + corner, y_.batch,    y_.channels, y_.height,  y_.width,
                              y_.stride_n,       y_.stride_c, y_.stride_h, y_.stride_w};
     pack_result(table, grid_, source, channels, p.position, p.columns, result, pitch_);
-    residual = result;
   }
+  if (residual && !direct) residual = result;
   float* const target = operands.y + offset;
   tiles_->multiply({.kernels = &table,
                     .tile = tile,
@@ -67,9 +67,11 @@ void TiledOutput::multiply(Index tile, const float* x, const ColumnRange& p, con
                     .fetch_y = direct && large_,
                     .stream_y = direct && !places && streamed_ && p.columns == kTileColumns && is_line(target),
                     .places = places,
+                    .first_block = first_block,
+                    .end_block = end_block,
                     .partial = result,
                     .partial_row_stride = pitch_});
-  if (direct) return;
+  if (direct || end_block != tiles_->blocks()) return;
   Images to = y_;
   to.data = operands.y + corner;
   unpack_result(table, grid_, result, pitch_, channels, p.position, p.columns, to);

@@ -34,7 +34,12 @@ class TiledOutput {
 
   // x: the tile's input channels, from the first position on; `places`, for gaps: which columns are outputs.
   void multiply(Index tile, const float* x, const ColumnRange& p, const Operands& operands, float* result,
-                const PanelPlaces* places = nullptr) const;
+                const PanelPlaces* places = nullptr) const {
+    multiply(tile, x, 0, tiles_->blocks(), p, operands, result, places);
+  }
+  // The same of blocks [first_block, end_block) alone, one range after another; `result` is kept from the first to the last.
+  void multiply(Index tile, const float* x, Index first_block, Index end_block, const ColumnRange& p, const Operands& operands,
+                float* result, const PanelPlaces* places) const;
   // Those of a range in `rows` rows of y, whose planes have no gaps.
   PanelPlaces places_of(const ColumnRange& p, Index rows) const;
 

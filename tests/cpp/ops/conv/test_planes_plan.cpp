@@ -23,5 +23,40 @@ TEST(PlanesPlan, BandsTakeSomeRowsAtATimeOtherwise) {
   set_tuning(before);
 }
 
+// With vectors as wide as a cache line only; others compute the same without copies.
+TEST(PlanesPlan, TapsAreCopiedBlockByBlockWhereManyRowsUseThem) {
+  const Tuning before = tuning();
+  Tuning small = before;
+  small.copied_uses = 1;
+  for (const Index floats : {1, 6000}) {  // blocks of one channel, and of two
+    small.block_floats = floats;
+    set_tuning(small);
+    expect_plan(same_size(3, 1, 2, 5, 7, 9, 40), Strategy::planes);
+    expect_plan(same_size(3, 2, 6, 5, 9, 23, 34), Strategy::planes);
+    expect_plan(same_size(5, 1, 1, 3, 7, 14, 33), Strategy::planes);
+    expect_plan(same_size(3, 1, 6, 3, 3, 144, 33), Strategy::planes);  // written row by row
+    ConvCase dilated = same_size(3, 1, 1, 4, 11, 12, 65);
+    dilated.shape.dilation_h = dilated.shape.dilation_w = 2;
+    expect_plan(dilated, Strategy::planes);
+  }
+  set_tuning(before);
+}
+
+// Sums of single weights in the order of columns, however they are cut.
+TEST(PlanesPlan, CopiesDoNotChangeBits) {
+  const ConvCase c = same_size(3, 1, 1, 24, 14, 14, 64);
+  const Weights w = real_weights(c.filters, c.cols(), 0.3, 90);
+  const std::vector<float> x = reals(c.inputs(), 91), bias = reals(c.filters, 92);
+  const Tuning before = tuning();
+  Tuning without = before;
+  without.copied_from = 2;
+  for_each_isa([&] {
+    const std::vector<float> copied = convolved(c, w.csr(), x, bias, Activation::silu);
+    set_tuning(without);
+    expect_same_bits(convolved(c, w.csr(), x, bias, Activation::silu), copied);
+    set_tuning(before);
+  });
+}
+
 }  // namespace
 }  // namespace sparse_engine
