@@ -55,7 +55,7 @@ inline std::vector<float> checked_run(const Plan& plan, const Operands& operands
   const Index before = allocations;
   plan.prepare(o, workspace.data());
   for (Index task = plan.tasks() - 1; task >= 0; --task)
-    plan.run_task(task, o, workspace.data(), static_cast<int>(task % plan.threads()));
+    plan.run_task(task, o, workspace.data(), plan.own_part(workspace.data(), static_cast<int>(task % plan.threads())));
   EXPECT_EQ(allocations, before);
   EXPECT_TRUE(workspace.untouched_around());
   expect_same_bits(one_by_one, y);

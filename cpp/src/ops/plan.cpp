@@ -20,7 +20,7 @@ void Plan::cut(Strategy strategy, Index tasks, int threads, Index shared_floats,
 void Plan::run(const Operands& operands, float* workspace) const {
   prepare(operands, workspace);
   parallel::parallel_for(partition_.tasks, partition_.threads,
-                         [&](Index task, int worker) { run_task(task, operands, workspace, worker); });
+                         [&](Index task, int worker) { run_task(task, operands, workspace, own_part(workspace, worker)); });
 }
 
 }  // namespace sparse_engine

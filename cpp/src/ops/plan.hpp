@@ -60,6 +60,7 @@ class Plan : public CachedPlan {
   Strategy strategy() const { return strategy_; }
   Index tasks() const { return partition_.tasks; }
   int threads() const { return partition_.threads; }
+  Index shared_bytes() const { return partition_.shared_floats * kFloatBytes; }
   Index worker_bytes() const { return partition_.worker_floats * kFloatBytes; }
   Index workspace_bytes() const {
     return (partition_.shared_floats + partition_.threads * partition_.worker_floats) * kFloatBytes;
@@ -69,10 +70,14 @@ class Plan : public CachedPlan {
   void run(const Operands& operands, float* workspace) const;
 
   // The same in pieces, for callers with threads of their own: prepare() before the first task, on one thread; then every task
-  // once, by workers in [0, threads()), no two at work under one number.
-  virtual void prepare(const Operands&, float* workspace) const { static_cast<void>(workspace); }
-  void run_task(Index task, const Operands& operands, float* workspace, int worker) const {
-    run_one(task, operands, workspace, workspace + partition_.shared_floats + worker * partition_.worker_floats);
+  // once, by at most threads() workers. `shared`: shared_bytes(), `own`: worker_bytes() for each worker, aligned likewise.
+  virtual void prepare(const Operands&, float* shared) const { static_cast<void>(shared); }
+  void run_task(Index task, const Operands& operands, const float* shared, float* own) const {
+    run_one(task, operands, shared, own);
+  }
+  // Of a workspace.
+  float* own_part(float* workspace, int worker) const {
+    return workspace + partition_.shared_floats + worker * partition_.worker_floats;
   }
 
  protected:

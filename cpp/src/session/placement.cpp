@@ -153,11 +153,11 @@ bool Placement::is_whole(Index value) const {
 
 // Local buffers and shared ones are planned apart. In a segment whose images run apart all of its steps are at work at once:
 // what is shared there is alive from its beginning to its end.
-void Placement::place(const std::vector<Index>& workspace_bytes) {
+void Placement::place(const std::vector<Index>& shared_bytes) {
   first_workspace_ = static_cast<Index>(lifetimes_.size());
-  for (std::size_t n = 0; n < workspace_bytes.size(); ++n) {
+  for (std::size_t n = 0; n < shared_bytes.size(); ++n) {
     const auto time = static_cast<Index>(n);
-    lifetimes_.push_back({(workspace_bytes[n] + 3) / 4, time, time});
+    lifetimes_.push_back({(shared_bytes[n] + 3) / 4, time, time});
     local_.push_back(n < outline_.apart_until);
   }
   std::vector<Lifetime> shared, local;

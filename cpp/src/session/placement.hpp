@@ -40,8 +40,8 @@ class Placement {
   // Finds which values share memory. `outline` is kept. Throws std::invalid_argument past 63 bits.
   explicit Placement(const Outline& outline);
 
-  // Then finds the places of all, and of a workspace for each node, alive while it runs.
-  void place(const std::vector<Index>& workspace_bytes);
+  // Then finds the places of all, and of what tasks share of a workspace for each node, alive while it runs.
+  void place(const std::vector<Index>& shared_bytes);
 
   // Of a value of one call, which lies behind those of the calls before; `views`: at the size of the call.
   Place of(Index value, const std::vector<View>& views, std::size_t call) const;

@@ -32,21 +32,27 @@ class Scheduler {
     if (!find_outline()) return std::nullopt;
     Placement placement(outline_);
     std::vector<std::map<Index, PlannedNode>> planned;  // of each node, by the size that it is planned at
-    std::vector<Index> workspace_bytes;
+    std::vector<Index> shared_bytes;
+    Index worker_bytes = 0;
     for (std::size_t n = 0; n < program_.nodes().size(); ++n) {
       planned.push_back(plans_of(n));
       Index bytes = 0;
       for (const auto& [size, found] : planned.back())
-        for (const auto& plan : found.plans) bytes = std::max(bytes, plan ? plan->workspace_bytes() : 0);
-      workspace_bytes.push_back(bytes);
+        for (const auto& plan : found.plans) {
+          if (!plan) continue;
+          bytes = std::max(bytes, plan->shared_bytes());
+          worker_bytes = std::max(worker_bytes, plan->worker_bytes());
+        }
+      shared_bytes.push_back(bytes);
     }
-    placement.place(workspace_bytes);
+    placement.place(shared_bytes);
     Schedule schedule{.sizes = sizes_,
                       .batch = outline_.batch,
                       .threads = threads_,
                       .segments = {},
                       .shared_floats = placement.shared_floats(),
-                      .local_floats = placement.local_floats()};
+                      .local_floats = placement.local_floats(),
+                      .scratch_floats = worker_bytes / static_cast<Index>(sizeof(float))};
     const std::size_t apart_until = outline_.apart_until;
     for (std::size_t n = 0; n < program_.nodes().size(); ++n) {
       if (schedule.segments.empty() || (n == apart_until && apart_until > 0))

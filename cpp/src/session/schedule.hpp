@@ -40,7 +40,10 @@ struct Schedule {
   bool shares_work = false;  // anything among several threads
   Index shared_floats = 0;   // one block for all threads
   Index local_floats = 0;    // and one for each
-  Index floats() const { return shared_floats + threads * local_floats; }
+  // Another for each, in which every step has its worker's scratch: the same lines for all of them stay in that worker's
+  // caches.
+  Index scratch_floats = 0;
+  Index floats() const { return shared_floats + threads * (local_floats + scratch_floats); }
 };
 
 // `batch` at least 1. Throws std::invalid_argument past 63 bits, std::bad_alloc.

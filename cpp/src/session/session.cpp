@@ -56,6 +56,9 @@ class Context {
     if (fill) std::fill(arena_.begin(), arena_.end(), std::numeric_limits<float>::quiet_NaN());
     std::optional<TaskPool::Series> series;
     if (s.shares_work) series.emplace(pool_);
+    const auto scratch = [&](int worker) {
+      return arena_.data() + s.shared_floats + s.threads * s.local_floats + worker * s.scratch_floats;
+    };
     std::size_t first = 0;
     for (const Segment& segment : s.segments) {
       const auto at = [&](const Place& place, Index image, int worker) -> float* {
@@ -91,7 +94,7 @@ class Context {
             const Operands o = operands(step, image, worker);
             float* const workspace = at(step.workspace, image, worker);
             step.plan->prepare(o, workspace);
-            for (Index task = 0; task < step.plan->tasks(); ++task) step.plan->run_task(task, o, workspace, 0);
+            for (Index task = 0; task < step.plan->tasks(); ++task) step.plan->run_task(task, o, workspace, scratch(worker));
             timed(i, begin);
           }
         });
@@ -103,10 +106,10 @@ class Context {
           float* const workspace = at(step.workspace, 0, 0);
           step.plan->prepare(o, workspace);
           if (step.plan->threads() == 1) {
-            for (Index task = 0; task < step.plan->tasks(); ++task) step.plan->run_task(task, o, workspace, 0);
+            for (Index task = 0; task < step.plan->tasks(); ++task) step.plan->run_task(task, o, workspace, scratch(0));
           } else {
             pool_.run(step.plan->tasks(),
-                      [&](std::int64_t task, int worker) { step.plan->run_task(task, o, workspace, worker); });
+                      [&](std::int64_t task, int worker) { step.plan->run_task(task, o, workspace, scratch(worker)); });
           }
           timed(i, begin);
         }

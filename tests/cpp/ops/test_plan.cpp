@@ -24,7 +24,7 @@ TEST(Plan, GivesEachWorkerCacheLinesOfItsOwn) {
   EXPECT_EQ(plan.worker_bytes(), 2 * 64);
   EXPECT_EQ(plan.workspace_bytes(), 64 + 3 * 2 * 64);
   std::vector<float> workspace(plan.workspace_bytes() / 4);
-  for (int worker = 0; worker < 3; ++worker) plan.run_task(0, {}, workspace.data(), worker);
+  for (int worker = 0; worker < 3; ++worker) plan.run_task(0, {}, workspace.data(), plan.own_part(workspace.data(), worker));
   for (int worker = 0; worker < 3; ++worker) {
     EXPECT_EQ(plan.scratch[worker].first, workspace.data());
     EXPECT_EQ(plan.scratch[worker].second, workspace.data() + 16 + worker * 32);

@@ -50,6 +50,24 @@ TEST(Schedule, GivesWhatCrossesSegmentsAPlaceForEachImage) {
   EXPECT_EQ(s.segments[1].steps[0].x.offset, mean.y.offset);
 }
 
+// Where the scratch of a step lay among values, or moved with its size, it was another thread's memory at the next.
+TEST(Schedule, HasScratchOfEachThreadThatFitsEveryStep) {
+  for (const Index batch : {1, 4}) {
+    const Schedule s = scheduled(residual_network(), batch, 2);
+    Index most = 0;
+    for (const Segment& segment : s.segments)
+      for (const Step& step : segment.steps) {
+        most = std::max(most, step.plan->worker_bytes() / 4);
+        if (step.workspace.kind == Place::Kind::shared) {
+          EXPECT_LE(step.workspace.offset + step.plan->shared_bytes() / 4, s.shared_floats);
+        }
+      }
+    EXPECT_GT(most, 0);
+    EXPECT_EQ(s.scratch_floats, most);
+    EXPECT_EQ(s.floats(), s.shared_floats + 2 * (s.local_floats + s.scratch_floats));
+  }
+}
+
 TEST(Schedule, CopiesOutputsThatNoNodeWrites) {
   ProgramParts p = residual_network();
   p.outputs = {4, 0, 4};

@@ -28,7 +28,7 @@ class VolumesPlan final : public Plan {
     moved.x += n * x_step_;
     moved.y += n * y_step_;
     if (moved.epilogue.residual != nullptr) moved.epilogue.residual += n * y_step_;
-    volume_->run_task(task % volume_->tasks(), moved, own, 0);
+    volume_->run_task(task % volume_->tasks(), moved, own, volume_->own_part(own, 0));
   }
 
   std::shared_ptr<const Plan> volume_;  // whose tasks share nothing
