@@ -43,10 +43,13 @@ Bands cut_into_bands(const Geometry& g, const ConstImages& x, const Images& y, I
 }
 
 // Whether what a block of taps reads is copied to where no vector lies across cache lines, before W's rows use it. Of vectors
-// half a line wide every second load is in one line already; of few uses the copy costs more than it saves.
+// half a line wide every second load is in one line already; of few uses the copy costs more than it saves, and the taps of a
+// channel have to fit the L1 cache.
 bool repays_copies(const Kernels& table, const Matrix& w, const Conv2dParams& s, Index rows) {
   const double density = density_of(w);
-  return table.lanes == kLineFloats && w.impl()->strip_height() == 1 && s.groups == 1 && s.kernel_h * s.kernel_w > 1 &&
+  const Index taps = s.kernel_h * s.kernel_w;
+  const bool fits = taps * widest_tile(table) <= tuning().block_floats * 3 / 4;
+  return table.lanes == kLineFloats && w.impl()->strip_height() == 1 && s.groups == 1 && taps > 1 && fits &&
          density >= tuning().copied_from && density * static_cast<double>(rows) >= static_cast<double>(tuning().copied_uses);
 }
 

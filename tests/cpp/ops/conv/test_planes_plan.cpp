@@ -28,7 +28,7 @@ TEST(PlanesPlan, TapsAreCopiedBlockByBlockWhereManyRowsUseThem) {
   const Tuning before = tuning();
   Tuning small = before;
   small.copied_uses = 1;
-  for (const Index floats : {1, 6000}) {  // blocks of one channel, and of two
+  for (const Index floats : {1600, 6000}) {  // blocks of one channel, and of three; 25 taps fit only the second
     small.block_floats = floats;
     set_tuning(small);
     expect_plan(same_size(3, 1, 2, 5, 7, 9, 40), Strategy::planes);
