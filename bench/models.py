@@ -7,8 +7,8 @@ Rivals are those installed, on the same threads and the same weights before prun
 --torch-compile inductor, which compiles for minutes), ONNX Runtime and OpenVINO in float32, and both in int8: ONNX Runtime's
 static quantization (QDQ, per channel), which OpenVINO reads too, and NNCF's, on a few random batches. At batches of twice the
 threads and more OpenVINO also runs in throughput mode: a request on each thread with its share of the batch. ONNX Runtime's
-threads must not spin while others are timed (session.intra_op.allow_spinning is 0), nor torch's (OMP_WAIT_POLICY is passive),
-or the next in turn suffers.
+threads must not spin while others are timed (session.intra_op.allow_spinning is 0), nor torch's for long (GOMP_SPINCOUNT), or
+the next in turn suffers.
 
 Times are medians over rounds in which everybody runs once. Ratios are to the fastest dense runtime of the row, once in float32
 and once in int8. Float32 outputs are verified to 1e-4 of the largest. Those in int8 need a cosine of 0.9 with float32's, or are
@@ -27,7 +27,9 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # before torch: its threads would spin through the others' turns
+# Before torch: its threads would spin through the others' turns. A tenth of a millisecond takes them from one operation to the
+# next; "passive", without any, makes torch half as fast.
+os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 import numpy as np
 import torch
