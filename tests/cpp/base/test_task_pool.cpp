@@ -141,7 +141,8 @@ TEST(TaskPool, FetchesWorkersFromTheCoreOfTheCaller) {
   {
     const TaskPool::Series series(pool);
     ASSERT_EQ(sched_setaffinity(id, sizeof before, &before), 0);  // it may run elsewhere, which moves nothing
-    for (int run = 0; run < 5000 && elsewhere == 0; ++run)  // its other core may be busy for a while
+    // Its other core may be busy for a while.
+    for (int run = 0; run < 5000 && elsewhere == 0; ++run)
       pool.run(4, [&](std::int64_t, int number) {
         if (number == 1 && sched_getcpu() != here) ++elsewhere;
         const auto begin = std::chrono::steady_clock::now();
