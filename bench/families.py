@@ -27,8 +27,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-# Before torch: its threads would spin through the others' turns. A tenth of a millisecond takes them from one operation to the
-# next; "passive", without any, makes torch half as fast.
+# Before torch, as in models.py.
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 import numpy as np

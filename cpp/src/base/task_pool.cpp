@@ -26,7 +26,7 @@ struct TaskPool::State {
   // late finds the number of another run and claims nothing of it.
   struct alignas(64) Share {
     std::atomic<std::uint64_t> left{0};
-    std::atomic<int> core{kAsleep};  // that the worker was on when it began its last run
+    std::atomic<int> core{kAsleep};  // that the worker was on when it began its last run, or that it sleeps
   };
 
   explicit State(int threads) : shares(static_cast<std::size_t>(threads)), forks(parallel::forks.load()) {}

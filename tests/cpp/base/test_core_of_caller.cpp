@@ -30,7 +30,7 @@ cpu_set_t set_of(const std::vector<int>& cores) {
 // The core in whose queue a thread of this process lies.
 int core_of(pid_t thread) {
   std::ifstream file("/proc/self/task/" + std::to_string(thread) + "/stat");
-  std::string line, field;
+  std::string line;
   std::getline(file, line);
   std::size_t at = line.rfind(") ") + 2;
   for (int skipped = 3; skipped < 39; ++skipped) at = line.find(' ', at) + 1;  // "processor" is field 39, the state field 3
@@ -85,13 +85,23 @@ class CoreOfCaller : public testing::Test {
     pthread_setaffinity_np(pthread_self(), sizeof first, &first);
   }
   ~CoreOfCaller() override { pthread_setaffinity_np(pthread_self(), sizeof before_, &before_); }
+  void SetUp() override {
+    if (cores_.size() < 2) GTEST_SKIP() << "one core";
+  }
+
+  // A thread that may run on `core` alone.
+  static void expect_kept(int core) {
+    Busy busy(core);
+    leave_core_of_caller(busy.thread());
+    EXPECT_EQ(core_of(busy.id()), core);
+    EXPECT_EQ(busy.allowed(), std::vector<int>{core});
+  }
 
   cpu_set_t before_{};
   std::vector<int> cores_;  // two of those there are; this thread stays on the first
 };
 
 TEST_F(CoreOfCaller, IsLeftByAThreadThatMayRunElsewhereWhoseCoresStayTheSame) {
-  if (cores_.size() < 2) GTEST_SKIP() << "one core";
   Busy busy(cores_[0]);
   busy.allow(cores_);
   leave_core_of_caller(busy.thread());
@@ -99,21 +109,9 @@ TEST_F(CoreOfCaller, IsLeftByAThreadThatMayRunElsewhereWhoseCoresStayTheSame) {
   EXPECT_EQ(busy.allowed(), cores_);
 }
 
-TEST_F(CoreOfCaller, IsKeptByAThreadThatMayRunNowhereElse) {
-  if (cores_.size() < 2) GTEST_SKIP() << "one core";
-  Busy busy(cores_[0]);
-  leave_core_of_caller(busy.thread());
-  EXPECT_EQ(core_of(busy.id()), cores_[0]);
-  EXPECT_EQ(busy.allowed(), std::vector<int>{cores_[0]});
-}
+TEST_F(CoreOfCaller, IsKeptByAThreadThatMayRunNowhereElse) { expect_kept(cores_[0]); }
 
-TEST_F(CoreOfCaller, DoesNotConcernAThreadThatRunsElsewhere) {
-  if (cores_.size() < 2) GTEST_SKIP() << "one core";
-  Busy busy(cores_[1]);
-  leave_core_of_caller(busy.thread());
-  EXPECT_EQ(core_of(busy.id()), cores_[1]);
-  EXPECT_EQ(busy.allowed(), std::vector<int>{cores_[1]});
-}
+TEST_F(CoreOfCaller, DoesNotConcernAThreadThatRunsElsewhere) { expect_kept(cores_[1]); }
 
 }  // namespace
 }  // namespace sparse_engine

@@ -79,7 +79,7 @@ template <class Function>
   switch (count) {
     case 3: return as_pack<3>(v, f);
     case 2: return as_pack<2>(v, f);
-    case 1: *v = f(*v);
+    case 1: *v = f(*v); return;
     default: return;
   }
 }

@@ -5,7 +5,7 @@
 
 namespace sparse_engine {
 
-// Columns of a tile where X needs no packing for it: of eight vectors, at least kTileColumns.
+// Columns of the widest tiles: eight vectors, at least kTileColumns.
 Index widest_tile(const Kernels& table);
 
 // Share of the weights that are stored.

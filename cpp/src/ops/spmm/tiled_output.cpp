@@ -46,13 +46,15 @@ void TiledOutput::multiply(Index tile, const float* x, Index first_block, Index 
   const float* residual = operands.epilogue.residual;
   if (residual && direct) {
     residual += offset;
-  } else if (residual && first_block == 0) {
-    std::fill_n(result, channels * pitch_, 0.0f);
-    const ConstImages source{residual + corner, y_.batch,    y_.channels, y_.height,  y_.width,
-                             y_.stride_n,       y_.stride_c, y_.stride_h, y_.stride_w};
-    pack_result(table, grid_, source, channels, p.position, p.columns, result, pitch_);
+  } else if (residual) {
+    if (first_block == 0) {
+      std::fill_n(result, channels * pitch_, 0.0f);
+      const ConstImages source{residual + corner, y_.batch,    y_.channels, y_.height,  y_.width,
+                               y_.stride_n,       y_.stride_c, y_.stride_h, y_.stride_w};
+      pack_result(table, grid_, source, channels, p.position, p.columns, result, pitch_);
+    }
+    residual = result;
   }
-  if (residual && !direct) residual = result;
   float* const target = operands.y + offset;
   tiles_->multiply({.kernels = &table,
                     .tile = tile,

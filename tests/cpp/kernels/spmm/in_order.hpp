@@ -11,6 +11,7 @@
 
 #include "base/registry.hpp"
 #include "kernels/table.hpp"
+#include "ops/spmm/blocks.hpp"
 #include "reference.hpp"
 
 namespace sparse_engine::reference {
@@ -68,7 +69,7 @@ void expect_products_in_order(void (*Kernels::*kernel)(const SpmmArgs<height>&))
   constexpr std::int64_t kRows = kStrips * height, kXFloats = 300;
   const std::vector<float> x_values = reals(kXFloats, 121), bias_values = reals(kRows, 122);
   for_each_isa([&] {
-    const auto widest = static_cast<std::uint32_t>(std::max(kTileColumns, 8 * kernels().lanes));
+    const auto widest = static_cast<std::uint32_t>(widest_tile(kernels()));
     for (std::uint32_t width = 0; width <= widest; width += static_cast<std::uint32_t>(kernels().lanes))
       for (const int begins : {0, 1, 2})  // with nothing, with sums that lie apart, with y
         for (const bool with_bias : {false, true})

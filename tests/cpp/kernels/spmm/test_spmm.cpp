@@ -56,7 +56,7 @@ TEST(Spmm, LeavesOutTheColumnsBetweenOutputRows) {
     const Index lanes = kernels().lanes;
     if (lanes < kLeastPicked) return;
     for (const auto& [inside, pitch] : {std::pair<Index, Index>{7, 9}, {5, 7}, {14, 16}, {1, 3}, {28, 30}, {64, 64}, {9, 20}})
-      for (Index width = lanes; width <= std::max<Index>(kTileColumns, 8 * lanes); width += lanes) {
+      for (Index width = lanes; width <= widest_tile(kernels()); width += lanes) {
         SCOPED_TRACE(std::to_string(inside) + " of " + std::to_string(pitch) + ", width " + std::to_string(width));
         const auto is_output = [p = pitch, n = inside](Index column) { return column % p < n; };
         PanelPlaces places{};
